@@ -1,0 +1,83 @@
+"""Canonical JSON out, bounded JSON in.
+
+Canonical form: UTF-8, keys sorted, no insignificant space, no NaN; so equal records give equal
+bytes, and equal bytes one digest. Reading checks size and nesting before it parses, because the
+input may come from an attacker.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any, TypeVar
+
+import msgspec
+
+from edge_components.contract.errors import ContractError
+
+T = TypeVar("T")
+
+MAX_DEPTH = 32
+_INTERESTING = re.compile(rb'["\[\]{}]')
+_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+
+
+def canonical_json(value: Any) -> bytes:
+    """Encode a record or plain data as canonical JSON, without a final newline."""
+    return msgspec.json.encode(value, order="sorted")
+
+
+def json_depth(data: bytes) -> int:
+    """Return the deepest nesting of arrays and objects, without parsing values.
+
+    Raises:
+        ContractError: A string does not end.
+    """
+    depth = deepest = position = 0
+    while match := _INTERESTING.search(data, position):
+        character = data[match.start()]
+        position = match.end()
+        if character == 0x22:
+            string = _STRING.match(data, match.start())
+            if string is None:
+                raise ContractError("bad-json", "a string in the JSON document does not end")
+            position = string.end()
+        elif character in b"[{":
+            depth += 1
+            deepest = max(deepest, depth)
+        else:
+            depth -= 1
+    return deepest
+
+
+def decode_json(
+    data: bytes,
+    type_: type[T],
+    *,
+    what: str,
+    max_bytes: int,
+    max_depth: int = MAX_DEPTH,
+) -> T:
+    """Decode untrusted JSON into ``type_``.
+
+    Args:
+        data: The document's bytes.
+        type_: A msgspec type; unknown keys are an error where the type forbids them.
+        what: The document's name for messages.
+        max_bytes: Larger documents are refused before anything else looks at them.
+        max_depth: Deeper nesting is refused before parsing.
+
+    Raises:
+        ContractError: ``too-large``, ``too-deep`` or ``bad-json``.
+    """
+    if len(data) > max_bytes:
+        raise ContractError(
+            "too-large", f"{what} has {len(data)} bytes, at most {max_bytes} are allowed"
+        )
+    if (depth := json_depth(data)) > max_depth:
+        raise ContractError(
+            "too-deep", f"{what} nests {depth} levels deep, at most {max_depth} are allowed"
+        )
+    try:
+        return msgspec.json.decode(data, type=type_)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise ContractError("bad-json", f"{what} cannot be read: {exc}") from exc

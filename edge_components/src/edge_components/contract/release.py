@@ -1,0 +1,84 @@
+"""The release: a signed, ever-rising number for one application that points at a package.
+
+A device takes a release only if a publisher that it trusts signed it, and only if its number is
+higher than every release that it took before. Rolling back is therefore a *new* release that
+points at an older package.
+"""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import msgspec
+
+from edge_components.contract.digest import check_digest, sha256_digest
+from edge_components.contract.errors import ContractError
+from edge_components.contract.jsonio import canonical_json, decode_json
+from edge_components.contract.signature import Envelope
+
+RELEASE_TYPE = "application/vnd.edgectl.release.v1+json"
+RELEASE_FILE = "edgectl-release.json"
+MANIFEST_FILE = "edgectl-manifest.json"
+MAX_RELEASE_BYTES = 64 << 10
+
+
+class DeviceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How the device runs the package; part of what is signed.
+
+    Attributes:
+        soak_s: Seconds that the new version has to serve without a fault before it is kept.
+        precision: The variant to use; None lets the hardware profile and the golden check decide.
+        telemetry_sample: Share of predictions that are recorded, 0 to 1.
+    """
+
+    soak_s: float = 10.0
+    precision: Literal["fp32", "fp16", "int8"] | None = None
+    telemetry_sample: float = 1.0
+
+
+class ReleaseDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the publisher signs: application, number, package digest and settings."""
+
+    format: Literal["edgectl.release/v1"] = msgspec.field(default="edgectl.release/v1")
+    application: str
+    number: int
+    version: str
+    package: str
+    settings: DeviceSettings = DeviceSettings()
+
+    def to_bytes(self) -> bytes:
+        """Return the canonical bytes that are signed."""
+        return canonical_json(self)
+
+    def content_digest(self) -> str:
+        """Return a digest of everything but the number: equal for equal content."""
+        return sha256_digest(canonical_json(msgspec.structs.replace(self, number=0)))
+
+
+def parse_release(payload: bytes) -> ReleaseDocument:
+    """Read a release whose signature has been verified.
+
+    Raises:
+        ContractError: With a code that names the rule that was broken.
+    """
+    release = decode_json(payload, ReleaseDocument, what="the release", max_bytes=MAX_RELEASE_BYTES)
+    check_digest(release.package)
+    if not 0 < release.number < 1 << 53:
+        raise ContractError("bad-release", f"{release.number} is not a release number")
+    if not 0 <= release.settings.soak_s <= 86_400:
+        raise ContractError("bad-release", f"a soak of {release.settings.soak_s} s is not allowed")
+    return release
+
+
+def parse_release_envelope(data: bytes) -> Envelope:
+    """Read the DSSE envelope around a release; its signature is not verified here.
+
+    Raises:
+        ContractError: ``bad-json``, ``too-large``, ``too-deep`` or ``bad-release``.
+    """
+    envelope = decode_json(
+        data, Envelope, what="the release envelope", max_bytes=2 * MAX_RELEASE_BYTES
+    )
+    if envelope.payload_type != RELEASE_TYPE:
+        raise ContractError("bad-release", "the envelope does not hold a release")
+    return envelope

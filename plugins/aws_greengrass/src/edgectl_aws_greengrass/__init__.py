@@ -1,0 +1,1 @@
+"""edgectl provider aws: SageMaker and AWS IoT Greengrass V2."""

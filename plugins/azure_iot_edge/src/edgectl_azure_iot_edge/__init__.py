@@ -1,0 +1,1 @@
+"""edgectl provider azure: Azure ML, IoT Hub and IoT Edge."""

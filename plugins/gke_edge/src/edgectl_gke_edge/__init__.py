@@ -1,0 +1,1 @@
+"""edgectl provider gke: GKE and Google Distributed Cloud."""

@@ -1,0 +1,1 @@
+"""Provider selfhosted: own machines, through the hub or any Eclipse hawkBit server."""
