@@ -1,0 +1,5 @@
+"""edgectl: one model, one digest, every edge."""
+
+from __future__ import annotations
+
+__version__ = "0.1.0"
