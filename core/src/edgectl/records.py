@@ -24,7 +24,7 @@ class Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """The base of what crosses a boundary: frozen, keyword-only."""
 
 
-class TrainedModel(Record):
+class TrainedModel(Record, frozen=True, kw_only=True):
     """What training left.
 
     Attributes:
@@ -45,7 +45,7 @@ class TrainedModel(Record):
     job: str = ""
 
 
-class ModelVersion(Record):
+class ModelVersion(Record, frozen=True, kw_only=True):
     """A registered model: immutable but for its approval; found by digest.
 
     Attributes:
@@ -68,7 +68,7 @@ class ModelVersion(Record):
     stage: str = ""
 
 
-class Package(Record):
+class Package(Record, frozen=True, kw_only=True):
     """A package in a local OCI layout.
 
     Attributes:
@@ -88,7 +88,7 @@ class Package(Record):
     signed_by: str = ""
 
 
-class Release(Record):
+class Release(Record, frozen=True, kw_only=True):
     """A signed release.
 
     Attributes:
@@ -117,7 +117,7 @@ class Release(Record):
         return self.document.package
 
 
-class Target(Record):
+class Target(Record, frozen=True, kw_only=True):
     """A named group of devices on one provider.
 
     Attributes:
@@ -133,7 +133,7 @@ class Target(Record):
     settings: DeviceSettings = DeviceSettings()
 
 
-class Device(Record):
+class Device(Record, frozen=True, kw_only=True):
     """One place that runs the model."""
 
     id: str
@@ -143,7 +143,7 @@ class Device(Record):
     last_seen: float | None = None
 
 
-class DeviceStatus(Record):
+class DeviceStatus(Record, frozen=True, kw_only=True):
     """Where a device stands.
 
     Attributes:
@@ -167,7 +167,7 @@ class DeviceStatus(Record):
     execution_provider: str = ""
 
 
-class ReleaseRecord(Record):
+class ReleaseRecord(Record, frozen=True, kw_only=True):
     """A release as the provider remembers it."""
 
     number: int
@@ -177,7 +177,7 @@ class ReleaseRecord(Record):
     created_at: float | None = None
 
 
-class Limits(Record):
+class Limits(Record, frozen=True, kw_only=True):
     """What a provider allows; None is no limit that matters here."""
 
     max_package_bytes: int | None = None
@@ -186,7 +186,7 @@ class Limits(Record):
     calls_per_second: float | None = None
 
 
-class Capabilities(Record):
+class Capabilities(Record, frozen=True, kw_only=True):
     """What a provider can do by itself, and its limits.
 
     What it cannot, core's engine does; what nobody can is refused at plan time.
@@ -205,7 +205,7 @@ class Capabilities(Record):
     limits: Limits = Limits()
 
 
-class Finding(Record):
+class Finding(Record, frozen=True, kw_only=True):
     """One line of ``edgectl doctor``."""
 
     name: str

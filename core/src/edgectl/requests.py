@@ -23,7 +23,7 @@ from edgectl.records import (
 )
 
 
-class TrainRequest(Record):
+class TrainRequest(Record, frozen=True, kw_only=True):
     """Run the project's own training.
 
     Attributes:
@@ -43,7 +43,7 @@ class TrainRequest(Record):
     metrics: Path | None = None
 
 
-class RegisterRequest(Record):
+class RegisterRequest(Record, frozen=True, kw_only=True):
     """Record a model version that passed its gates, or change its approval.
 
     Attributes:
@@ -56,7 +56,7 @@ class RegisterRequest(Record):
     approval: Approval | None = None
 
 
-class PackageRequest(Record):
+class PackageRequest(Record, frozen=True, kw_only=True):
     """Bring a package and its release to where the target's devices can get them."""
 
     target: Target
@@ -64,14 +64,14 @@ class PackageRequest(Record):
     release: Release
 
 
-class PackageResult(Record):
+class PackageResult(Record, frozen=True, kw_only=True):
     """Where the package is now, in the provider's words; ``uploaded_bytes`` really travelled."""
 
     location: str
     uploaded_bytes: int = 0
 
 
-class DeployRequest(Record):
+class DeployRequest(Record, frozen=True, kw_only=True):
     """Give the release to these devices of the target; others stay as they are."""
 
     target: Target
@@ -80,28 +80,28 @@ class DeployRequest(Record):
     devices: tuple[str, ...]
 
 
-class DeployResult(Record):
+class DeployResult(Record, frozen=True, kw_only=True):
     """Which devices were newly given the release, and which had it already."""
 
     assigned: tuple[str, ...] = ()
     unchanged: tuple[str, ...] = ()
 
 
-class InventoryRequest(Record):
+class InventoryRequest(Record, frozen=True, kw_only=True):
     """The devices of a target."""
 
     target: Target
     cursor: str = ""
 
 
-class InventoryPage(Record):
+class InventoryPage(Record, frozen=True, kw_only=True):
     """Some devices, each device of the target on exactly one page."""
 
     devices: tuple[Device, ...]
     next: str = ""
 
 
-class ObserveRequest(Record):
+class ObserveRequest(Record, frozen=True, kw_only=True):
     """Where each device of a target stands.
 
     Attributes:
@@ -116,16 +116,17 @@ class ObserveRequest(Record):
     cursor: str = ""
 
 
-class ObservePage(Record):
-    """Some states, at most one a device over all pages; a device that was never given the
-    release is not listed.
+class ObservePage(Record, frozen=True, kw_only=True):
+    """Some states, at most one a device over all pages.
+
+    A device that was never given the release is not listed.
     """
 
     states: tuple[DeviceStatus, ...]
     next: str = ""
 
 
-class HistoryRequest(Record):
+class HistoryRequest(Record, frozen=True, kw_only=True):
     """The releases that the provider remembers for an application, newest first."""
 
     target: Target
@@ -133,16 +134,17 @@ class HistoryRequest(Record):
     cursor: str = ""
 
 
-class HistoryPage(Record):
+class HistoryPage(Record, frozen=True, kw_only=True):
     """Some releases, newest first over all pages."""
 
     releases: tuple[ReleaseRecord, ...]
     next: str = ""
 
 
-class WithdrawRequest(Record):
-    """Stop giving the release to devices that have not finished it (``release``), or remove the
-    application (None).
+class WithdrawRequest(Record, frozen=True, kw_only=True):
+    """Take a release back from devices that have not finished it.
+
+    With ``release`` None the application itself is removed from the devices.
     """
 
     target: Target
@@ -151,13 +153,13 @@ class WithdrawRequest(Record):
     devices: tuple[str, ...] | None = None
 
 
-class WithdrawResult(Record):
+class WithdrawResult(Record, frozen=True, kw_only=True):
     """Devices for which something was taken back."""
 
     devices: tuple[str, ...] = ()
 
 
-class CoordinateRequest(Record):
+class CoordinateRequest(Record, frozen=True, kw_only=True):
     """Read, or swap atomically, a short text that all operators of a target share.
 
     Attributes:
@@ -175,14 +177,14 @@ class CoordinateRequest(Record):
     value: str | None = None
 
 
-class CoordinateResult(Record):
+class CoordinateResult(Record, frozen=True, kw_only=True):
     """What stands there now, and whether this request put it there."""
 
     value: str | None = None
     swapped: bool = False
 
 
-class TelemetryRequest(Record):
+class TelemetryRequest(Record, frozen=True, kw_only=True):
     """Records that came up from a target's devices, oldest first."""
 
     target: Target
@@ -194,30 +196,30 @@ class TelemetryRequest(Record):
     cursor: str = ""
 
 
-class TelemetryPage(Record):
+class TelemetryPage(Record, frozen=True, kw_only=True):
     """Some records, oldest first over all pages."""
 
     records: tuple[TelemetryRecord, ...]
     next: str = ""
 
 
-class CheckRequest(Record):
+class CheckRequest(Record, frozen=True, kw_only=True):
     """Check credentials and prerequisites for these targets."""
 
     targets: tuple[Target, ...] = ()
 
 
-class CheckResult(Record):
+class CheckResult(Record, frozen=True, kw_only=True):
     """What was found; all ``ok`` means that a deploy can start."""
 
     findings: tuple[Finding, ...]
 
 
-class CapabilitiesRequest(Record):
+class CapabilitiesRequest(Record, frozen=True, kw_only=True):
     """Ask what the provider can do."""
 
 
-class EnrollRequest(Record):
+class EnrollRequest(Record, frozen=True, kw_only=True):
     """Make a device known to the provider.
 
     Attributes:
@@ -233,7 +235,7 @@ class EnrollRequest(Record):
     labels: dict[str, str] = {}
 
 
-class EnrollResult(Record):
+class EnrollResult(Record, frozen=True, kw_only=True):
     """The device, and the files that it needs: name to content. They may hold its secret."""
 
     device: Device
@@ -241,14 +243,14 @@ class EnrollResult(Record):
     notes: tuple[str, ...] = ()
 
 
-class RetireRequest(Record):
+class RetireRequest(Record, frozen=True, kw_only=True):
     """Forget a device at the provider."""
 
     target: Target
     device: str
 
 
-class RetireResult(Record):
+class RetireResult(Record, frozen=True, kw_only=True):
     """Whether it was known."""
 
     removed: bool
