@@ -88,7 +88,8 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     ``atol`` and ``rtol`` are what the golden check on a device allows; ``max_abs_error`` and
     ``max_rel_error`` are what was measured when the variant was made; ``accuracy`` is the share
-    of right answers, where labels were given.
+    of right answers, where labels were given. ``min_label_agreement`` is the share of golden
+    samples whose arg-max has to agree with the golden output on a device; 0 asks for none.
     """
 
     precision: Precision
@@ -100,14 +101,11 @@ class Variant(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     max_abs_error: float = 0.0
     max_rel_error: float = 0.0
     accuracy: float | None = None
+    min_label_agreement: float = 0.0
 
 
 class PackageInfo(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """``edgectl/package.json``: what the package is, and which file is what.
-
-    ``min_label_agreement`` is the share of golden samples whose arg-max has to agree with the
-    golden output, for variants whose values differ by design (int8).
-    """
+    """``edgectl/package.json``: what the package is, and which file is what."""
 
     format: Literal["edgectl.package/v1"] = msgspec.field(default="edgectl.package/v1")
     application: str

@@ -1,0 +1,145 @@
+"""A device's own configuration, and how its version folders look.
+
+Enrolment writes the configuration as TOML, the agent and the runtime read it. A version folder
+is what the agent hands to the runtime::
+
+    versions/<release number>/
+        release.json     the DSSE envelope of the release
+        manifest.json    the package's manifest, byte for byte
+        model.sig        the package's Sigstore bundle
+        package/         the package's files at their paths
+"""
+
+from __future__ import annotations
+
+import tomllib
+from typing import Any
+
+import msgspec
+
+from edge_components.contract.errors import ContractError
+
+VERSION_RELEASE = "release.json"
+VERSION_MANIFEST = "manifest.json"
+VERSION_SIGNATURE = "model.sig"
+VERSION_PACKAGE = "package"
+
+
+class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class DeviceSection(_Section, frozen=True, kw_only=True):
+    """Who the device is and where it keeps its state."""
+
+    id: str
+    application: str
+    hardware: str
+    state_dir: str
+
+
+class HubSection(_Section, frozen=True, kw_only=True):
+    """The hawkBit-compatible server.
+
+    Attributes:
+        url: Base address, without the tenant.
+        token: The TargetToken, or "" where the client certificate says who it is.
+        ca: Path of a PEM file with the authorities to trust, or "".
+        certificate: Path of the client certificate (PEM), or "".
+        poll_s: Seconds between polls; 0 takes what the server says.
+    """
+
+    url: str
+    tenant: str = "DEFAULT"
+    token: str = ""
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
+    poll_s: float = 0.0
+
+
+class TrustSection(_Section, frozen=True, kw_only=True):
+    """Whose releases are taken: PEM public keys (ECDSA P-256, P-384 or P-521)."""
+
+    publishers: tuple[str, ...]
+
+
+class RuntimeSection(_Section, frozen=True, kw_only=True):
+    """Where the inference server listens; loopback unless the site says otherwise."""
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+
+
+class StoreSection(_Section, frozen=True, kw_only=True):
+    """How much the device keeps.
+
+    Attributes:
+        keep: Good versions that stay, the active one included; at least 2.
+        max_bytes: Budget of the store, 0 for what the disk has.
+        reserve_bytes: Free space that an update leaves on the disk.
+    """
+
+    keep: int = 2
+    max_bytes: int = 0
+    reserve_bytes: int = 16 << 20
+
+
+class TelemetrySection(_Section, frozen=True, kw_only=True):
+    """Where records go, and what the queue on disk may hold.
+
+    Attributes:
+        url: An OTLP/HTTP logs endpoint (``…/v1/logs``), or "" for none.
+        authorization: Value of the Authorization header, or "".
+    """
+
+    url: str = ""
+    authorization: str = ""
+    ca: str = ""
+    max_bytes: int = 32 << 20
+    ttl_s: float = 7 * 86_400.0
+    interval_s: float = 10.0
+    health_interval_s: float = 60.0
+
+
+class DeviceConfig(_Section, frozen=True, kw_only=True):
+    """The device's configuration file."""
+
+    device: DeviceSection
+    hub: HubSection | None = None
+    trust: TrustSection
+    runtime: RuntimeSection = RuntimeSection()
+    store: StoreSection = StoreSection()
+    telemetry: TelemetrySection = TelemetrySection()
+
+    def to_toml(self) -> str:
+        """Return the configuration as TOML; ``parse_device_config`` reads it back."""
+        plain: dict[str, Any] = msgspec.to_builtins(self)
+        sections = []
+        for name, values in plain.items():
+            if values is None:
+                continue
+            lines = [f"{key} = {_toml_value(value)}" for key, value in values.items()]
+            sections.append("\n".join([f"[{name}]", *lines]))
+        return "\n\n".join(sections) + "\n"
+
+
+def parse_device_config(text: str) -> DeviceConfig:
+    """Read a device's configuration.
+
+    Raises:
+        ContractError: ``bad-config``, with the key in the message.
+    """
+    try:
+        return msgspec.convert(tomllib.loads(text), DeviceConfig)
+    except (tomllib.TOMLDecodeError, msgspec.ValidationError) as exc:
+        raise ContractError(
+            "bad-config", f"the device configuration cannot be read: {exc}"
+        ) from exc
+
+
+def _toml_value(value: object) -> str:
+    if isinstance(value, (list, tuple)):
+        return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+    # A JSON scalar is a TOML scalar once DEL, which JSON leaves bare, is escaped (TOML 1.0, String).
+    return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")
