@@ -141,5 +141,5 @@ def parse_device_config(text: str) -> DeviceConfig:
 def _toml_value(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(_toml_value(item) for item in value) + "]"
-    # A JSON scalar is a TOML scalar once DEL, which JSON leaves bare, is escaped (TOML 1.0, String).
+    # A JSON scalar is a TOML scalar once DEL, which JSON leaves bare, is escaped (TOML 1.0).
     return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")
