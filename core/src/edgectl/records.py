@@ -13,7 +13,7 @@ from typing import Literal
 import msgspec
 
 from edge_components.contract.package import TensorSpec, Variant
-from edge_components.contract.release import DeviceSettings, ReleaseDocument
+from edge_components.contract.release import ReleaseDocument
 from edge_components.contract.state import State
 
 Scalar = str | int | float | bool
@@ -123,14 +123,12 @@ class Target(Record, frozen=True, kw_only=True):
     Attributes:
         selector: The provider's own way to find the devices.
         hardware: The profile of devices that do not say theirs, or None.
-        settings: Device settings of this target, part of its release.
     """
 
     name: str
     provider: str
     selector: dict[str, str | dict[str, str] | list[str]] = {}
     hardware: str | None = None
-    settings: DeviceSettings = DeviceSettings()
 
 
 class Device(Record, frozen=True, kw_only=True):
