@@ -1,0 +1,67 @@
+"""What holds for every test: no network, no settings from outside, and a word on what was missing.
+
+Sockets are refused but for loopback and unix sockets, in the test's own process; a test marked
+``network`` is let through. The home folder and the ``EDGECTL_*`` variables of whoever runs the
+tests never reach a test.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+
+import pytest
+
+LOOPBACK = ["127.0.0.0/8", "::1", "localhost"]
+# Real programs that some tests run against when they are there, and what they stand for.
+OPTIONAL = {
+    "docker-registry": "a real OCI registry",
+    "skopeo": "somebody else's reader of OCI layouts",
+    "swupdate": "somebody else's hawkBit client",
+    "java": "a real Eclipse hawkBit server",
+}
+FOREIGN = ("EDGECTL_", "EDGE_", "XDG_CONFIG", "XDG_CACHE", "XDG_DATA", "XDG_STATE")
+TERMINAL = ("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS", "LINES")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Let only tests marked ``network`` beyond loopback."""
+    for item in items:
+        if item.get_closest_marker("network"):
+            item.add_marker(pytest.mark.enable_socket)
+        else:
+            item.add_marker(pytest.mark.allow_hosts(LOOPBACK))
+
+
+def clean(patch: pytest.MonkeyPatch) -> None:
+    """Take the settings of whoever runs the tests out of the environment."""
+    for name in list(os.environ):
+        if name.startswith(FOREIGN) or name in TERMINAL:
+            patch.delenv(name)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Give the whole run an empty home; the package cache stays where it was."""
+    with pytest.MonkeyPatch.context() as patch:
+        cache = os.environ.get("XDG_CACHE_HOME", os.path.expanduser("~/.cache"))  # noqa: PTH111 - no HOME is no error here
+        clean(patch)
+        patch.setenv("UV_CACHE_DIR", os.environ.get("UV_CACHE_DIR", os.path.join(cache, "uv")))  # noqa: PTH118 - as above
+        patch.setenv("HOME", str(tmp_path_factory.mktemp("home")))
+        yield
+
+
+@pytest.fixture(autouse=True)
+def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep what one test sets from the next, also where it forgot to take it back."""
+    clean(monkeypatch)
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
+    """Say which real servers and tools the run could use."""
+    found = [name for name in OPTIONAL if shutil.which(name)]
+    terminalreporter.write_line(f"real programs found: {', '.join(found) or 'none'}")
+    for name, what in OPTIONAL.items():
+        if name not in found:
+            terminalreporter.write_line(f"not found: {name} ({what}); its tests are skipped")
