@@ -1,0 +1,124 @@
+"""The rollout engine: one pure function from what is known to what to do next.
+
+Rules, in the order in which they are asked:
+
+1. ``abort`` ends the rollout.
+2. ``pause`` holds it, until the time for the whole rollout is over: the clock runs on.
+3. Too many failures, in one wave or over all waves that began, roll back or stop it.
+4. The first wave that is not passed decides. Its devices get the release, at most
+   ``concurrency`` at a time. It is passed when every device that can be reached has settled and
+   the last healthy one has been so for the soak time. Later waves are not touched before.
+5. When all waves are passed, the rollout is complete: ``healthy`` if every device is, ``partly``
+   if some are unreachable, skipped, superseded or failed within the threshold.
+6. When the time is over before that, the rollout ends as ``timed_out``.
+
+There is no hidden state: whoever asks again with the same observations gets the same answer.
+"""
+
+from __future__ import annotations
+
+from edge_components.contract.state import State
+from edgectl.durations import format_duration
+from edgectl.rollout.decision import (
+    Assign,
+    Complete,
+    Decision,
+    Hold,
+    RollBack,
+    RolloutState,
+    Stop,
+    Wait,
+)
+from edgectl.rollout.tally import Tally, add_up, tally_wave, too_many_failures
+from edgectl.rollout.verdict import Outcome, failed_devices, make_verdict
+
+_NOT_TO_ROLL_BACK = {State.SUPERSEDED, State.SKIPPED}
+
+
+def decide(state: RolloutState) -> Decision:
+    """Return the next action of a rollout."""
+    if state.control == "abort":
+        return _stop(state, Outcome.ABORTED, "an operator aborted the rollout")
+    if state.control == "pause":
+        return _time_over(state) or Hold(why="an operator paused the rollout")
+    tallies = [
+        tally_wave(wave, state.statuses, now=state.now, grace_s=state.policy.unreachable_grace_s)
+        for wave in state.waves
+    ]
+    return _on_failures(state, tallies) or _on_waves(state, tallies)
+
+
+def _on_failures(state: RolloutState, tallies: list[Tally]) -> Decision | None:
+    begun = [tally for tally in tallies if len(tally.open) < tally.size]
+    threshold = state.policy.failure_threshold
+    for number, tally in enumerate(tallies, start=1):
+        if why := too_many_failures(threshold, tally):
+            return _failed(state, f"wave {number}: {why}")
+    if why := too_many_failures(threshold, add_up(begun)):
+        return _failed(state, f"all waves together: {why}")
+    return None
+
+
+def _failed(state: RolloutState, why: str) -> Decision:
+    if state.policy.on_failure == "pause":
+        return _stop(state, Outcome.STOPPED, why)
+    given = tuple(
+        device
+        for device in _devices(state)
+        if device in state.statuses and state.statuses[device].state not in _NOT_TO_ROLL_BACK
+    )
+    return RollBack(devices=given, why=why, failed=failed_devices(_devices(state), state.statuses))
+
+
+def _on_waves(state: RolloutState, tallies: list[Tally]) -> Decision:
+    busy = sum(tally.busy for tally in tallies)
+    for number, tally in enumerate(tallies, start=1):
+        answer = _on_wave(state, tally, number, busy)
+        if answer is not None:
+            return _time_over(state) or answer
+    return _complete(state)
+
+
+def _on_wave(state: RolloutState, tally: Tally, number: int, busy: int) -> Decision | None:
+    """Return what a wave needs, or None when it is passed."""
+    limit = state.policy.concurrency
+    free = len(tally.open) if limit is None else limit - busy
+    if tally.open and free > 0:
+        return Assign(devices=tuple(tally.open[:free]), wave=number)
+    end = state.started_at + state.policy.timeout_s
+    if not tally.is_over:
+        until = end if tally.grace_ends is None else min(tally.grace_ends, end)
+        why = f"{tally.busy} of {tally.size} devices of wave {number} have not settled"
+        return Wait(until=until, why=why, wave=number)
+    if tally.healthy_since is None:
+        return None
+    soaked = tally.healthy_since + state.policy.soak_s
+    if state.now >= soaked:
+        return None
+    rest = format_duration(soaked - state.now)
+    return Wait(until=min(soaked, end), why=f"wave {number} soaks for {rest} more", wave=number)
+
+
+def _complete(state: RolloutState) -> Complete:
+    devices = _devices(state)
+    healthy = sum(
+        1 for d in devices if d in state.statuses and state.statuses[d].state is State.HEALTHY
+    )
+    outcome = Outcome.HEALTHY if healthy == len(devices) else Outcome.PARTLY
+    why = f"{healthy} of {len(devices)} devices are healthy"
+    return Complete(verdict=make_verdict(outcome, why, devices, state.statuses))
+
+
+def _time_over(state: RolloutState) -> Stop | None:
+    if state.now < state.started_at + state.policy.timeout_s:
+        return None
+    limit = format_duration(state.policy.timeout_s)
+    return _stop(state, Outcome.TIMED_OUT, f"the rollout was not done after {limit}")
+
+
+def _stop(state: RolloutState, outcome: Outcome, why: str) -> Stop:
+    return Stop(verdict=make_verdict(outcome, why, _devices(state), state.statuses))
+
+
+def _devices(state: RolloutState) -> tuple[str, ...]:
+    return tuple(device for wave in state.waves for device in wave)

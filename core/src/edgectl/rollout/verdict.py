@@ -1,0 +1,102 @@
+"""The verdict on a rollout, made from the devices' own states and nothing else."""
+
+from __future__ import annotations
+
+import enum
+from collections import Counter
+from collections.abc import Iterable, Mapping
+
+from edge_components.contract.state import State
+from edgectl.records import DeviceStatus, Record
+
+NOT_GIVEN = "not_given"
+
+
+class Outcome(enum.StrEnum):
+    """How a rollout ended."""
+
+    HEALTHY = "healthy"
+    PARTLY = "partly"
+    STOPPED = "stopped"
+    ABORTED = "aborted"
+    TIMED_OUT = "timed_out"
+    ROLLED_BACK = "rolled_back"
+
+    @property
+    def exit_code(self) -> int:
+        """What the command line exits with."""
+        return _EXIT_CODES[self]
+
+
+_EXIT_CODES = {
+    Outcome.HEALTHY: 0,
+    Outcome.PARTLY: 3,
+    Outcome.STOPPED: 4,
+    Outcome.ABORTED: 4,
+    Outcome.TIMED_OUT: 5,
+    Outcome.ROLLED_BACK: 6,
+}
+
+
+class FailedDevice(Record, frozen=True, kw_only=True):
+    """A device on which the release did not take, and why."""
+
+    device: str
+    state: State
+    reason: str = ""
+    detail: str = ""
+
+
+class Verdict(Record, frozen=True, kw_only=True):
+    """How a rollout ended, with the numbers.
+
+    Attributes:
+        why: One sentence for people.
+        total: All devices of the rollout.
+        counts: Devices by state; ``not_given`` are those that never got the release.
+        failed: The devices that failed, in rollout order.
+    """
+
+    outcome: Outcome
+    why: str
+    total: int
+    counts: dict[str, int] = {}
+    failed: tuple[FailedDevice, ...] = ()
+
+    @property
+    def exit_code(self) -> int:
+        """What the command line exits with."""
+        return self.outcome.exit_code
+
+
+def make_verdict(
+    outcome: Outcome, why: str, devices: Iterable[str], statuses: Mapping[str, DeviceStatus]
+) -> Verdict:
+    """Count the devices' states into a verdict.
+
+    Args:
+        outcome: How it ended.
+        why: One sentence for people.
+        devices: All devices of the rollout, in its order.
+        statuses: Where each device stands with the release; missing if it never got it.
+    """
+    ordered = tuple(devices)
+    states = Counter(str(statuses[d].state) if d in statuses else NOT_GIVEN for d in ordered)
+    return Verdict(
+        outcome=outcome,
+        why=why,
+        total=len(ordered),
+        counts=dict(sorted(states.items())),
+        failed=failed_devices(ordered, statuses),
+    )
+
+
+def failed_devices(
+    devices: Iterable[str], statuses: Mapping[str, DeviceStatus]
+) -> tuple[FailedDevice, ...]:
+    """Return the devices whose state is a failure, in the given order."""
+    return tuple(
+        FailedDevice(device=d, state=s.state, reason=s.reason, detail=s.detail)
+        for d in devices
+        if (s := statuses.get(d)) is not None and s.state.is_failure
+    )
