@@ -1,0 +1,207 @@
+"""The store: the record, the blobs and the version folders, and what happens after a power cut.
+
+``state.json`` is the truth; opening the store brings the folders into line with it. If the active
+version's folder is not whole (a damaged file system), the newest whole version takes its place.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import logging
+import os
+import shutil
+import threading
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import BinaryIO, Self
+
+from msgspec.structs import replace
+
+from edge_components.contract.device import StoreSection
+from edge_components.contract.errors import ContractError
+from edge_components.contract.jsonio import canonical_json, decode_json
+from edge_components.contract.package import Descriptor
+from edge_components.store.blobs import Blobs
+from edge_components.store.disk import TMP_SUFFIX, Disk, DiskFullError, links_work
+from edge_components.store.versions import Documents, Versions
+from edge_components.update.machine import recover
+from edge_components.update.record import MAX_RECORD_BYTES, Record
+
+STATE_FILE = "state.json"
+LOCK_FILE = "lock"
+_LOG = logging.getLogger(__name__)
+
+
+class StoreError(Exception):
+    """The store cannot be used; the message says why."""
+
+
+class Store:
+    """A device's store; one process at a time, any of its threads.
+
+    Attributes:
+        blobs: Files by digest.
+        versions: Version folders.
+    """
+
+    def __init__(self, root: Path, limits: StoreSection, disk: Disk, lock: BinaryIO) -> None:
+        self._root = root
+        self._limits = limits
+        self._disk = disk
+        self._lock = lock
+        self._guard = threading.RLock()
+        self._record = Record()
+        self._wanted: tuple[Descriptor, ...] = ()
+        self.blobs = Blobs(root / "blobs" / "sha256", disk)
+        self.versions = Versions(root / "versions", disk)
+
+    @classmethod
+    def open(
+        cls, root: Path, limits: StoreSection | None = None, *, disk: Disk | None = None
+    ) -> Self:
+        """Open the store and bring it into line after whatever happened before.
+
+        Raises:
+            StoreError: Another process has it open, or its record cannot be read.
+        """
+        root.mkdir(parents=True, exist_ok=True, mode=0o700)
+        lock = (root / LOCK_FILE).open("ab")
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError as exc:
+            lock.close()
+            raise StoreError(f"the store '{root}' is in use by another agent") from exc
+        try:
+            store = cls(root, limits or StoreSection(), disk or Disk(), lock)
+            store._recover()
+        except BaseException:
+            lock.close()
+            raise
+        return store
+
+    def close(self) -> None:
+        """Let another process open the store."""
+        self._lock.close()
+
+    @property
+    def record(self) -> Record:
+        """The record as it stands on the disk."""
+        with self._guard:
+            return self._record
+
+    def change(self, decide: Callable[[Record], Record]) -> Record:
+        """Replace the record by what ``decide`` makes of it; durable when this returns.
+
+        Raises:
+            DiskFullError: There is no room; the record is as it was.
+        """
+        with self._guard:
+            record = decide(self._record)
+            if record != self._record:
+                self._disk.write(self._root / STATE_FILE, canonical_json(record))
+                self._record = record
+            return record
+
+    def reserve(self, layers: Iterable[Descriptor]) -> None:
+        """Make sure that there is room for these files before the first byte is fetched.
+
+        Raises:
+            DiskFullError: There is not; the numbers are in the message.
+        """
+        self._wanted = tuple(layers)
+        self.collect()
+        missing = sum(self.blobs.missing_bytes(d.digest, d.size) for d in self._wanted)
+        staged = 0 if links_work(self._root) else sum(d.size for d in self._wanted)
+        needed = missing + staged
+        free = shutil.disk_usage(self._root).free - self._limits.reserve_bytes
+        if needed and needed > free:
+            raise DiskFullError(
+                f"the update needs {needed} bytes, {max(free, 0)} are free beside the reserve of "
+                f"{self._limits.reserve_bytes}"
+            )
+        budget = self._limits.max_bytes
+        if budget and needed and (used := self.used_bytes()) + needed > budget:
+            raise DiskFullError(
+                f"the update needs {needed} bytes, the store holds {used} of at most {budget}"
+            )
+
+    def stage(self, number: int, documents: Documents, files: dict[str, Descriptor]) -> Path:
+        """Build the folder of a release from blobs that are all here.
+
+        Raises:
+            DiskFullError: There is no room.
+        """
+        blobs = {path: self.blobs.path(layer.digest) for path, layer in files.items()}
+        return self.versions.build(number, documents, blobs)
+
+    def collect(self) -> None:
+        """Remove whatever neither a kept version nor the update in progress needs."""
+        record = self.record
+        numbers = {version.number for version in record.kept()}
+        digests: set[str] = set()
+        for version in record.kept():
+            try:
+                digests |= {d.digest for d in self.versions.layers(version).values()}
+            except ContractError:
+                _LOG.warning("version %d is damaged", version.number)
+        partials: set[str] = set()
+        if record.update is not None:
+            wanted = {d.digest for d in self._wanted}
+            digests, partials = digests | wanted, wanted
+            if record.update.release is not None:
+                numbers.add(record.update.release.number)
+        self.versions.collect(numbers)
+        self.blobs.collect(digests, partials=partials)
+
+    def forget_download(self) -> None:
+        """Give up what was fetched for the update that ended."""
+        self._wanted = ()
+        self.collect()
+
+    def used_bytes(self) -> int:
+        """Return what the store occupies; a file with several links counts once."""
+        seen: dict[tuple[int, int], int] = {}
+        for folder, _names, files in os.walk(self._root):
+            for name in files:
+                status = (Path(folder) / name).lstat()
+                seen[status.st_dev, status.st_ino] = status.st_size
+        return sum(seen.values())
+
+    def _recover(self) -> None:
+        for path in self._root.glob(f"*{TMP_SUFFIX}"):
+            self._disk.remove(path)
+        self._record = read_record(self._root)
+        self.change(lambda record: recover(self._without_damaged(record)))
+        # What was fetched for a forgotten update stays: the same order comes again.
+        self.versions.collect({version.number for version in self.record.kept()})
+
+    def _without_damaged(self, record: Record) -> Record:
+        whole = tuple(v for v in record.kept() if self.versions.is_whole(v))
+        if whole == record.kept():
+            return record
+        _LOG.error(
+            "of %d versions %d are damaged", len(record.kept()), len(record.kept()) - len(whole)
+        )
+        active = whole[0] if whole else None
+        switched = record.update is not None and record.update.phase.is_switched
+        update = None if switched and active != record.active else record.update
+        return replace(record, active=active, previous=whole[1:], update=update)
+
+
+def read_record(root: Path) -> Record:
+    """Read the record of a store without opening it.
+
+    Raises:
+        StoreError: It is there and cannot be read.
+    """
+    path = root / STATE_FILE
+    try:
+        data = path.read_bytes()
+    except FileNotFoundError:
+        return Record()
+    except OSError as exc:
+        raise StoreError(f"'{path}' cannot be read: {exc.strerror}") from exc
+    try:
+        return decode_json(data, Record, what=f"'{path}'", max_bytes=MAX_RECORD_BYTES)
+    except ContractError as exc:
+        raise StoreError(str(exc)) from exc

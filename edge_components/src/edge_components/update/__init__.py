@@ -1,0 +1,1 @@
+"""The updater: a pure state machine (``machine``) and what carries out its commands."""
