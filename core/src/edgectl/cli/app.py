@@ -1,0 +1,94 @@
+"""What every command has: the common options, and the session they lead to."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from edgectl.cli.output import Output
+
+if TYPE_CHECKING:
+    from edgectl.project.load import Project
+    from edgectl.records import Target
+    from edgectl.session import Session
+
+
+class App:
+    """The common options of one call.
+
+    Attributes:
+        out: Where results and progress go.
+        path: The project file or its folder.
+    """
+
+    def __init__(self, path: str, out: Output) -> None:
+        self.path = Path(path)
+        self.out = out
+
+    def project(self) -> Project:
+        """Read the project."""
+        from edgectl.project.load import load_project  # noqa: PLC0415 - keeps --help fast
+
+        return load_project(self.path)
+
+    def session(self) -> Session:
+        """Begin a session on the project."""
+        from edgectl.session import Session  # noqa: PLC0415 - keeps --help fast
+
+        return Session(self.project(), self.out.progress)
+
+    def choose(
+        self, session: Session, names: tuple[str, ...], provider: str | None
+    ) -> list[Target]:
+        """Return the targets that the options ask for."""
+        return session.project.targets(names, provider)
+
+
+def command(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command the common options, and an ``App`` as its first argument."""
+
+    @click.option("-p", "--project", "project_", metavar="PATH", help="Project file or folder.")
+    @click.option(
+        "-o",
+        "--output",
+        "output_",
+        type=click.Choice(["text", "json", "jsonl"]),
+        help="Form of the result on stdout.",
+    )
+    @click.option("-v", "--verbose", "verbose_", count=True, help="Say more on stderr.")
+    @click.option("-q", "--quiet", "quiet_", count=True, help="Say less on stderr.")
+    @click.pass_context
+    @functools.wraps(function)
+    def wrapper(
+        ctx: click.Context,
+        project_: str | None,
+        output_: str | None,
+        verbose_: int,
+        quiet_: int,
+        **options: Any,
+    ) -> Any:
+        outer = ctx.find_root().obj or {}
+        level = int(outer.get("level", 0)) + verbose_ - quiet_
+        out = Output(output_ or outer.get("output", "text"), level)
+        return function(App(project_ or outer.get("project", "."), out), **options)
+
+    return wrapper
+
+
+def target_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--target`` and ``--provider``."""
+    function = click.option(
+        "-t",
+        "--target",
+        "targets",
+        multiple=True,
+        metavar="NAME",
+        help="Only this target; may be given several times.",
+    )(function)
+    return click.option("--provider", metavar="NAME", help="Only targets of this provider.")(
+        function
+    )

@@ -1,0 +1,105 @@
+"""``edgectl pause``, ``resume`` and ``abort``: from any machine that reaches the provider."""
+
+from __future__ import annotations
+
+import time
+
+import click
+import msgspec
+
+from edgectl.cli.app import App, command, target_options
+from edgectl.cli.commands.deploy import show_results
+from edgectl.errors import PlanError
+from edgectl.records import Target
+from edgectl.requests import WithdrawRequest
+from edgectl.session import Session
+from edgectl.workflow.deploy import Deployer, exit_code
+from edgectl.workflow.resume import resume_plan
+from edgectl.workflow.shared import Control, Phase, Shared
+
+
+@click.command()
+@target_options
+@command
+def pause(app: App, targets: tuple[str, ...], provider: str | None) -> None:
+    """Hold a rollout: devices that have the release finish it, no other gets it."""
+    session = app.session()
+    for target in app.choose(session, targets, provider):
+        control = _set(session, target, "pause")
+        app.out.one(
+            {"target": target.name, **msgspec.to_builtins(control)},
+            f"{target.name}: release {control.release} is paused",
+        )
+
+
+@click.command()
+@target_options
+@command
+def abort(app: App, targets: tuple[str, ...], provider: str | None) -> None:
+    """Stop a rollout where it is; devices that have not begun do not get the release."""
+    session = app.session()
+    for target in app.choose(session, targets, provider):
+        control = _set(session, target, "abort")
+        taken_back: tuple[str, ...] = ()
+        opened = session.provider(target.provider)
+        if opened.supports("withdraw"):
+            taken_back = opened.withdraw(
+                WithdrawRequest(
+                    target=target,
+                    application=session.project.spec.name,
+                    release=control.release,
+                )
+            ).devices
+        app.out.one(
+            {"target": target.name, "withdrawn": taken_back, **msgspec.to_builtins(control)},
+            f"{target.name}: release {control.release} is aborted, "
+            f"taken back from {len(taken_back)} devices",
+        )
+
+
+@click.command()
+@target_options
+@click.option(
+    "--poll",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0.05, 300),
+    help="Seconds between looks at the devices.",
+)
+@command
+def resume(app: App, targets: tuple[str, ...], provider: str | None, poll: float) -> None:
+    """Go on with a rollout that was paused, or whose driver was killed, and wait."""
+    session = app.session()
+    results = []
+    for target in app.choose(session, targets, provider):
+        control = _set(session, target, "run")
+        plan, package = resume_plan(session, target, control)
+        results += Deployer(session, app.out.progress, poll_s=poll).run(plan, package)
+    show_results(app, results)
+    click.get_current_context().exit(exit_code(results))
+
+
+def _set(session: Session, target: Target, phase: Phase) -> Control:
+    shared = Shared(session.provider(target.provider), target, session.project.spec.name)
+
+    def change(present: Control | None) -> Control:
+        if (
+            present is None
+            or present.phase == "done"
+            or (present.phase == "abort" and phase != "abort")
+        ):
+            raise PlanError(
+                f"no rollout is under way on target '{target.name}'",
+                hint="`edgectl deploy` begins one",
+            )
+        if present.phase == "rollback":
+            if phase == "run":
+                return present
+            raise PlanError(f"target '{target.name}' is being rolled back; that is not stopped")
+        started = time.time() if phase == "run" else present.started_at
+        return msgspec.structs.replace(present, phase=phase, started_at=started)
+
+    control = shared.set_control(change)
+    facts: dict[str, str | int] = {"target": target.name, "release": control.release}
+    session.record(target.provider, phase, "ok", facts)
+    return control

@@ -1,0 +1,52 @@
+"""``edgectl init``."""
+
+from __future__ import annotations
+
+import re
+from importlib import resources
+from pathlib import Path
+
+import click
+
+from edgectl.cli.app import App, command
+from edgectl.errors import ProjectError
+
+TEMPLATE = "edgectl.templates.plates"
+DEFAULT_NAME = "plates"
+
+
+@click.command()
+@click.argument("folder", type=click.Path(path_type=Path), default=Path())
+@click.option("--name", help="The project's name; by default the folder's.")
+@command
+def init(app: App, folder: Path, name: str | None) -> None:
+    """Write a new project into FOLDER: a complete example to change.
+
+    It trains a digit reader and rolls it out to a self-hosted fleet. Nothing that exists is
+    overwritten.
+    """
+    chosen = name or _name_from(folder)
+    files = [item for item in resources.files(TEMPLATE).iterdir() if not _is_code(item.name)]
+    targets = {folder / item.name.removesuffix(".tmpl"): item for item in files}
+    present = sorted(str(path) for path in targets if path.exists())
+    if present:
+        raise ProjectError(
+            f"'{present[0]}' exists already; nothing was written",
+            hint="choose an empty folder: edgectl init NAME",
+        )
+    folder.mkdir(parents=True, exist_ok=True)
+    for path, item in targets.items():
+        text = item.read_text(encoding="utf-8")
+        path.write_text(text.replace("name: parking-plates", f"name: {chosen}"), encoding="utf-8")
+    written = sorted(path.name for path in targets)
+    app.out.one({"folder": str(folder), "files": written}, f"wrote {', '.join(written)}")
+    app.out.note("next: edgectl train, edgectl register, edgectl package, edgectl plan")
+
+
+def _name_from(folder: Path) -> str:
+    plain = re.sub(r"[^a-z0-9]+", "-", folder.resolve().name.lower()).strip("-")[:63]
+    return plain or DEFAULT_NAME
+
+
+def _is_code(name: str) -> bool:
+    return name in {"__init__.py", "__pycache__"}

@@ -1,0 +1,52 @@
+"""``edgectl rollback``."""
+
+from __future__ import annotations
+
+import click
+
+from edgectl.cli.app import App, command, target_options
+from edgectl.cli.commands.deploy import show_results
+from edgectl.workflow.deploy import Deployer, exit_code
+from edgectl.workflow.resume import rollback_plan
+
+
+@click.command()
+@target_options
+@click.option(
+    "--to",
+    "to_release",
+    type=click.IntRange(min=1),
+    metavar="RELEASE",
+    help="The release whose package comes back; by default the one before the present.",
+)
+@click.option(
+    "--poll",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0.05, 300),
+    help="Seconds between looks at the devices.",
+)
+@command
+def rollback(
+    app: App,
+    targets: tuple[str, ...],
+    provider: str | None,
+    to_release: int | None,
+    poll: float,
+) -> None:
+    """Return to an earlier release's package.
+
+    Makes a new release, with a higher number, that points at the older package, and rolls it
+    out like any other. Works from any machine that has the signing key.
+    """
+    session = app.session()
+    results = []
+    for target in app.choose(session, targets, provider):
+        plan, package = rollback_plan(session, target, to_release)
+        app.out.progress(
+            f"{target.name}: back to {package.version} {package.digest[:19]} "
+            f"as release {plan.release}"
+        )
+        results += Deployer(session, app.out.progress, poll_s=poll).run(plan, package)
+    show_results(app, results)
+    click.get_current_context().exit(exit_code(results))

@@ -1,0 +1,42 @@
+"""``edgectl run``."""
+
+from __future__ import annotations
+
+import click
+
+from edgectl.cli.app import App, command, target_options
+from edgectl.cli.commands.deploy import roll_out
+from edgectl.workflow import build
+
+
+@click.command()
+@target_options
+@click.option(
+    "--poll",
+    default=1.0,
+    show_default=True,
+    type=click.FloatRange(0.05, 300),
+    help="Seconds between looks at the devices.",
+)
+@command
+def run(app: App, targets: tuple[str, ...], provider: str | None, poll: float) -> None:
+    """Train, register, package and deploy in one go, and wait for the verdict."""
+    session = app.session()
+    app.out.progress("training")
+    build.train(session, provider)
+    app.out.progress("registering")
+    version = build.register(session, provider)
+    app.out.progress(f"{version.name} {version.version} passed its gates")
+    package = build.package(session)
+    app.out.progress(f"packaged {package.digest}")
+    code = roll_out(
+        app,
+        session,
+        package,
+        targets=targets,
+        provider=provider,
+        wait=True,
+        new_release=False,
+        poll=poll,
+    )
+    click.get_current_context().exit(code)

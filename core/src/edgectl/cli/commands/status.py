@@ -1,0 +1,68 @@
+"""``edgectl status``."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from edgectl.cli.app import App, command, target_options
+from edgectl.records import Target
+from edgectl.requests import InventoryRequest, ObserveRequest
+from edgectl.session import Session
+from edgectl.workflow.shared import Shared
+
+COLUMNS = ("target", "device", "state", "release", "active", "digest", "variant", "reason")
+
+
+@click.command()
+@target_options
+@command
+def status(app: App, targets: tuple[str, ...], provider: str | None) -> None:
+    """Show where each device stands, in its own words.
+
+    ACTIVE is the release that answers now, RELEASE the one that the state is about.
+    """
+    session = app.session()
+    rows = []
+    for target in app.choose(session, targets, provider):
+        rows += device_rows(session, target)
+        _show_control(app, session, target)
+    app.out.rows(rows, COLUMNS, empty="no device matches")
+
+
+def device_rows(session: Session, target: Target) -> list[dict[str, Any]]:
+    """Return one row a device of the target."""
+    provider = session.provider(target.provider)
+    request = ObserveRequest(target=target, application=session.project.spec.name)
+    states = {state.device: state for state in provider.observe(request)}
+    rows = []
+    for device in provider.inventory(InventoryRequest(target=target)):
+        state = states.get(device.id)
+        rows.append(
+            {
+                "target": target.name,
+                "device": device.id,
+                "hardware": device.hardware or target.hardware or "",
+                "state": str(state.state) if state else "",
+                "release": state.release if state else None,
+                "active": state.active_release if state else None,
+                "digest": state.active_package if state else "",
+                "variant": state.variant if state else "",
+                "execution_provider": state.execution_provider if state else "",
+                "reason": state.reason if state else "",
+                "detail": state.detail if state else "",
+                "raw": state.raw if state else "",
+                "last_seen": device.last_seen,
+            }
+        )
+    return rows
+
+
+def _show_control(app: App, session: Session, target: Target) -> None:
+    provider = session.provider(target.provider)
+    if not provider.supports("coordinate"):
+        return
+    control = Shared(provider, target, session.project.spec.name).control()
+    if control is not None and control.phase != "done":
+        app.out.note(f"{target.name}: rollout of release {control.release} is in '{control.phase}'")

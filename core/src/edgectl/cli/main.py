@@ -1,0 +1,172 @@
+"""The ``edgectl`` command: finds the sub-command, runs it, turns errors into exit codes.
+
+Only click is imported here. A sub-command's module is imported when it is called or asked for
+help, so ``edgectl --help`` costs little more than ``import click``. Installed packages add
+commands through the entry-point group ``edgectl.commands``.
+"""
+
+from __future__ import annotations
+
+import importlib
+import os
+import sys
+from typing import Any
+
+import click
+
+COMMANDS = {
+    "abort": ("edgectl.cli.commands.control:abort", "Stop a rollout where it is."),
+    "demo": ("edgectl.cli.commands.demo:demo", "The whole flow on this machine, with no cloud."),
+    "deploy": ("edgectl.cli.commands.deploy:deploy", "Roll the package out to targets."),
+    "devices": ("edgectl.cli.commands.devices:devices", "Add, list, show and remove devices."),
+    "doctor": ("edgectl.cli.commands.doctor:doctor", "Check credentials and prerequisites."),
+    "emulate": ("edgectl.cli.commands.emulate:emulate", "Start a provider's emulator."),
+    "init": ("edgectl.cli.commands.init:init", "Write a new project."),
+    "journal": ("edgectl.cli.commands.journal:journal", "Show or verify the audit journal."),
+    "package": ("edgectl.cli.commands.package:package", "Build and sign the package."),
+    "pause": ("edgectl.cli.commands.control:pause", "Hold a rollout after what runs now."),
+    "plan": ("edgectl.cli.commands.plan:plan", "Show what a deploy would change."),
+    "providers": ("edgectl.cli.commands.providers:providers", "List providers and what they do."),
+    "register": ("edgectl.cli.commands.register:register", "Check the model and register it."),
+    "resume": ("edgectl.cli.commands.control:resume", "Go on with a rollout."),
+    "rollback": ("edgectl.cli.commands.rollback:rollback", "Return to an earlier release."),
+    "run": ("edgectl.cli.commands.run:run", "From training to a verdict in one go."),
+    "schema": ("edgectl.cli.commands.schema:schema", "Print the JSON Schema of edgectl.yaml."),
+    "status": ("edgectl.cli.commands.status:status", "Show where each device stands."),
+    "telemetry": ("edgectl.cli.commands.telemetry:telemetry", "Show what the devices told."),
+    "train": ("edgectl.cli.commands.train:train", "Train the model."),
+}
+COMMAND_GROUP = "edgectl.commands"
+
+
+class LazyGroup(click.Group):
+    """A group that knows its commands' names and one-line help, and imports them on use."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Return the commands' names, sorted."""
+        del ctx
+        return sorted({*COMMANDS, *_contributed()})
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """Import a command; None if there is none of that name."""
+        del ctx
+        if cmd_name in COMMANDS:
+            module, _, attribute = COMMANDS[cmd_name][0].partition(":")
+            found: click.Command = getattr(importlib.import_module(module), attribute)
+            return found
+        entry = _contributed().get(cmd_name)
+        return entry.load() if entry is not None else None
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        """Find the command, and name the closest one when there is none."""
+        try:
+            return super().resolve_command(ctx, args)
+        except click.UsageError as exc:
+            import difflib  # noqa: PLC0415 - only a mistyped command pays for it
+
+            close = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
+            if close and "No such command" in exc.message:
+                exc.message = exc.message.rstrip(".") + f". Did you mean '{close[0]}'?"
+            raise
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the list of commands without importing any."""
+        del ctx
+        rows = [(name, text) for name, (_, text) in COMMANDS.items()]
+        rows += [(name, "From an installed package.") for name in _contributed()]
+        with formatter.section("Commands"):
+            formatter.write_dl(sorted(rows))
+
+
+@click.group(
+    cls=LazyGroup,
+    context_settings={
+        "help_option_names": ["-h", "--help"],
+        "auto_envvar_prefix": "EDGECTL",
+        "max_content_width": 100,
+    },
+)
+@click.option(
+    "-p",
+    "--project",
+    "project",
+    default=".",
+    metavar="PATH",
+    show_envvar=True,
+    help="Project file, or the folder that holds edgectl.yaml.",
+)
+@click.option(
+    "-o",
+    "--output",
+    type=click.Choice(["text", "json", "jsonl"]),
+    default="text",
+    show_envvar=True,
+    help="Form of the result on stdout.",
+)
+@click.option("-v", "--verbose", count=True, help="Say more on stderr; twice for debugging.")
+@click.option("-q", "--quiet", count=True, help="Say less on stderr; twice for errors only.")
+@click.version_option(package_name="edgectl", message="edgectl %(version)s")
+@click.pass_context
+def cli(ctx: click.Context, project: str, output: str, verbose: int, quiet: int) -> None:
+    """One model, one digest, every edge.
+
+    Train a model, register and package it, roll it out to fleets of devices at many places, and
+    know from the devices themselves whether they now answer with it. Every option can be given
+    as an EDGECTL_… environment variable.
+    """
+    ctx.obj = {
+        "project": project,
+        "output": output,
+        "level": verbose - quiet,
+    }
+
+
+def main() -> None:
+    """Run the command line and exit the process."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command line; returns the exit code (see docs/cli.md)."""
+    try:
+        result = cli.main(arguments, prog_name="edgectl", standalone_mode=False)
+    except (click.exceptions.Abort, KeyboardInterrupt):
+        click.echo("interrupted", err=True)
+        return 130
+    except click.ClickException as exc:
+        exc.show()
+        return exc.exit_code
+    except click.exceptions.Exit as exc:
+        return int(exc.exit_code)
+    except BrokenPipeError:
+        # The reader of stdout went away (`edgectl … | head`); that is its right.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except Exception as exc:
+        from edgectl.errors import EdgectlError  # noqa: PLC0415 - only a failure pays for it
+
+        if not isinstance(exc, EdgectlError):
+            raise
+        return _known_error(exc)
+    return result if isinstance(result, int) else 0
+
+
+def _known_error(exc: Any) -> int:
+    click.echo(f"error: {exc.message}", err=True)
+    if exc.vendor_code:
+        click.echo(f"  code: {exc.vendor_code}", err=True)
+    if exc.hint:
+        click.echo(f"  hint: {exc.hint}", err=True)
+    return int(exc.exit_code)
+
+
+def _contributed() -> dict[str, Any]:
+    from importlib import metadata  # noqa: PLC0415 - 10 ms that a known command need not pay
+
+    return {entry.name: entry for entry in metadata.entry_points(group=COMMAND_GROUP)}
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,267 @@
+"""Reading a project: from ``edgectl.yaml`` to checked records.
+
+Every error names file, line and the full key. ``${NAME}`` and ``${NAME:-default}`` are expanded
+in values of ``providers`` only, and only when that provider is opened.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from pathlib import Path
+from typing import Any
+
+from edge_components.contract import pipeline as contract
+from edge_components.contract.hardware import PROFILES
+from edge_components.contract.release import DeviceSettings
+from edgectl.durations import parse_duration
+from edgectl.errors import EdgectlError, ProjectError
+from edgectl.project.spec import ProjectSpec, Step
+from edgectl.project.steps import POSTPROCESS, PREPROCESS, asset_path, read_step
+from edgectl.project.validate import InvalidKeyError, validate
+from edgectl.project.yamltree import YamlError, parse_yaml
+from edgectl.records import Target
+from edgectl.rollout.policy import FailureThreshold, RolloutPolicy, parse_waves
+
+PROJECT_FILE = "edgectl.yaml"
+STATE_DIR = ".edgectl"
+_VARIABLE = re.compile(r"\$\{([A-Za-z_][A-Za-z0-9_]*)(?::-([^}]*))?\}")
+
+
+class Project:
+    """A project that was read and checked.
+
+    Attributes:
+        path: The project file.
+        dir: Its folder; every path in the file is relative to it.
+        state_dir: ``.edgectl`` below it: store, keys, journal.
+        spec: The file's content.
+        pipeline: The pipeline as the device reads it.
+        assets: Files that the pipeline names: path in the package to path on this machine.
+        policy: The rollout policy.
+        settings: How devices run the release.
+    """
+
+    def __init__(self, path: Path, spec: ProjectSpec, lines: dict[str, int]) -> None:
+        self.path = path
+        self.dir = path.parent
+        self.state_dir = self.dir / STATE_DIR
+        self.spec = spec
+        self._lines = lines
+        self.pipeline, self.assets = self._read_pipeline()
+        self.policy = self._read_policy()
+        self.settings = DeviceSettings(
+            soak_s=self._duration("device.soak", spec.device.soak),
+            precision=spec.device.precision,
+            telemetry_sample=spec.device.telemetry_sample,
+        )
+        self._check_targets()
+        self._check_gates()
+
+    def locate(self, key: str) -> str:
+        """Return ``file:line: key``, with the line of the nearest parent that stands there."""
+        near = key
+        while near and near not in self._lines:
+            near = near[: max(near.rfind("."), near.rfind("["), 0)]
+        return f"{self.path.name}:{self._lines.get(near, 1)}: {key}"
+
+    def error(self, key: str, message: str, *, hint: str = "") -> ProjectError:
+        """Make an error that names file, line and key."""
+        return ProjectError(f"{self.locate(key)}: {message}", hint=hint)
+
+    def target(self, name: str) -> Target:
+        """Return the target called ``name``.
+
+        Raises:
+            ProjectError: The project has no such target.
+        """
+        spec = self.spec.targets.get(name)
+        if spec is None:
+            known = ", ".join(sorted(self.spec.targets)) or "none"
+            raise ProjectError(
+                f"{self.path.name} has no target '{name}'", hint=f"its targets: {known}"
+            )
+        return Target(
+            name=name, provider=spec.provider, selector=spec.selector, hardware=spec.hardware
+        )
+
+    def targets(self, names: tuple[str, ...] = (), provider: str | None = None) -> list[Target]:
+        """Return the named targets, or all, of one provider where one is given.
+
+        Raises:
+            ProjectError: A name is unknown, or nothing is left.
+        """
+        chosen = [self.target(name) for name in names or sorted(self.spec.targets)]
+        if provider is not None:
+            chosen = [target for target in chosen if target.provider == provider]
+        if not chosen:
+            what = f" of provider '{provider}'" if provider else ""
+            raise ProjectError(
+                f"{self.path.name} has no target{what}",
+                hint="add one under `targets:`, with its provider and selector",
+            )
+        return chosen
+
+    def provider_config(self, name: str) -> dict[str, Any]:
+        """Return a provider's settings with environment variables expanded.
+
+        Raises:
+            ProjectError: A variable is not set.
+        """
+        settings = self.spec.providers.get(name, {})
+        return {key: self._expand(f"providers.{name}.{key}", v) for key, v in settings.items()}
+
+    def file(self, key: str, written: str) -> Path:
+        """Return the absolute path of a project file that a key names.
+
+        Raises:
+            ProjectError: The path leaves the project's folder.
+        """
+        path = (self.dir / written).resolve()
+        if not path.is_relative_to(self.dir.resolve()):
+            raise self.error(key, f"'{written}' is outside the project's folder")
+        return path
+
+    def _expand(self, key: str, value: Any) -> Any:
+        if isinstance(value, dict):
+            return {k: self._expand(f"{key}.{k}", v) for k, v in value.items()}
+        if isinstance(value, list):
+            return [self._expand(f"{key}[{i}]", v) for i, v in enumerate(value)]
+        if not isinstance(value, str):
+            return value
+
+        def replace(match: re.Match[str]) -> str:
+            found = os.environ.get(match.group(1), match.group(2))
+            if found is None:
+                raise self.error(
+                    key,
+                    f"environment variable '{match.group(1)}' is not set",
+                    hint=f"export {match.group(1)}=…",
+                )
+            return found
+
+        return _VARIABLE.sub(replace, value)
+
+    def _read_pipeline(self) -> tuple[contract.Pipeline, dict[str, Path]]:
+        spec = self.spec.pipeline
+        assets: dict[str, Path] = {}
+        source = sink = None
+        if spec.source is not None:
+            source = contract.DirectorySource(
+                path=spec.source.path,
+                pattern=spec.source.pattern,
+                poll_s=self._duration("pipeline.source.poll", spec.source.poll),
+                after=spec.source.after,
+            )
+        if spec.sink is not None:
+            sink = contract.DirectorySink(path=spec.sink.path, max_bytes=spec.sink.max_bytes)
+        pipeline = contract.Pipeline(
+            source=source,
+            preprocess=tuple(self._steps("preprocess", spec.preprocess, PREPROCESS, assets)),
+            postprocess=tuple(self._steps("postprocess", spec.postprocess, POSTPROCESS, assets)),
+            sink=sink,
+        )
+        return pipeline, assets
+
+    def _steps(
+        self, part: str, steps: tuple[Step, ...], kinds: dict[str, Any], assets: dict[str, Path]
+    ) -> list[Any]:
+        result = []
+        for index, written in enumerate(steps):
+            key = f"pipeline.{part}[{index}]"
+            try:
+                step = read_step(written, kinds, key)
+            except InvalidKeyError as exc:
+                raise self.error(exc.key, str(exc)) from exc
+            if isinstance(step, contract.Argmax | contract.TopK) and step.labels is not None:
+                inside = asset_path(step.labels)
+                local = self.file(f"{key}.labels", step.labels)
+                if assets.setdefault(inside, local) != local:
+                    raise self.error(key, f"two files named '{local.name}' are used as labels")
+                step = type(step)(
+                    **{
+                        name: inside if name == "labels" else getattr(step, name)
+                        for name in step.__struct_fields__
+                    }
+                )
+            result.append(step)
+        return result
+
+    def _read_policy(self) -> RolloutPolicy:
+        spec = self.spec.rollout
+        try:
+            waves = parse_waves(list(spec.waves))
+        except ValueError as exc:
+            raise self.error("rollout.waves", str(exc)) from exc
+        threshold = spec.failure_threshold
+        return RolloutPolicy(
+            waves=waves,
+            soak_s=self._duration("rollout.soak", spec.soak),
+            concurrency=spec.concurrency,
+            failure_threshold=(
+                FailureThreshold(percent=threshold.percent, min_devices=threshold.min_devices)
+                if threshold
+                else None
+            ),
+            on_failure=spec.on_failure,
+            timeout_s=self._duration("rollout.timeout", spec.timeout),
+            unreachable_grace_s=self._duration("rollout.unreachable_grace", spec.unreachable_grace),
+        )
+
+    def _duration(self, key: str, written: str | float) -> float:
+        try:
+            return parse_duration(written)
+        except ValueError as exc:
+            raise self.error(key, str(exc)) from exc
+
+    def _check_targets(self) -> None:
+        for name, target in self.spec.targets.items():
+            if target.hardware is not None and target.hardware not in PROFILES:
+                known = ", ".join(sorted(PROFILES))
+                raise self.error(
+                    f"targets.{name}.hardware",
+                    f"'{target.hardware}' is not a hardware profile",
+                    hint=f"profiles: {known}",
+                )
+
+    def _check_gates(self) -> None:
+        precisions = [variant.precision for variant in self.spec.model.variants]
+        if len(set(precisions)) != len(precisions):
+            raise self.error("model.variants", "a precision is given twice")
+
+
+def load_project(path: Path) -> Project:
+    """Read and check a project file.
+
+    Args:
+        path: The file, or the folder that holds ``edgectl.yaml``.
+
+    Raises:
+        ProjectError: It is missing or wrong; the message names file, line and key.
+    """
+    file = path / PROJECT_FILE if path.is_dir() else path
+    try:
+        text = file.read_text(encoding="utf-8")
+    except FileNotFoundError as exc:
+        raise ProjectError(
+            f"there is no project file '{file}'",
+            hint="`edgectl init` writes one; `--project` names another",
+        ) from exc
+    except (OSError, UnicodeDecodeError) as exc:
+        raise ProjectError(f"'{file}' cannot be read: {exc}") from exc
+    try:
+        tree = parse_yaml(text)
+    except YamlError as exc:
+        raise ProjectError(f"{file.name}:{exc.line}: {exc}") from exc
+    try:
+        spec = validate(tree.data, ProjectSpec)
+    except InvalidKeyError as exc:
+        near = exc.key
+        while near and near not in tree.lines:
+            near = near[: max(near.rfind("."), near.rfind("["), 0)]
+        line = tree.lines.get(near, 1)
+        raise ProjectError(f"{file.name}:{line}: {exc.key}: {exc}") from exc
+    return Project(file.absolute(), spec, tree.lines)
+
+
+__all__ = ["PROJECT_FILE", "STATE_DIR", "EdgectlError", "Project", "load_project"]

@@ -1,0 +1,161 @@
+"""The project file's types: what may stand in ``edgectl.yaml``.
+
+The same types validate the file and make its JSON Schema, so editor and program agree. Paths are
+relative to the file's folder. Secrets never stand here; values of ``providers`` may name an
+environment variable as ``${NAME}``.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+import msgspec
+from msgspec import Meta
+
+Name = Annotated[
+    str,
+    Meta(
+        pattern="^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$",
+        description="Lower-case letters, digits and dashes, at most 63 characters.",
+    ),
+]
+Version = Annotated[
+    str,
+    Meta(
+        pattern=r"^[0-9A-Za-z][0-9A-Za-z._-]{0,127}$",
+        description="A version; quote it, so that 1.10 is not read as a number.",
+    ),
+]
+Path = Annotated[str, Meta(min_length=1, description="A path below the project's folder.")]
+Duration = Annotated[
+    str | int | float, Meta(description="Seconds, or text such as 90s, 2m, 1h30m.")
+]
+Percent = Annotated[float, Meta(ge=0, le=100)]
+Share = Annotated[float, Meta(ge=0, le=1)]
+Step = dict[str, Any] | str
+Precision = Literal["fp32", "fp16", "int8"]
+
+
+class _Spec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    pass
+
+
+class OutputsSpec(_Spec, frozen=True, kw_only=True):
+    """What training leaves: the ONNX file, and a JSON object of measured numbers."""
+
+    model: Path
+    metrics: Path | None = None
+
+
+class TrainSpec(_Spec, frozen=True, kw_only=True):
+    """How the model is trained: any program that leaves an ONNX file."""
+
+    command: Annotated[tuple[str, ...], Meta(min_length=1)]
+    outputs: OutputsSpec
+    inputs: dict[Name, Path] = {}
+    provider: str | None = None
+
+
+class VariantSpec(_Spec, frozen=True, kw_only=True):
+    """The model at one precision."""
+
+    precision: Precision
+    calibration: Path | None = None
+    max_accuracy_drop: Share | None = None
+    quantization: Literal["static", "dynamic"] | None = None
+
+
+class ModelSpec(_Spec, frozen=True, kw_only=True):
+    """The model, what it must reach, and its variants."""
+
+    path: Path
+    golden: Path | None = None
+    evaluation: Path | None = None
+    gates: dict[str, str] = {}
+    variants: Annotated[tuple[VariantSpec, ...], Meta(min_length=1)] = (
+        VariantSpec(precision="fp32"),
+    )
+
+
+class SourceSpec(_Spec, frozen=True, kw_only=True):
+    """Where readings come from."""
+
+    kind: Literal["directory"]
+    path: str
+    pattern: str = "*"
+    poll: Duration = 1.0
+    after: Literal["delete", "keep", "move"] = "move"
+
+
+class SinkSpec(_Spec, frozen=True, kw_only=True):
+    """Where answers go."""
+
+    kind: Literal["directory"]
+    path: str
+    max_bytes: Annotated[int, Meta(gt=0)] = 64 << 20
+
+
+class PipelineSpec(_Spec, frozen=True, kw_only=True):
+    """What runs on the device around the model."""
+
+    source: SourceSpec | None = None
+    preprocess: tuple[Step, ...] = ()
+    postprocess: tuple[Step, ...] = ()
+    sink: SinkSpec | None = None
+
+
+class DeviceSpec(_Spec, frozen=True, kw_only=True):
+    """How devices run a release; part of what is signed."""
+
+    soak: Duration = 10.0
+    precision: Precision | None = None
+    telemetry_sample: Share = 1.0
+
+
+class TargetSpec(_Spec, frozen=True, kw_only=True):
+    """A named group of devices on one provider."""
+
+    provider: Name
+    selector: dict[str, str | dict[str, str] | list[str]] = {}
+    hardware: str | None = None
+
+
+class ThresholdSpec(_Spec, frozen=True, kw_only=True):
+    """When a rollout stops: more than ``percent`` of at least ``min_devices`` failed."""
+
+    percent: Percent
+    min_devices: Annotated[int, Meta(ge=1)] = 1
+
+
+class RolloutSpec(_Spec, frozen=True, kw_only=True):
+    """How a release reaches a target's devices."""
+
+    waves: Annotated[tuple[int | str, ...], Meta(min_length=1)] = ("100%",)
+    soak: Duration = 0.0
+    concurrency: Annotated[int, Meta(ge=1)] | None = None
+    failure_threshold: ThresholdSpec | None = None
+    on_failure: Literal["rollback", "pause"] = "rollback"
+    timeout: Duration = 1800.0
+    unreachable_grace: Duration = 120.0
+
+
+class SigningSpec(_Spec, frozen=True, kw_only=True):
+    """Where the publisher's private key lies; made on first use, never committed."""
+
+    key: Path = ".edgectl/keys/publisher.pem"
+
+
+class ProjectSpec(_Spec, frozen=True, kw_only=True, rename={"api_version": "apiVersion"}):
+    """An edgectl project."""
+
+    api_version: Literal["edgectl/v1"]
+    name: Name
+    version: Version
+    model: ModelSpec
+    train: TrainSpec | None = None
+    pipeline: PipelineSpec = PipelineSpec()
+    device: DeviceSpec = DeviceSpec()
+    targets: dict[Name, TargetSpec] = {}
+    rollout: RolloutSpec = RolloutSpec()
+    signing: SigningSpec = SigningSpec()
+    providers: dict[Name, dict[str, Any]] = {}

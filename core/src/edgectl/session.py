@@ -1,0 +1,138 @@
+"""A session: one project, its folders, its opened providers and its journal.
+
+Everything that a command does passes through here, so that each provider is opened once, with
+the journal around it, and paths below ``.edgectl`` are said in one place.
+"""
+
+from __future__ import annotations
+
+import getpass
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from edgectl.errors import ProjectError
+from edgectl.journal import Entry, Journal
+from edgectl.plugins import open_provider
+from edgectl.project.load import Project
+from edgectl.provider import Provider, ProviderContext
+from edgectl.wrappers import JournalWrapper
+
+if TYPE_CHECKING:
+    from edgectl.package.keys import SigningKey
+
+
+class Session:
+    """One project at work.
+
+    Args:
+        project: The project that was read.
+        progress: Takes one line for people.
+    """
+
+    def __init__(self, project: Project, progress: Callable[[str], None]) -> None:
+        self.project = project
+        self.progress = progress
+        self.journal = Journal(project.state_dir / "journal.jsonl")
+        self._providers: dict[str, Provider] = {}
+
+    @property
+    def layout(self) -> Path:
+        """The local OCI layout that holds packages."""
+        return self.project.state_dir / "store"
+
+    @property
+    def build_dir(self) -> Path:
+        """Where one step leaves its result for the next."""
+        return self.project.state_dir / "build"
+
+    def provider(self, name: str) -> Provider:
+        """Return the provider called ``name``, opened on first use."""
+        if name not in self._providers:
+            self._providers[name] = self.open(name)
+        return self._providers[name]
+
+    def open(self, name: str) -> Provider:
+        """Open a provider anew, for a thread of its own.
+
+        Raises:
+            EdgectlError: It is not installed, or its settings are wrong.
+        """
+        return open_provider(
+            name,
+            self.project.provider_config(name),
+            ProviderContext(
+                project_dir=self.project.dir,
+                state_dir=self.project.state_dir,
+                progress=self.progress,
+            ),
+            wrappers=(JournalWrapper(lambda *facts: self.record(name, *facts)),),
+            locate=self.project.locate,
+        )
+
+    def build_provider(self, name: str | None) -> str:
+        """Return the provider for training and registering.
+
+        It is the one that was asked for, else ``train.provider`` of the project file, else the
+        only one that the targets name, else ``selfhosted``.
+        """
+        if name is not None:
+            return name
+        train = self.project.spec.train
+        if train is not None and train.provider is not None:
+            return train.provider
+        used = {target.provider for target in self.project.spec.targets.values()}
+        return used.pop() if len(used) == 1 else "selfhosted"
+
+    def key_path(self) -> Path:
+        """Return where the publisher's private key lies; EDGECTL_SIGNING_KEY comes first."""
+        given = os.environ.get("EDGECTL_SIGNING_KEY")
+        if given:
+            return Path(given)
+        return self.project.file("signing.key", self.project.spec.signing.key)
+
+    def key(self) -> SigningKey:
+        """Return the publisher's key; made on first use.
+
+        Raises:
+            EdgectlError: EDGECTL_SIGNING_KEY names no usable key.
+        """
+        from edgectl.package.keys import ensure_key, load_key  # noqa: PLC0415 - cryptography is heavy
+
+        path = self.key_path()
+        if os.environ.get("EDGECTL_SIGNING_KEY"):
+            return load_key(path)
+        if not path.exists():
+            self.progress(f"making the publisher's key {path.name} (keep it safe)")
+        return ensure_key(path)
+
+    def record(self, provider: str, action: str, result: str, facts: dict[str, str | int]) -> None:
+        """Write a line of the audit journal."""
+        known = set(Entry.__struct_fields__)
+        fields = {key: value for key, value in facts.items() if key in known}
+        detail = {key: str(value) for key, value in facts.items() if key not in known}
+        self.journal.append(
+            Entry(action=action, result=result, provider=provider, detail=detail, **fields)  # type: ignore[arg-type] - names were checked above
+        )
+
+
+def operator() -> str:
+    """Return who works here, as ``user@host``."""
+    try:
+        user = getpass.getuser()
+    except (KeyError, OSError):
+        user = str(os.getuid())
+    return f"{user}@{socket.gethostname()}"[:100]
+
+
+def require(path: Path, *, what: str, command: str) -> Path:
+    """Return ``path`` if an earlier step left it.
+
+    Raises:
+        ProjectError: The step was not run yet; the hint names its command.
+    """
+    if not path.exists():
+        raise ProjectError(f"there is no {what} yet", hint=f"run `edgectl {command}` first")
+    return path

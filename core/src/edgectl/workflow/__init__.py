@@ -1,0 +1,1 @@
+"""The steps of the main job, as functions: train, register, package, plan, deploy."""

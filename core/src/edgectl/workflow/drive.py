@@ -1,0 +1,300 @@
+"""Driving a rollout: ask the engine, call the provider, until there is a verdict.
+
+The driver keeps nothing that the provider does not keep too. It can be killed at any moment, and
+whoever runs it next goes on from the devices' states and the shared control record.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import Counter
+from collections.abc import Callable
+
+import msgspec
+
+from edge_components.contract.state import State
+from edgectl.errors import PlanError
+from edgectl.provider import Provider
+from edgectl.records import DeviceStatus, Package, Record, Release, Target
+from edgectl.requests import DeployRequest, ObserveRequest, WithdrawRequest
+from edgectl.rollout.decision import (
+    Assign,
+    Complete,
+    Decision,
+    Hold,
+    RollBack,
+    RolloutState,
+    Stop,
+    Wait,
+)
+from edgectl.rollout.decision import (
+    Control as Wish,
+)
+from edgectl.rollout.engine import decide
+from edgectl.rollout.policy import RolloutPolicy
+from edgectl.rollout.sightings import fill_since
+from edgectl.rollout.verdict import Outcome, Verdict, make_verdict
+from edgectl.rollout.waves import Waves
+from edgectl.workflow.shared import Control, Shared
+
+MAX_WHY = 100
+_WISHES: dict[str, Wish] = {"pause": "pause", "abort": "abort"}
+
+
+class Rollout(Record, frozen=True, kw_only=True):
+    """What is driven on one target."""
+
+    target: Target
+    release: Release
+    package: Package
+    policy: RolloutPolicy
+    waves: Waves
+    baseline: str = ""
+
+
+MakeRelease = Callable[[str], tuple[Release, Package]]
+Clock = Callable[[], float]
+
+
+class Driver:
+    """Drives one rollout on one target to its verdict.
+
+    Args:
+        provider: The target's provider.
+        shared: The target's lease and control; the caller holds the lease.
+        rollout: What goes out, and to whom.
+        go_back: Makes the rollback release for a package digest, and brings it to the provider.
+        say: Takes one line of progress.
+        poll_s: Seconds between looks at the devices.
+    """
+
+    def __init__(
+        self,
+        provider: Provider,
+        shared: Shared,
+        rollout: Rollout,
+        go_back: MakeRelease,
+        say: Callable[[str], None],
+        *,
+        poll_s: float = 1.0,
+        clock: Clock = time.time,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._provider = provider
+        self._shared = shared
+        self._rollout = rollout
+        self._go_back = go_back
+        self._say = say
+        self._poll_s = poll_s
+        self._clock = clock
+        self._sleep = sleep
+        self._seen: dict[str, DeviceStatus] = {}
+        self._said = ""
+
+    def run(self, *, wait: bool = True) -> Verdict | None:
+        """Drive to the end.
+
+        Args:
+            wait: False gives the first wave the release and returns None at once.
+
+        Raises:
+            EdgectlError: The provider failed, or the lease was lost; a rerun goes on from here.
+        """
+        control = self._begin()
+        while True:
+            self._shared.refresh()
+            control = self._shared.control() or control
+            if control.release != self._rollout.release.number:
+                raise PlanError(
+                    f"release {control.release} replaced release "
+                    f"{self._rollout.release.number} on target '{self._rollout.target.name}'"
+                )
+            if control.phase == "rollback":
+                return self._roll_back(control)
+            decision = self._decide(control)
+            verdict = self._act(decision, control)
+            if verdict is not None:
+                return verdict
+            if not wait:
+                return None
+
+    def _begin(self) -> Control:
+        number = self._rollout.release.number
+
+        def begin(present: Control | None) -> Control:
+            if present is not None and present.release == number and present.phase != "done":
+                return present
+            return Control(
+                release=number,
+                phase="run",
+                baseline=self._rollout.baseline,
+                started_at=self._clock(),
+            )
+
+        return self._shared.set_control(begin)
+
+    def _decide(self, control: Control) -> Decision:
+        now = self._clock()
+        self._look(self._rollout.release.number, now)
+        return decide(
+            RolloutState(
+                policy=self._rollout.policy,
+                waves=self._rollout.waves,
+                statuses=self._seen,
+                control=_WISHES.get(control.phase, "run"),
+                now=now,
+                started_at=control.started_at,
+            )
+        )
+
+    def _look(self, release: int, now: float) -> None:
+        request = ObserveRequest(
+            target=self._rollout.target,
+            application=self._rollout.release.application,
+            release=release,
+        )
+        self._seen = fill_since(self._provider.observe(request), self._seen, now)
+
+    def _act(self, decision: Decision, control: Control) -> Verdict | None:
+        match decision:
+            case Assign():
+                self._assign(decision)
+            case Wait() | Hold():
+                self._tell(decision.why)
+                self._rest(decision.until if isinstance(decision, Wait) else None)
+            case RollBack():
+                return self._on_failure(decision, control)
+            case Complete(verdict=verdict):
+                return self._end(verdict)
+            case Stop(verdict=verdict):
+                if verdict.outcome is Outcome.ABORTED:
+                    self._withdraw()
+                return self._end(verdict)
+        return None
+
+    def _assign(self, decision: Assign) -> None:
+        waves = len(self._rollout.waves)
+        self._tell(f"wave {decision.wave} of {waves}: giving it to {len(decision.devices)} devices")
+        self._provider.deploy(
+            DeployRequest(
+                target=self._rollout.target,
+                release=self._rollout.release,
+                package=self._rollout.package,
+                devices=decision.devices,
+            )
+        )
+
+    def _on_failure(self, decision: RollBack, control: Control) -> Verdict | None:
+        """Begin to go back; the verdict if there is nothing to go back to."""
+        self._say(f"{self._rollout.target.name}: {decision.why}")
+        self._withdraw()
+        if not control.baseline:
+            why = f"{decision.why}; there is no earlier release to return to"
+            return self._end(self._verdict(Outcome.STOPPED, why))
+        self._shared.set_control(
+            lambda present: msgspec.structs.replace(
+                present or control, phase="rollback", why=decision.why[:MAX_WHY]
+            )
+        )
+        return None
+
+    def _roll_back(self, control: Control) -> Verdict:
+        """Give everybody who has the release the package before, and wait until it runs."""
+        number = self._rollout.release.number
+        self._look(number, self._clock())
+        bad = dict(self._seen)
+        release, package = self._go_back(control.baseline)
+        self._say(
+            f"{self._rollout.target.name}: rolling back to {control.baseline[:19]} "
+            f"as release {release.number}"
+        )
+        self._shared.set_control(
+            lambda present: msgspec.structs.replace(present or control, back=release.number)
+        )
+        given = [d for wave in self._rollout.waves for d in wave]
+        self._look(release.number, self._clock())
+        there = set(self._seen)
+        given = [d for d in given if d in bad or d in there]
+        self._provider.deploy(
+            DeployRequest(
+                target=self._rollout.target,
+                release=release,
+                package=package,
+                devices=tuple(given),
+            )
+        )
+        back = self._await_back(release.number, given)
+        devices = [d for wave in self._rollout.waves for d in wave]
+        why = f"{control.why}; {back} of {len(given)} devices are back on {control.baseline[:19]}"
+        return self._end(make_verdict(Outcome.ROLLED_BACK, why, devices, bad), back=release.number)
+
+    def _await_back(self, release: int, devices: list[str]) -> int:
+        """Wait until the devices have settled on the rollback release; how many are healthy."""
+        end = self._clock() + self._rollout.policy.timeout_s
+        grace = self._clock() + self._rollout.policy.unreachable_grace_s
+        while True:
+            self._shared.refresh()
+            now = self._clock()
+            self._look(release, now)
+            states = [self._seen[d].state if d in self._seen else State.PENDING for d in devices]
+            healthy = sum(1 for state in states if state is State.HEALTHY)
+            open_ = [s for s in states if not s.is_settled]
+            gone = all(s is State.UNREACHABLE for s in open_) and now >= grace
+            if not open_ or gone or now >= end:
+                return healthy
+            self._tell(f"rolling back: {healthy} of {len(devices)} devices are back")
+            self._rest(None)
+
+    def _withdraw(self) -> None:
+        if self._provider.supports("withdraw"):
+            self._provider.withdraw(
+                WithdrawRequest(
+                    target=self._rollout.target,
+                    application=self._rollout.release.application,
+                    release=self._rollout.release.number,
+                )
+            )
+
+    def _verdict(self, outcome: Outcome, why: str) -> Verdict:
+        devices = [d for wave in self._rollout.waves for d in wave]
+        return make_verdict(outcome, why, devices, self._seen)
+
+    def _end(self, verdict: Verdict, *, back: int = 0) -> Verdict:
+        self._shared.set_control(
+            lambda present: msgspec.structs.replace(
+                present or Control(release=self._rollout.release.number, phase="done"),
+                phase="done",
+                back=back or (present.back if present else 0),
+                why=verdict.why[:MAX_WHY],
+            )
+        )
+        return verdict
+
+    def _tell(self, what: str) -> None:
+        """Say where the rollout stands, when that changed."""
+        counts = Counter(str(status.state) for status in self._seen.values())
+        states = ", ".join(f"{n} {state}" for state, n in sorted(counts.items()))
+        line = f"{self._rollout.target.name}: {what}" + (f" ({states})" if states else "")
+        stem = line.partition(" soaks for ")[0]
+        if stem != self._said:
+            self._said = stem
+            self._say(line)
+
+    def _rest(self, until: float | None) -> None:
+        pause = self._poll_s
+        if until is not None:
+            pause = min(pause, max(until - self._clock(), 0.05))
+        self._sleep(pause)
+
+
+def describe(verdict: Verdict, target: str) -> str:
+    """Return a verdict as lines for people."""
+    lines = [f"{target}: {verdict.outcome} - {verdict.why}"]
+    lines += [
+        f"  {failed.device}: {failed.state}, {failed.reason or 'no reason given'}"
+        + (f" - {failed.detail}" if failed.detail else "")
+        for failed in verdict.failed[:20]
+    ]
+    if len(verdict.failed) > 20:
+        lines.append(f"  and {len(verdict.failed) - 20} more devices")
+    return "\n".join(lines)

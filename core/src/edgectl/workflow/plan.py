@@ -1,0 +1,267 @@
+"""The plan: what a deploy would change, per target and device, before anything does.
+
+It is made from what the providers say now; there is no state file that could drift. What cannot
+be honoured (a device that is too small, a vendor's limit) is refused here.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterable, Mapping
+from typing import Literal
+
+from edge_components.contract.hardware import PROFILES, unfit_reason
+from edge_components.contract.release import ReleaseDocument
+from edgectl.errors import LimitError, PlanError
+from edgectl.provider import Provider
+from edgectl.records import (
+    Capabilities,
+    Device,
+    DeviceStatus,
+    Package,
+    Record,
+    ReleaseRecord,
+    Target,
+)
+from edgectl.requests import HistoryRequest, InventoryRequest, ObserveRequest
+from edgectl.rollout.policy import RolloutPolicy
+from edgectl.rollout.waves import choose_waves
+
+Change = Literal["install", "update", "none"]
+
+
+class DeviceChange(Record, frozen=True, kw_only=True):
+    """What a device would go through.
+
+    Attributes:
+        from_release: The release that answers now; 0 for none, None where it is not known.
+    """
+
+    device: str
+    change: Change
+    wave: int
+    hardware: str = ""
+    from_release: int | None = None
+    from_package: str = ""
+
+
+class TargetPlan(Record, frozen=True, kw_only=True):
+    """What would happen to one target.
+
+    Attributes:
+        baseline: The package that most of the target's devices run now, or "".
+        devices: One entry a device, in rollout order.
+        waves: Number of devices a wave.
+        notes: What an operator should know.
+    """
+
+    target: str
+    provider: str
+    baseline: str
+    devices: tuple[DeviceChange, ...]
+    waves: tuple[int, ...]
+    notes: tuple[str, ...] = ()
+
+    @property
+    def changes(self) -> int:
+        """How many devices would change."""
+        return sum(1 for device in self.devices if device.change != "none")
+
+    def wave_devices(self) -> tuple[tuple[str, ...], ...]:
+        """Return the devices' ids, wave by wave."""
+        result: list[list[str]] = [[] for _ in self.waves]
+        for device in self.devices:
+            result[device.wave - 1].append(device.device)
+        return tuple(tuple(wave) for wave in result)
+
+
+class Plan(Record, frozen=True, kw_only=True):
+    """What a deploy would do.
+
+    Attributes:
+        release: The release's number: a new one, or the last one if its content is the same.
+        is_new: Whether the release has to be made.
+    """
+
+    application: str
+    version: str
+    package: str
+    size_bytes: int
+    release: int
+    is_new: bool
+    targets: tuple[TargetPlan, ...]
+
+    @property
+    def changes(self) -> int:
+        """How many devices would change."""
+        return sum(target.changes for target in self.targets)
+
+
+def plan_release(
+    document: ReleaseDocument, histories: Iterable[list[ReleaseRecord]]
+) -> tuple[int, bool]:
+    """Choose the release's number from what the providers remember.
+
+    The last release is taken again if it has the same content on every provider that is asked;
+    else the number after the highest that any of them knows.
+
+    Returns:
+        The number, and whether the release is new.
+    """
+    known = list(histories)
+    newest = [history[0] for history in known if history]
+    highest = max((record.number for record in newest), default=0)
+    content = document.content_digest()
+    same = [r for r in newest if r.number == highest and r.content == content]
+    missing = [history for history in known if not history or history[0].number < highest]
+    if same and len(same) + len(missing) == len(known):
+        return highest, bool(missing)
+    return highest + 1, True
+
+
+def release_history(
+    provider: Provider, target: Target, application: str, *, most: int = 100
+) -> list[ReleaseRecord]:
+    """Return the application's newest releases at the provider, newest first."""
+    found = []
+    for record in provider.history(HistoryRequest(target=target, application=application)):
+        found.append(record)
+        if len(found) == most:
+            break
+    return found
+
+
+def plan_target(
+    provider: Provider,
+    target: Target,
+    package: Package,
+    *,
+    release: int,
+    policy: RolloutPolicy,
+    precision: str | None = None,
+) -> TargetPlan:
+    """Plan one target.
+
+    Raises:
+        PlanError: No device matches, or a device cannot run the package.
+        LimitError: A vendor's limit would be exceeded.
+    """
+    devices = list(provider.inventory(InventoryRequest(target=target)))
+    if not devices:
+        raise PlanError(
+            f"no device matches target '{target.name}' on provider '{target.provider}'",
+            hint=f"`edgectl devices list -t {target.name}` shows them, `edgectl devices add` enrolls",
+        )
+    check_limits(target, package, provider.capabilities())
+    _check_fit(target, devices, package, precision)
+    request = ObserveRequest(target=target, application=package.application)
+    states = {status.device: status for status in provider.observe(request)}
+    waves = choose_waves(policy.waves, package.application, (d.id for d in devices))
+    by_id = {device.id: device for device in devices}
+    changes = tuple(
+        _change(
+            by_id[device],
+            states.get(device),
+            package,
+            release=release,
+            wave=number,
+            target=target,
+        )
+        for number, wave in enumerate(waves, start=1)
+        for device in wave
+    )
+    return TargetPlan(
+        target=target.name,
+        provider=target.provider,
+        baseline=_baseline(states, package.digest),
+        devices=changes,
+        waves=tuple(len(wave) for wave in waves),
+        notes=_notes(target, devices),
+    )
+
+
+def check_limits(target: Target, package: Package, capabilities: Capabilities) -> None:
+    """Check a package against the provider's limits.
+
+    Raises:
+        LimitError: With the limit in the message.
+    """
+    limit = capabilities.limits.max_package_bytes
+    if limit is not None and package.size_bytes > limit:
+        raise LimitError(
+            f"the package has {package.size_bytes} bytes, provider '{target.provider}' takes "
+            f"at most {limit}"
+        )
+    limit = capabilities.limits.max_file_bytes
+    largest = max(package.sizes.values(), default=0)
+    if limit is not None and largest > limit:
+        raise LimitError(
+            f"a variant has {largest} bytes, provider '{target.provider}' takes files of "
+            f"at most {limit}"
+        )
+
+
+def _check_fit(
+    target: Target, devices: list[Device], package: Package, precision: str | None
+) -> None:
+    if not package.sizes:
+        return
+    kinds = Counter(device.hardware or target.hardware for device in devices)
+    for name, count in sorted((n, c) for n, c in kinds.items() if n in PROFILES and n):
+        why = unfit_reason(PROFILES[name], package.sizes, precision)
+        if why is not None:
+            raise PlanError(
+                f"{count} of {len(devices)} devices of target '{target.name}' cannot run the "
+                f"package: {why}",
+                hint="add a variant that fits, or leave these devices out of the selector",
+            )
+
+
+def _change(
+    device: Device,
+    status: DeviceStatus | None,
+    package: Package,
+    *,
+    release: int,
+    wave: int,
+    target: Target,
+) -> DeviceChange:
+    active = status.active_release if status is not None else None
+    digest = status.active_package if status is not None else ""
+    if digest == package.digest and active == release:
+        change: Change = "none"
+    elif digest or active:
+        change = "update"
+    else:
+        change = "install"
+    return DeviceChange(
+        device=device.id,
+        change=change,
+        wave=wave,
+        hardware=device.hardware or target.hardware or "",
+        from_release=active,
+        from_package=digest,
+    )
+
+
+def _baseline(states: Mapping[str, DeviceStatus], digest: str) -> str:
+    active = Counter(
+        status.active_package
+        for status in states.values()
+        if status.active_package and status.active_package != digest
+    )
+    return min(active, key=lambda d: (-active[d], d)) if active else ""
+
+
+def _notes(target: Target, devices: list[Device]) -> tuple[str, ...]:
+    notes = []
+    unknown = sum(1 for device in devices if (device.hardware or target.hardware) not in PROFILES)
+    if unknown:
+        notes.append(f"{unknown} devices have no hardware profile: their fit was not checked")
+    names = {device.hardware or target.hardware for device in devices}
+    notes += [
+        f"{name}: {PROFILES[name].notes}"
+        for name in sorted(n for n in names if n in PROFILES and n)
+        if PROFILES[name].notes
+    ]
+    return tuple(notes)

@@ -1,0 +1,84 @@
+"""Plans that start from what the provider remembers: resuming, and rolling back by hand."""
+
+from __future__ import annotations
+
+from edge_components.contract.release import ReleaseDocument
+from edgectl.errors import NotFoundError, PlanError
+from edgectl.records import Package, ReleaseRecord, Target
+from edgectl.session import Session
+from edgectl.workflow.deploy import known_package
+from edgectl.workflow.plan import Plan, plan_target, release_history
+from edgectl.workflow.shared import Control
+
+
+def resume_plan(session: Session, target: Target, control: Control) -> tuple[Plan, Package]:
+    """Plan the rest of the rollout that ``control`` tells of.
+
+    Raises:
+        NotFoundError: The provider does not know its release.
+    """
+    history = release_history(session.provider(target.provider), target, session.project.spec.name)
+    record = next((r for r in history if r.number == control.release), None)
+    if record is None:
+        raise NotFoundError(f"provider '{target.provider}' does not know release {control.release}")
+    return _plan(session, target, record, record.number, is_new=False)
+
+
+def rollback_plan(session: Session, target: Target, to_release: int | None) -> tuple[Plan, Package]:
+    """Plan the way back to an earlier release's package.
+
+    Without ``to_release`` it is the newest release from before the present package first went
+    out: a release that was rolled back in between does not come back by accident.
+
+    Raises:
+        PlanError: There is no earlier release, or no such release.
+    """
+    history = release_history(session.provider(target.provider), target, session.project.spec.name)
+    if not history:
+        raise PlanError(f"nothing was ever deployed to target '{target.name}'")
+    if to_release is None:
+        first = min(r.number for r in history if r.package == history[0].package)
+        record = next((r for r in history if r.number < first), None)
+    else:
+        record = next((r for r in history if r.number == to_release), None)
+    if record is None:
+        known = ", ".join(str(r.number) for r in history[:10])
+        raise PlanError(
+            f"target '{target.name}' has no release to return to",
+            hint=f"releases at the provider: {known}",
+        )
+    document = ReleaseDocument(
+        application=session.project.spec.name,
+        number=0,
+        version=record.version,
+        package=record.package,
+        settings=session.project.settings,
+    )
+    if history[0].content == document.content_digest():
+        return _plan(session, target, record, history[0].number, is_new=False)
+    return _plan(session, target, record, history[0].number + 1, is_new=True)
+
+
+def _plan(
+    session: Session, target: Target, record: ReleaseRecord, number: int, *, is_new: bool
+) -> tuple[Plan, Package]:
+    application = session.project.spec.name
+    package = known_package(session, application, record.version, record.package)
+    planned = plan_target(
+        session.provider(target.provider),
+        target,
+        package,
+        release=number,
+        policy=session.project.policy,
+        precision=session.project.settings.precision,
+    )
+    plan = Plan(
+        application=application,
+        version=record.version,
+        package=record.package,
+        size_bytes=package.size_bytes,
+        release=number,
+        is_new=is_new,
+        targets=(planned,),
+    )
+    return plan, package
