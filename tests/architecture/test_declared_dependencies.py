@@ -1,0 +1,64 @@
+"""Every library that a distribution's sources import is one that its pyproject declares."""
+
+from __future__ import annotations
+
+import sys
+import tomllib
+from collections.abc import Callable, Iterator
+from importlib import metadata
+from pathlib import Path
+
+import pytest
+from packaging.requirements import Requirement
+from packaging.utils import canonicalize_name
+
+NamedImports = Callable[[Path], Iterator[tuple[int, str]]]
+DISTRIBUTIONS = (
+    "core",
+    "edge_components",
+    "plugins/aws_greengrass",
+    "plugins/azure_iot_edge",
+    "plugins/gke_edge",
+    "plugins/selfhosted",
+)
+
+
+# Editable installs and namespace packages do not tell whose module it is.
+OWNERS = {
+    "edgectl": {"edgectl"},
+    "edge_components": {"edgectl-edge-components"},
+    "edgectl_selfhosted": {"edgectl-selfhosted"},
+    "edgectl_aws_greengrass": {"edgectl-aws-greengrass"},
+    "edgectl_azure_iot_edge": {"edgectl-azure-iot-edge"},
+    "edgectl_gke_edge": {"edgectl-gke-edge"},
+    "google": {"protobuf"},
+}
+
+
+@pytest.fixture(scope="module")
+def owners() -> dict[str, set[str]]:
+    """The installed distributions that each top-level module may come from."""
+    installed = metadata.packages_distributions().items()
+    return {m: {canonicalize_name(name) for name in names} for m, names in installed} | OWNERS
+
+
+@pytest.mark.parametrize("folder", DISTRIBUTIONS)
+def test_imported_libraries_are_declared(
+    root: Path, named_imports: NamedImports, owners: dict[str, set[str]], folder: str
+) -> None:
+    project = tomllib.loads((root / folder / "pyproject.toml").read_text())["project"]
+    optional = project.get("optional-dependencies", {})
+    requirements = [
+        *project["dependencies"],
+        *(text for extra in optional.values() for text in extra),
+    ]
+    declared = {canonicalize_name(Requirement(text).name) for text in requirements}
+    declared.add(canonicalize_name(project["name"]))
+    undeclared = {
+        f"{file.relative_to(root)}:{line}: {name}"
+        for file in sorted((root / folder / "src").rglob("*.py"))
+        for line, name in named_imports(file)
+        if name.partition(".")[0] not in sys.stdlib_module_names
+        if not owners.get(name.partition(".")[0], set()) & declared
+    }
+    assert sorted(undeclared) == []
