@@ -150,7 +150,7 @@ def plan_target(
     if not devices:
         raise PlanError(
             f"no device matches target '{target.name}' on provider '{target.provider}'",
-            hint=f"`edgectl devices list -t {target.name}` shows them, `edgectl devices add` enrolls",
+            hint=f"`edgectl devices list -t {target.name}` lists, `edgectl devices add` enrolls",
         )
     check_limits(target, package, provider.capabilities())
     _check_fit(target, devices, package, precision)
