@@ -13,6 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from edgectl.errors import ProjectError
 from edgectl.journal import Entry, Journal
 from edgectl.plugins import open_provider
@@ -110,12 +112,12 @@ class Session:
 
     def record(self, provider: str, action: str, result: str, facts: dict[str, str | int]) -> None:
         """Write a line of the audit journal."""
-        known = set(Entry.__struct_fields__)
-        fields = {key: value for key, value in facts.items() if key in known}
+        known = set(Entry.__struct_encode_fields__)
         detail = {key: str(value) for key, value in facts.items() if key not in known}
-        self.journal.append(
-            Entry(action=action, result=result, provider=provider, detail=detail, **fields)  # type: ignore[arg-type] - names were checked above
-        )
+        about = {key: value for key, value in facts.items() if key in known}
+        name = self.project.spec.name
+        entry = {"action": action, "result": result, "provider": provider, "application": name}
+        self.journal.append(msgspec.convert({**about, **entry, "detail": detail}, Entry))
 
 
 def operator() -> str:

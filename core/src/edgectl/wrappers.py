@@ -43,7 +43,7 @@ class ErrorTranslation:
 def _delegate(name: str) -> Callable[..., Wrapped[Any]]:
     def wrapper(self: ErrorTranslation, request: object) -> Wrapped[Any]:
         del request
-        return (yield from self._translate())  # noqa: SLF001 - a method of the class
+        return (yield from self._translate())
 
     wrapper.__name__ = name
     wrapper.__doc__ = f"Translate what ``{name}`` raises."
@@ -118,7 +118,9 @@ class JournalWrapper:
     @hookimpl(wrapper=True, tryfirst=True)
     def withdraw(self, request: WithdrawRequest) -> Wrapped[Any]:
         """Record what was taken back."""
-        facts = {"target": request.target.name, "release": request.release or 0}
+        facts: dict[str, str | int] = {"target": request.target.name}
+        if request.release is not None:
+            facts["release"] = request.release
         return (yield from self._record("withdraw", facts))
 
     @hookimpl(wrapper=True, tryfirst=True)

@@ -61,17 +61,15 @@ def command(function: Callable[..., Any]) -> Callable[..., Any]:
     )
     @click.option("-v", "--verbose", "verbose_", count=True, help="Say more on stderr.")
     @click.option("-q", "--quiet", "quiet_", count=True, help="Say less on stderr.")
-    @click.pass_context
     @functools.wraps(function)
     def wrapper(
-        ctx: click.Context,
         project_: str | None,
         output_: str | None,
         verbose_: int,
         quiet_: int,
         **options: Any,
     ) -> Any:
-        outer = ctx.find_root().obj or {}
+        outer = click.get_current_context().find_root().obj or {}
         level = int(outer.get("level", 0)) + verbose_ - quiet_
         out = Output(output_ or outer.get("output", "text"), level)
         return function(App(project_ or outer.get("project", "."), out), **options)

@@ -68,7 +68,9 @@ class LazyGroup(click.Group):
 
             close = difflib.get_close_matches(args[0], self.list_commands(ctx), n=1)
             if close and "No such command" in exc.message:
-                exc.message = exc.message.rstrip(".") + f". Did you mean '{close[0]}'?"
+                raise click.UsageError(
+                    f"No such command '{args[0]}'. Did you mean '{close[0]}'?", ctx
+                ) from exc
             raise
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:

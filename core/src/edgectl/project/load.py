@@ -11,6 +11,8 @@ import re
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from edge_components.contract import pipeline as contract
 from edge_components.contract.hardware import PROFILES
 from edge_components.contract.release import DeviceSettings
@@ -37,7 +39,8 @@ class Project:
         state_dir: ``.edgectl`` below it: store, keys, journal.
         spec: The file's content.
         pipeline: The pipeline as the device reads it.
-        assets: Files that the pipeline names: path in the package to path on this machine.
+        assets: Files that the pipeline names: name below the package's ``edgectl/assets`` to path
+            on this machine.
         policy: The rollout policy.
         settings: How devices run the release.
     """
@@ -176,14 +179,9 @@ class Project:
             if isinstance(step, contract.Argmax | contract.TopK) and step.labels is not None:
                 inside = asset_path(step.labels)
                 local = self.file(f"{key}.labels", step.labels)
-                if assets.setdefault(inside, local) != local:
+                if assets.setdefault(local.name, local) != local:
                     raise self.error(key, f"two files named '{local.name}' are used as labels")
-                step = type(step)(
-                    **{
-                        name: inside if name == "labels" else getattr(step, name)
-                        for name in step.__struct_fields__
-                    }
-                )
+                step = msgspec.structs.replace(step, labels=inside)
             result.append(step)
         return result
 

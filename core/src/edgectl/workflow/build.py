@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import shutil
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import msgspec
 
@@ -16,6 +16,7 @@ from edgectl.records import Approval, ModelVersion, Package, Record, TrainedMode
 from edgectl.requests import RegisterRequest, TrainRequest
 from edgectl.session import Session, require
 
+T = TypeVar("T")
 TRAINED = "trained.json"
 PREPARED = "prepared.json"
 PACKAGED = "package.json"
@@ -200,7 +201,7 @@ def _save(path: Path, value: Any) -> None:
     part.replace(path)
 
 
-def _load(path: Path, type_: type[Any]) -> Any:
+def _load(path: Path, type_: type[T]) -> T:
     require(path, what="trained model" if path.name == TRAINED else path.stem, command="train")
     try:
         return msgspec.json.decode(path.read_bytes(), type=type_)

@@ -37,7 +37,10 @@ def verify(app: App) -> None:
     result = verify_chain(path)
     if not result.ok:
         raise JournalError(
-            f"the journal's chain is broken: {result.problem}",
+            f"the journal's chain is broken: {result.problems[0].message}",
             hint="compare it with a copy; every line names the hash of the one before",
         )
-    app.out.one(msgspec.to_builtins(result), f"{result.entries} entries, the chain holds")
+    app.out.one(
+        msgspec.to_builtins(result),
+        f"{result.lines} lines, the chain holds; the last hash is {result.last_hash}",
+    )
