@@ -11,7 +11,7 @@ import logging
 import os
 import shutil
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import BinaryIO, Self
 
@@ -102,16 +102,20 @@ class Store:
                 self._record = record
             return record
 
-    def reserve(self, layers: Iterable[Descriptor]) -> None:
+    def reserve(self, layers: Collection[Descriptor], *, wanted: Iterable[Descriptor]) -> None:
         """Make sure that there is room for these files before the first byte is fetched.
+
+        Args:
+            layers: What is fetched next.
+            wanted: Everything that the update may still use; what is here of it stays.
 
         Raises:
             DiskFullError: There is not; the numbers are in the message.
         """
-        self._wanted = tuple(layers)
+        self._wanted = tuple(wanted)
         self.collect()
-        missing = sum(self.blobs.missing_bytes(d.digest, d.size) for d in self._wanted)
-        staged = 0 if links_work(self._root) else sum(d.size for d in self._wanted)
+        missing = sum(self.blobs.missing_bytes(d.digest, d.size) for d in layers)
+        staged = 0 if links_work(self._root) else sum(d.size for d in layers)
         needed = missing + staged
         free = shutil.disk_usage(self._root).free - self._limits.reserve_bytes
         if needed and needed > free:
@@ -136,27 +140,26 @@ class Store:
 
     def collect(self) -> None:
         """Remove whatever neither a kept version nor the update in progress needs."""
-        record = self.record
-        numbers = {version.number for version in record.kept()}
-        digests: set[str] = set()
-        for version in record.kept():
+        update = self.record.update
+        staged = {update.release.number} if update and update.release else set()
+        self._collect(self._wanted, staged)
+
+    def forget_download(self) -> None:
+        """Remove what was fetched and staged for an update that has ended or has to end."""
+        self._wanted = ()
+        self._collect((), set())
+
+    def _collect(self, wanted: Iterable[Descriptor], staged: set[int]) -> None:
+        kept = self.record.kept()
+        wanted_digests = {d.digest for d in wanted}
+        digests = set(wanted_digests)
+        for version in kept:
             try:
                 digests |= {d.digest for d in self.versions.layers(version).values()}
             except ContractError:
                 _LOG.warning("version %d is damaged", version.number)
-        partials: set[str] = set()
-        if record.update is not None:
-            wanted = {d.digest for d in self._wanted}
-            digests, partials = digests | wanted, wanted
-            if record.update.release is not None:
-                numbers.add(record.update.release.number)
-        self.versions.collect(numbers)
-        self.blobs.collect(digests, partials=partials)
-
-    def forget_download(self) -> None:
-        """Give up what was fetched for the update that ended."""
-        self._wanted = ()
-        self.collect()
+        self.versions.collect({version.number for version in kept} | staged)
+        self.blobs.collect(digests, partials=wanted_digests)
 
     def used_bytes(self) -> int:
         """Return what the store occupies; a file with several links counts once."""

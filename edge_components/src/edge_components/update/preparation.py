@@ -1,0 +1,152 @@
+"""The steps before the switch: from a release's envelope to a whole version folder.
+
+Everything is verified before it is used: the release before its package is looked for, the
+package's signature before its files are fetched, each file's digest before it has a name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import threading
+from pathlib import Path
+
+from edge_components.contract.digest import digest_hex
+from edge_components.contract.hardware import HardwareProfile
+from edge_components.contract.package import (
+    MAX_DOCUMENT_BYTES,
+    PACKAGE_FILE,
+    Descriptor,
+    Manifest,
+    PackageInfo,
+    layer_paths,
+    parse_manifest,
+    parse_package_info,
+)
+from edge_components.contract.release import ReleaseDocument
+from edge_components.contract.state import Reason
+from edge_components.store.blobs import WrongContentError
+from edge_components.store.store import Store
+from edge_components.store.versions import Documents
+from edge_components.update import events
+from edge_components.update.errors import RefusedError
+from edge_components.update.ports import Source, Trust
+from edge_components.update.selection import needed_layers, usable_precisions
+
+_LOG = logging.getLogger(__name__)
+_FETCHES = 3
+
+
+class Preparation:
+    """One update's way to a version folder; it carries the documents from step to step."""
+
+    def __init__(
+        self, store: Store, trust: Trust, profile: HardwareProfile, source: Source | None
+    ) -> None:
+        self._store = store
+        self._trust = trust
+        self._profile = profile
+        self._origin = source
+        self._envelope = b""
+        self._manifest_bytes = b""
+        self._signature = b""
+        self._parsed: tuple[Manifest, PackageInfo] | None = None
+
+    def carry_out(self, command: events.Command, stop: threading.Event) -> events.Event:
+        """Do one step.
+
+        Raises:
+            RefusedError: The step cannot succeed.
+            ContractError: A document breaks the contract.
+            DiskFullError: There is no room.
+            CalledOffError: ``stop`` was set.
+        """
+        match command:
+            case events.ObtainRelease():
+                self._envelope = self._source.release(stop)
+                return events.ReleaseVerified(release=self._trust.release(self._envelope))
+            case events.ObtainPackage():
+                return self._obtain_package(command.release, stop)
+            case events.FetchLayers():
+                self._fetch_layers(command.precision, stop)
+                return events.Fetched()
+            case events.Stage():
+                self._stage(command)
+                return events.Staged()
+        raise RefusedError(Reason.INTERNAL, f"{type(command).__name__} is no step of preparation")
+
+    @property
+    def _source(self) -> Source:
+        if self._origin is None:
+            raise RefusedError(Reason.INTERNAL, "there is no source for this step")
+        return self._origin
+
+    @property
+    def _package(self) -> tuple[Manifest, PackageInfo]:
+        if self._parsed is None:
+            raise RefusedError(Reason.INTERNAL, "the package was not obtained in this run")
+        return self._parsed
+
+    def _obtain_package(
+        self, release: ReleaseDocument, stop: threading.Event
+    ) -> events.PackageVerified:
+        self._manifest_bytes = self._source.manifest(release.package, stop)
+        manifest = parse_manifest(self._manifest_bytes, digest=release.package)
+        self._signature = self._source.signature(stop)
+        self._trust.package(self._signature, manifest)
+        description = layer_paths(manifest).get(PACKAGE_FILE)
+        if description is None or description.size > MAX_DOCUMENT_BYTES:
+            raise RefusedError(Reason.BAD_PACKAGE, f"the package has no usable '{PACKAGE_FILE}'")
+        self._store.reserve([description], wanted=manifest.layers)
+        self._fetch(description, stop)
+        data = self._store.blobs.path(description.digest).read_bytes()
+        info = parse_package_info(data, manifest)
+        precisions, why_not = usable_precisions(
+            self._profile, manifest, info, release.settings.precision
+        )
+        if not precisions:
+            raise RefusedError(Reason.HARDWARE_MISMATCH, why_not)
+        self._parsed = manifest, info
+        return events.PackageVerified(application=info.application, precisions=precisions)
+
+    def _fetch_layers(self, precision: str, stop: threading.Event) -> None:
+        manifest, info = self._package
+        layers = {d.digest: d for d in needed_layers(manifest, info, precision).values()}
+        self._store.reserve(layers.values(), wanted=manifest.layers)
+        for layer in layers.values():
+            self._fetch(layer, stop)
+
+    def _fetch(self, layer: Descriptor, stop: threading.Event) -> None:
+        blobs = self._store.blobs
+        if blobs.has(layer.digest, layer.size):
+            if _has_digest(blobs.path(layer.digest), layer.digest):
+                return
+            _LOG.error("blob %s was damaged on the disk", layer.digest)
+            blobs.discard(layer.digest)
+        detail = ""
+        for attempt in range(1, _FETCHES + 1):
+            try:
+                with blobs.partial(layer.digest, layer.size) as partial:
+                    if partial.offset < layer.size:
+                        self._source.fetch(layer, partial, stop)
+                    partial.finish()
+            except WrongContentError as exc:
+                detail = str(exc)
+                _LOG.warning("attempt %d of %d: %s", attempt, _FETCHES, detail)
+            else:
+                return
+        blobs.discard(layer.digest)
+        raise RefusedError(Reason.DIGEST_MISMATCH, detail)
+
+    def _stage(self, command: events.Stage) -> None:
+        manifest, info = self._package
+        documents = Documents(
+            release=self._envelope, manifest=self._manifest_bytes, signature=self._signature
+        )
+        files = needed_layers(manifest, info, command.precision)
+        self._store.stage(command.release.number, documents, files)
+
+
+def _has_digest(path: Path, digest: str) -> bool:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest() == digest_hex(digest)
