@@ -22,11 +22,12 @@ class Score(msgspec.Struct, frozen=True):
     accuracy: float
 
 
-def score_device(url: str, samples: Path) -> Score:
-    """Send samples to a device's first model over REST and compare with their labels.
+def score_device(url: str, model: str, samples: Path) -> Score:
+    """Send samples to a model on a device over REST and compare with their labels.
 
     Args:
         url: The device's address.
+        model: The model's name there: the application's.
         samples: An archive with one ``input.<tensor>`` and ``labels``.
 
     Raises:
@@ -41,7 +42,6 @@ def score_device(url: str, samples: Path) -> Score:
     connection = http.client.HTTPConnection(
         address.hostname or "", address.port or 80, timeout=TIMEOUT_S
     )
-    model = _call(connection, "POST", "/v2/repository/index", b"{}")[0]["name"]
     right = 0
     for start in range(0, len(inputs), BATCH):
         batch = inputs[start : start + BATCH]

@@ -40,8 +40,11 @@ class SigningKey:
         return f"SigningKey(hint={self.hint!r})"
 
     def sign(self, data: bytes) -> bytes:
-        """Return the DER ECDSA signature over the sha256 of ``data``."""
-        return self._private.sign(data, ec.ECDSA(hashes.SHA256()))
+        """Return the DER ECDSA signature over the sha256 of ``data``.
+
+        It is deterministic (RFC 6979): signing the same thing again gives the same bytes.
+        """
+        return self._private.sign(data, ec.ECDSA(hashes.SHA256(), deterministic_signing=True))
 
 
 def public_path(path: Path) -> Path:

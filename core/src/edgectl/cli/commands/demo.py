@@ -25,6 +25,7 @@ DEVICES = {
     "lots-dc/lot-union-station": "intel-openvino",
     "lots-md/lot-harbor": "nvidia-gpu",
 }
+NAME = "parking-plates"
 UP_TIMEOUT_S = 60.0
 TELEMETRY_TIMEOUT_S = 20.0
 COLUMNS = (
@@ -77,7 +78,7 @@ class Demo:
     def run(self) -> None:
         """Run every step; what a step prints goes to stderr."""
         self._say("writing the example project (edgectl init)")
-        self._edgectl("init", str(self._project), "--name", "parking-plates")
+        self._edgectl("init", str(self._project), "--name", NAME)
         self._say("starting a hub and three devices of two sites (edgectl emulate selfhosted)")
         with self._fleet() as fleet:
             self._say("training, registering, packaging, deploying in waves (edgectl run)")
@@ -124,7 +125,7 @@ class Demo:
 
     def _scores(self, fleet: dict[str, Any]) -> dict[str, Score]:
         images = self._project / "out" / "evaluation.npz"
-        return {d["name"]: score_device(d["url"], images) for d in fleet["devices"]}
+        return {d["name"]: score_device(d["url"], NAME, images) for d in fleet["devices"]}
 
     def _show(self, rows: list[dict[str, Any]], scores: dict[str, Score]) -> None:
         for row in rows:
