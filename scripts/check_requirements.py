@@ -40,7 +40,7 @@ def read_lock(text: str) -> tuple[Lock, list[str]]:
         if HOST_OR_PATH.search(line)
     ]
     for entry in re.sub(r"\\\n", " ", text).splitlines():
-        if not entry.strip() or entry.lstrip().startswith("#"):
+        if not entry.strip() or entry.lstrip().startswith(("#", "-")):
             continue
         specification, *hashes = entry.split("--hash=")
         requirement = Requirement(specification.strip())
