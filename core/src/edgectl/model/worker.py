@@ -1,0 +1,78 @@
+"""The child process of ``guard``: reads arguments as JSON, answers with JSON on stdout.
+
+What a library prints goes to stderr. A refusal is an answer with ``error`` and exit code 0; only
+a crash, or a defect of ours, ends with another code.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import resource
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import onnx
+
+from edgectl.errors import EdgectlError
+from edgectl.model.quantize import convert_fp16, quantize_dynamic_int8, quantize_static_int8
+from edgectl.model.runtime import RUNTIME_ERRORS, open_session, short_reason
+
+_REFUSALS: tuple[type[Exception], ...] = (
+    *RUNTIME_ERRORS,
+    onnx.checker.ValidationError,
+    onnx.shape_inference.InferenceError,
+    OSError,
+)
+# What the quantisers raise on a model that they did not expect; the class's name says more there.
+_STUMBLES = (
+    LookupError,
+    AttributeError,
+    AssertionError,
+    ArithmeticError,
+)
+
+
+def check(model: str) -> None:
+    """Check a model with onnx, then load it into the runtime."""
+    # With a path, the checker also takes models of more than 2 GiB with external data.
+    onnx.checker.check_model(model, full_check=True)
+    open_session(Path(model), what="it")
+
+
+VERBS: dict[str, Callable[..., None]] = {
+    "check": check,
+    "fp16": convert_fp16,
+    "int8-static": quantize_static_int8,
+    "int8-dynamic": quantize_dynamic_int8,
+}
+
+
+def answer(verb: str, arguments: dict[str, Any]) -> dict[str, str]:
+    """Run one verb; what a library refuses becomes an answer."""
+    try:
+        VERBS[verb](**arguments)
+    except EdgectlError as exc:
+        return {"error": f"failed '{verb}': {exc.message}", "hint": exc.hint}
+    except _REFUSALS as exc:
+        return {"error": f"failed '{verb}': {short_reason(exc)}"}
+    except _STUMBLES as exc:
+        return {"error": f"failed '{verb}': {type(exc).__name__}: {short_reason(exc)}"}
+    return {}
+
+
+def main() -> None:
+    """Answer the question on stdin."""
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    logging.basicConfig(level=logging.ERROR)
+    out = os.dup(1)
+    os.dup2(2, 1)
+    reply = answer(sys.argv[1], json.load(sys.stdin))
+    os.write(out, json.dumps(reply).encode())
+
+
+if __name__ == "__main__":
+    main()
