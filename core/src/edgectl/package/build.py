@@ -7,7 +7,6 @@ Sources: CNCF model-spec (media types, annotations, configuration); OCI image-sp
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
@@ -41,6 +40,7 @@ from edge_components.contract.pipeline import Pipeline
 from edgectl.errors import PackageError
 from edgectl.package.files import Content, contract_errors
 from edgectl.package.golden import golden_samples
+from edgectl.package.naming import check_names, name_annotations, package_tag
 from edgectl.package.provenance import provenance
 from edgectl.package.sbom import sbom
 from edgectl.package.store import Layout
@@ -48,8 +48,6 @@ from edgectl.records import ModelVersion, Package, Record
 
 ASSETS_FOLDER = "edgectl/assets/"
 _RESERVED = ("edgectl", "docs", SIGNATURE_FILE)
-_NAME = re.compile(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*")
-_VERSION = re.compile(r"[A-Za-z0-9]+(?:[._+-][A-Za-z0-9]+)*")
 
 
 class PackageContent(Record, frozen=True, kw_only=True):
@@ -102,7 +100,7 @@ def build_package(content: PackageContent, layout: Path) -> Package:
     _store_documents(store, stored, _reports(content, info, stored))
     manifest = _manifest(store, content, stored)
     _check(store, manifest)
-    digest = store.add_manifest(manifest, tag=f"{content.application}:{content.version}").digest
+    digest = store.add_manifest(manifest, tag=package_tag(manifest)).digest
     return Package(
         application=content.application,
         version=content.version,
@@ -137,7 +135,9 @@ def describe_package(layout: Path, digest: str, info: PackageInfo, *, signed_by:
 
 def _sources(content: PackageContent) -> dict[str, tuple[str, Path]]:
     """Return path → (media type, local file), in package order, after checking every name."""
-    _check_names(content)
+    check_names(content.application, content.version)
+    if not content.model.variants:
+        raise PackageError(f"the model version '{content.model.version}' has no variant")
     sources = {path: (WEIGHT_TYPE, file) for path, file in content.files.items()}
     if content.golden is not None:
         sources[GOLDEN_FILE] = (WEIGHT_CONFIG_TYPE, content.golden)
@@ -156,21 +156,6 @@ def _sources(content: PackageContent) -> dict[str, tuple[str, Path]]:
                 f"the variant '{variant.precision}' needs '{min(missing)}', which was not given"
             )
     return dict(sorted(sources.items()))
-
-
-def _check_names(content: PackageContent) -> None:
-    if not _NAME.fullmatch(content.application):
-        raise PackageError(
-            f"the application's name '{content.application}' is not allowed",
-            hint="Use letters, digits, and single '.', '_' or '-' between them.",
-        )
-    if not _VERSION.fullmatch(content.version):
-        raise PackageError(
-            f"the version '{content.version}' is not allowed",
-            hint="Use letters, digits, and single '.', '_', '+' or '-' between them.",
-        )
-    if not content.model.variants:
-        raise PackageError(f"the model version '{content.model.version}' has no variant")
 
 
 def _package_info(content: PackageContent) -> PackageInfo:
@@ -230,10 +215,7 @@ def _manifest(store: Layout, content: PackageContent, stored: dict[str, _Stored]
         artifact_type=ARTIFACT_TYPE,
         config=Descriptor(media_type=CONFIG_TYPE, digest=config.digest, size=config.size),
         layers=layers,
-        annotations={
-            "org.opencontainers.image.title": content.application,
-            "org.opencontainers.image.version": content.version,
-        },
+        annotations=name_annotations(content.application, content.version),
     )
 
 

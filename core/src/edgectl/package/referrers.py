@@ -58,9 +58,10 @@ def find_referrers(store: Layout, digest: str) -> list[Entry]:
 def signature_subject(store: Layout, digest: str) -> str:
     """Return the digest that a signature's manifest refers to, or "" if it is not one."""
     try:
-        return _parse_signature_manifest(store.read(digest, max_bytes=MAX_MANIFEST_BYTES))[0]
+        manifest = _parse(store.read(digest, max_bytes=MAX_MANIFEST_BYTES))
     except PackageError:
         return ""
+    return manifest.subject.digest if manifest.subject is not None else ""
 
 
 def read_signature(store: Layout, digest: str, *, subject: str) -> bytes:
@@ -69,22 +70,21 @@ def read_signature(store: Layout, digest: str, *, subject: str) -> bytes:
     Raises:
         SignatureError: The manifest is not a signature of ``subject``.
     """
-    found, layer = _parse_signature_manifest(store.read(digest, max_bytes=MAX_MANIFEST_BYTES))
-    if found != subject:
-        raise SignatureError(f"the signature '{digest}' refers to another package")
+    data = store.read(digest, max_bytes=MAX_MANIFEST_BYTES)
+    _config, layer = signature_parts(data, subject=subject)
     return store.read(layer.digest, max_bytes=MAX_SIGNATURE_BYTES)
 
 
-def signature_layer(manifest: bytes, *, subject: str) -> Descriptor:
-    """Return where the bundle of a signature manifest is.
+def signature_parts(manifest: bytes, *, subject: str) -> tuple[Descriptor, ...]:
+    """Return the blobs of a signature's manifest.
 
     Raises:
         SignatureError: The manifest is not a signature of ``subject``.
     """
-    found, layer = _parse_signature_manifest(manifest)
-    if found != subject:
+    parsed = _parse(manifest)
+    if parsed.subject is None or parsed.subject.digest != subject:
         raise SignatureError("the signature refers to another package")
-    return layer
+    return (parsed.config, *parsed.layers)
 
 
 def store_signature(store: Layout, digest: str, bundle: bytes) -> str:
@@ -99,13 +99,19 @@ def store_signature(store: Layout, digest: str, bundle: bytes) -> str:
         layers=(Descriptor(media_type=BUNDLE_TYPE, digest=layer.digest, size=layer.size),),
         subject=Descriptor(media_type=MANIFEST_TYPE, digest=digest, size=len(subject)),
     )
-    content = store.add_manifest(manifest)
+    return store_signature_manifest(store, digest, manifest.to_bytes())
+
+
+def store_signature_manifest(store: Layout, digest: str, data: bytes) -> str:
+    """Store and list a signature's manifest whose blobs are in the store already."""
+    content = store.add_bytes(data)
     entry = Entry(
         media_type=MANIFEST_TYPE,
         digest=content.digest,
         size=content.size,
         artifact_type=BUNDLE_TYPE,
     )
+    store.update_index(lambda index: index.with_entry(entry))
     list_referrer(store, digest, entry)
     return content.digest
 
@@ -129,18 +135,17 @@ def list_referrer(store: Layout, digest: str, entry: Entry) -> None:
     store.update_index(change)
 
 
-def _parse_signature_manifest(data: bytes) -> tuple[str, Descriptor]:
-    with contract_errors("a signature's manifest"):
-        manifest = decode_json(
-            data, Manifest, what="a signature's manifest", max_bytes=MAX_MANIFEST_BYTES
-        )
+def _parse(data: bytes) -> Manifest:
+    what = "a signature's manifest"
+    with contract_errors(what):
+        manifest = decode_json(data, Manifest, what=what, max_bytes=MAX_MANIFEST_BYTES)
         if manifest.artifact_type != BUNDLE_TYPE or manifest.subject is None:
-            raise SignatureError("the manifest does not hold a signature")
+            raise SignatureError(f"{what} does not hold a signature")
         if len(manifest.layers) != 1 or manifest.layers[0].media_type != BUNDLE_TYPE:
-            raise SignatureError("a signature's manifest has to hold one bundle")
-        layer = manifest.layers[0]
-        check_digest(layer.digest)
+            raise SignatureError(f"{what} has to hold one bundle")
         check_digest(manifest.subject.digest)
-    if not 0 < layer.size <= MAX_SIGNATURE_BYTES:
-        raise SignatureError(f"the signature says it has {layer.size} bytes")
-    return manifest.subject.digest, layer
+        for part in (manifest.config, *manifest.layers):
+            check_digest(part.digest)
+            if not 0 <= part.size <= MAX_SIGNATURE_BYTES:
+                raise SignatureError(f"{what} says that a part has {part.size} bytes")
+    return manifest

@@ -30,6 +30,7 @@ from edgectl.errors import PackageError, SignatureError
 from edgectl.package.dsse import seal, unseal
 from edgectl.package.files import contract_errors
 from edgectl.package.keys import SigningKey
+from edgectl.package.naming import TITLE
 from edgectl.package.referrers import find_signatures, store_signature
 from edgectl.package.store import Layout
 from edgectl.records import Release
@@ -53,7 +54,7 @@ def sign_package(layout: Path, digest: str, key: SigningKey) -> bytes:
         with contextlib.suppress(PackageError):
             verify_bundle(bundle, files, (key.public_pem,))
             return bundle
-    statement = model_statement(_subject_name(manifest), files)
+    statement = model_statement(manifest.annotations.get(TITLE, "model"), files)
     bundle = bundle_json(seal(INTOTO_TYPE, statement, key), hint=key.hint)
     store_signature(store, digest, bundle)
     return bundle
@@ -119,7 +120,3 @@ def verify_release(envelope: bytes, publishers: Iterable[str]) -> ReleaseDocumen
 def package_files(manifest: Manifest) -> dict[str, str]:
     """Return what a package's signature has to cover: path to digest."""
     return {path: layer.digest for path, layer in layer_paths(manifest).items()}
-
-
-def _subject_name(manifest: Manifest) -> str:
-    return manifest.annotations.get("org.opencontainers.image.title", "model")

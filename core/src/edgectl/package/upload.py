@@ -1,0 +1,130 @@
+"""Pushing a package and its signatures to an OCI registry.
+
+What the registry has is asked first, so nothing is sent twice; blobs are streamed from the disk.
+Blobs go before the manifest that names them, and the package before its signatures. Where the
+registry does not list referrers by itself, the list under the referrers tag is kept up (two
+pushers at the same instant can lose an entry there; pushing again restores it).
+Source: OCI distribution-spec 1.1, "Pushing manifests with subject".
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterable
+from pathlib import Path
+
+from edge_components.contract.digest import sha256_digest
+from edge_components.contract.package import MANIFEST_TYPE, MAX_MANIFEST_BYTES, Descriptor
+from edgectl.errors import RegistryError
+from edgectl.package.index import INDEX_TYPE, Entry, referrers_tag
+from edgectl.package.progress import Progress, Report
+from edgectl.package.reference import check_tag, parse_reference
+from edgectl.package.referrers import find_referrers, signature_parts
+from edgectl.package.remote import Repository
+from edgectl.package.store import Layout
+from edgectl.package.transport import RetryPolicy, Transport
+from edgectl.records import Record
+
+
+class PushResult(Record, frozen=True, kw_only=True):
+    """What a push did.
+
+    Attributes:
+        uploaded_bytes: Bytes of blobs and manifests that really travelled.
+        digest: The package's digest, the same there as here.
+        signatures: How many signatures were pushed or were there already.
+    """
+
+    uploaded_bytes: int
+    digest: str
+    signatures: int = 0
+
+
+def push(
+    layout: Path,
+    digest: str,
+    reference: str,
+    *,
+    tag: str | None = None,
+    insecure: bool = False,
+    progress: Progress | None = None,
+    mount_from: str = "",
+    policy: RetryPolicy | None = None,
+) -> PushResult:
+    """Push a package and its signatures to a registry.
+
+    Args:
+        layout: The local layout.
+        digest: The package's digest.
+        reference: ``host[:port]/repository[:tag]``.
+        tag: Another way to give the tag; with none, the package is there by digest only.
+        insecure: Speak plain HTTP to a registry that is not on this machine.
+        progress: Called with bytes done and bytes in all.
+        mount_from: A repository of the same registry that may hold some of the files already.
+        policy: How often to try again.
+
+    Raises:
+        RegistryError: The registry refused, or could not be reached.
+        PackageError: The package is not in the layout, or breaks a rule.
+    """
+    place = parse_reference(reference)
+    tag = check_tag(tag) if tag is not None else place.tag
+    if place.digest not in {"", digest}:
+        raise RegistryError(f"'{reference}' names another digest than the package '{digest}' has")
+    store = Layout.open(layout)
+    manifest = store.read_manifest(digest)
+    data = store.read(digest, max_bytes=MAX_MANIFEST_BYTES)
+    transport = Transport(place, insecure=insecure, actions="pull,push", policy=policy)
+    with contextlib.closing(transport):
+        upload = _Upload(store, Repository(transport, place.repository), mount_from)
+        upload.blobs((manifest.config, *manifest.layers), progress)
+        upload.manifest(data, tag)
+        signatures = find_referrers(store, digest)
+        for signature in signatures:
+            upload.signature(digest, signature)
+    return PushResult(uploaded_bytes=upload.sent, digest=digest, signatures=len(signatures))
+
+
+class _Upload:
+    """Puts what is missing, and counts it in ``sent``."""
+
+    def __init__(self, store: Layout, repository: Repository, mount_from: str) -> None:
+        self._store = store
+        self._repository = repository
+        self._mount_from = mount_from
+        self.sent = 0
+
+    def blobs(self, blobs: Iterable[Descriptor], progress: Progress | None) -> None:
+        distinct = {blob.digest: blob for blob in blobs}
+        report = Report(progress, sum(blob.size for blob in distinct.values()))
+        for blob in distinct.values():
+            self._blob(blob)
+            report.add(blob.size)
+
+    def manifest(self, data: bytes, tag: str = "") -> None:
+        digest = sha256_digest(data)
+        if self._repository.manifest_digest(tag or digest) != digest:
+            self._repository.put_manifest(tag or digest, data, media_type=MANIFEST_TYPE)
+            self.sent += len(data)
+
+    def signature(self, digest: str, entry: Entry) -> None:
+        data = self._store.read(entry.digest, max_bytes=MAX_MANIFEST_BYTES)
+        self.blobs(signature_parts(data, subject=digest), None)
+        self.manifest(data)
+        listed, native = self._repository.referrers(digest)
+        if native or any(one.digest == entry.digest for one in listed.manifests):
+            return
+        longer = listed.with_entry(entry).to_bytes()
+        self._repository.put_manifest(referrers_tag(digest), longer, media_type=INDEX_TYPE)
+        self.sent += len(longer)
+
+    def _blob(self, blob: Descriptor) -> None:
+        if self._repository.has_blob(blob.digest):
+            return
+        sent = self._repository.put_blob(
+            blob.digest,
+            blob.size,
+            lambda: self._store.open_blob(blob.digest, size=blob.size),
+            mount_from=self._mount_from,
+        )
+        self.sent += blob.size if sent else 0
