@@ -18,6 +18,7 @@ from edge_components.contract.hardware import PROFILES
 from edge_components.contract.release import DeviceSettings
 from edgectl.durations import parse_duration
 from edgectl.errors import EdgectlError, ProjectError
+from edgectl.model.gates import parse_gate
 from edgectl.project.spec import ProjectSpec, Step
 from edgectl.project.steps import POSTPROCESS, PREPROCESS, asset_path, read_step
 from edgectl.project.validate import InvalidKeyError, validate
@@ -59,7 +60,7 @@ class Project:
             telemetry_sample=spec.device.telemetry_sample,
         )
         self._check_targets()
-        self._check_gates()
+        self._check_model()
 
     def locate(self, key: str) -> str:
         """Return ``file:line: key``, with the line of the nearest parent that stands there."""
@@ -222,7 +223,12 @@ class Project:
                     hint=f"profiles: {known}",
                 )
 
-    def _check_gates(self) -> None:
+    def _check_model(self) -> None:
+        for metric, written in self.spec.model.gates.items():
+            try:
+                parse_gate(written)
+            except ValueError as exc:
+                raise self.error(f"model.gates.{metric}", str(exc)) from exc
         precisions = [variant.precision for variant in self.spec.model.variants]
         if len(set(precisions)) != len(precisions):
             raise self.error("model.variants", "a precision is given twice")
