@@ -1,0 +1,1 @@
+"""The pipeline on the device: source, preprocess, infer, postprocess, sink."""

@@ -1,0 +1,7 @@
+"""The pipeline's error: a reading or a step that does not work, in one sentence."""
+
+from __future__ import annotations
+
+
+class PipelineError(ValueError):
+    """A reading cannot be read, or a step does not fit what it gets."""

@@ -1,0 +1,148 @@
+"""Preprocess steps: array to array, pure; and the last fitting of the array to the model."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterable
+
+import numpy as np
+
+from edge_components.contract.package import TensorSpec
+from edge_components.contract.pipeline import (
+    Cast,
+    Grayscale,
+    Normalize,
+    PreprocessStep,
+    Reshape,
+    Resize,
+    Scale,
+    Transpose,
+)
+from edge_components.golden import Array
+from edge_components.pipeline.errors import PipelineError
+from edge_components.runtime.oip.datatypes import NUMPY_TYPES
+
+_MAX_ELEMENTS = 1 << 26
+
+
+def preprocess(array: Array, steps: Iterable[PreprocessStep]) -> Array:
+    """Apply the steps in order.
+
+    Raises:
+        PipelineError: A step does not fit the array; with the step and the shape.
+    """
+    for step in steps:
+        try:
+            array = apply_step(array, step)
+        except PipelineError:
+            raise
+        except (ValueError, TypeError, OverflowError) as exc:
+            name = type(step).__name__.lower()
+            raise PipelineError(
+                f"step '{name}' does not fit an array of shape {list(array.shape)}: {exc}"
+            ) from exc
+    return array
+
+
+def apply_step(array: Array, step: PreprocessStep) -> Array:
+    """Apply one step; errors are numpy's own."""
+    match step:
+        case Resize():
+            return _resize(array, step)
+        case Grayscale():
+            return _grayscale(array)
+        case Scale():
+            factor, offset = np.float32(step.factor), np.float32(step.offset)
+            return array.astype(np.float32) * factor + offset
+        case Normalize():
+            return _normalize(array, step)
+        case Transpose():
+            return np.transpose(array, step.axes)
+        case Reshape():
+            return array.reshape(step.shape)
+        case Cast():
+            return _cast(array, step)
+
+
+def fit_to_input(array: Array, spec: TensorSpec) -> Array:
+    """Give an array the model's datatype, and a batch axis where it lacks one.
+
+    Raises:
+        PipelineError: The array does not have the input's shape.
+    """
+    if array.ndim == len(spec.shape) - 1:
+        array = array[np.newaxis]
+    fits = array.ndim == len(spec.shape) and all(
+        want in {-1, have} for have, want in zip(array.shape, spec.shape, strict=True)
+    )
+    if not fits:
+        raise PipelineError(
+            f"the array for input '{spec.name}' has shape {list(array.shape)}, "
+            f"the model expects {list(spec.shape)}"
+        )
+    wanted = NUMPY_TYPES[spec.datatype]
+    if array.dtype != wanted:
+        if spec.datatype in {"BYTES", "BF16"} or not _may_become(array.dtype, wanted):
+            raise PipelineError(
+                f"the array for input '{spec.name}' is {array.dtype}, "
+                f"the model expects {spec.datatype}; a cast step says how"
+            )
+        array = array.astype(wanted)
+    return np.ascontiguousarray(array)
+
+
+def _may_become(have: np.dtype[np.generic], wanted: np.dtype[np.generic]) -> bool:
+    if have.kind in "iub" and wanted.kind == "f":
+        return True
+    return np.can_cast(have, wanted, casting="same_kind")
+
+
+def _resize(array: Array, step: Resize) -> Array:
+    from PIL import Image  # noqa: PLC0415  # a device without images does not pay for Pillow
+
+    height, width = step.size
+    if array.ndim not in {2, 3} or not (0 < height and 0 < width):
+        raise PipelineError(f"resize needs an image, not an array of shape {list(array.shape)}")
+    if height * width > _MAX_ELEMENTS:
+        raise PipelineError(f"resize to {list(step.size)} is too large")
+    method = Image.Resampling[step.method.upper()]
+    if array.dtype == np.uint8 and (array.ndim == 2 or array.shape[2] == 3):
+        return np.asarray(Image.fromarray(array).resize((width, height), method))
+    planes = array[..., np.newaxis] if array.ndim == 2 else array
+    resized = [
+        np.asarray(
+            Image.fromarray(np.ascontiguousarray(planes[..., index], dtype=np.float32)).resize(
+                (width, height), method
+            )
+        )
+        for index in range(planes.shape[2])
+    ]
+    return resized[0] if array.ndim == 2 else np.stack(resized, axis=-1)
+
+
+def _grayscale(array: Array) -> Array:
+    if array.ndim == 2:
+        return array
+    if array.ndim != 3 or array.shape[2] != 3:
+        raise PipelineError(f"grayscale needs [h, w, 3], not {list(array.shape)}")
+    luma = array.astype(np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
+    return np.rint(luma).astype(np.uint8) if array.dtype == np.uint8 else luma
+
+
+def _normalize(array: Array, step: Normalize) -> Array:
+    for values in (step.mean, step.std):
+        if len(values) != 1 and (not array.ndim or len(values) != array.shape[-1]):
+            raise PipelineError(
+                f"normalize has {len(values)} values for a last axis in {list(array.shape)}"
+            )
+    if any(not math.isfinite(value) or value == 0 for value in step.std):
+        raise PipelineError("normalize has a std of 0")
+    mean = np.array(step.mean, dtype=np.float32)
+    return (array.astype(np.float32) - mean) / np.array(step.std, dtype=np.float32)
+
+
+def _cast(array: Array, step: Cast) -> Array:
+    if step.datatype not in NUMPY_TYPES or step.datatype in {"BYTES", "BF16"}:
+        raise PipelineError(f"cast to '{step.datatype[:40]}' is not known")
+    with np.errstate(invalid="ignore", over="ignore"):
+        return array.astype(NUMPY_TYPES[step.datatype])

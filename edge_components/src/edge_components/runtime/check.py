@@ -1,0 +1,120 @@
+"""``edge-runtime check``: will this version run here, and answer as it should?
+
+Each variant is tried in a process of its own with a deadline, so that a model or an execution
+provider that crashes or hangs costs that process only, and the next precision has its turn. One
+JSON object on stdout, exit code 0 or 1.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from pathlib import Path
+
+import msgspec
+
+from edge_components.contract.hardware import HardwareProfile
+from edge_components.contract.package import Variant
+from edge_components.contract.state import Reason
+from edge_components.runtime.reports import CheckReport
+from edge_components.runtime.version import (
+    ActivationError,
+    Version,
+    candidates,
+    find_profile,
+    read_version,
+)
+
+_STDERR_CHARS = 300
+
+
+def check_version(
+    folder: Path, hardware: str, precision: str | None, *, timeout_s: float
+) -> CheckReport:
+    """Check a version's variants in the profile's order; return the first that holds, or the last."""
+    start = time.monotonic()
+    try:
+        profile = find_profile(hardware)
+        version = read_version(folder)
+        variants = candidates(version, profile, precision)
+    except ActivationError as exc:
+        return CheckReport(ok=False, reason=exc.reason, detail=exc.detail)
+    report = CheckReport(ok=False, reason=Reason.INTERNAL)
+    for variant in variants:
+        report = _try(version, variant, profile, timeout_s)
+        if report.ok:
+            break
+    return msgspec.structs.replace(report, seconds=round(time.monotonic() - start, 6))
+
+
+def check_here(folder: Path, hardware: str, precision: str, *, timeout_s: float) -> CheckReport:
+    """Check one precision in this process, which ends itself when the deadline passes."""
+    # Only the process that runs the model pays for importing ONNX Runtime.
+    from edge_components.runtime.load import check_variant  # noqa: PLC0415  # see above
+
+    _watch(timeout_s)
+    try:
+        profile = find_profile(hardware)
+        version = read_version(folder)
+        variant = candidates(version, profile, precision)[0]
+    except ActivationError as exc:
+        return CheckReport(ok=False, reason=exc.reason, detail=exc.detail)
+    return check_variant(version, variant, profile)
+
+
+def _try(
+    version: Version, variant: Variant, profile: HardwareProfile, timeout_s: float
+) -> CheckReport:
+    command = [
+        *(sys.executable, "-m", "edge_components.runtime.main", "check", str(version.folder)),
+        *("--hardware", profile.name, "--precision", variant.precision),
+        *("--in-process", "--timeout", str(timeout_s)),
+    ]
+    process = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE
+    )
+    try:
+        out, err = process.communicate(timeout=timeout_s)
+    except subprocess.TimeoutExpired:
+        return _failed(variant, Reason.GOLDEN_FAILED, f"gave no answer in {timeout_s:g} s")
+    finally:
+        process.kill()
+        process.communicate()
+    try:
+        return msgspec.json.decode(out, type=CheckReport)
+    except msgspec.DecodeError:
+        return _failed(variant, Reason.LOAD_FAILED, _how_it_ended(process.returncode, err))
+
+
+def _failed(variant: Variant, reason: Reason, detail: str) -> CheckReport:
+    return CheckReport(
+        ok=False,
+        precision=variant.precision,
+        reason=reason,
+        detail=f"{variant.precision}: the model {detail}",
+    )
+
+
+def _how_it_ended(code: int, err: bytes) -> str:
+    if code < 0:
+        name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
+        return f"ended its process by {name}"
+    last = err.decode("utf-8", "replace").strip()[-_STDERR_CHARS:]
+    return f"ended its process with code {code}: {last}"
+
+
+def _watch(timeout_s: float) -> None:
+    """End this process when its time is over or its parent has died."""
+    parent = os.getppid()
+    end = time.monotonic() + timeout_s
+
+    def watch() -> None:
+        while time.monotonic() < end and os.getppid() == parent:
+            time.sleep(0.2)
+        os._exit(3)
+
+    threading.Thread(target=watch, daemon=True, name="check-watch").start()

@@ -1,0 +1,410 @@
+"""One HTTP/1.1 connection: when to read, when to answer, when to give up.
+
+Requests of one connection are answered in order. A connection that pipelines gets a few answers
+and then waits for its next turn; one that does not read its answers is not read from; one that
+sends slowly or nothing is closed at its deadline, which the server's sweep looks at (no timer per
+request).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import math
+from typing import Protocol, cast
+
+from edge_components.runtime.chunked import ChunkedBody
+from edge_components.runtime.http import (
+    Buffer,
+    Head,
+    HeadCache,
+    HttpError,
+    Limits,
+    Request,
+    Response,
+    error_response,
+    head_bytes,
+)
+
+log = logging.getLogger(__name__)
+
+_LARGE = 64 << 10
+_LINGER_S = 2.0
+
+
+class Owner(Protocol):
+    """What a connection needs from its server."""
+
+    limits: Limits
+    heads: HeadCache
+    date: bytes
+    now: float
+    draining: bool
+    buffered_bytes: int
+    loop: asyncio.AbstractEventLoop
+
+    def opened(self, connection: Connection) -> bool:
+        """Take note of a new connection; False if there is no room for it."""
+
+    def closed(self, connection: Connection) -> None:
+        """Forget a connection."""
+
+    def resolve(self, head: Head) -> Response | None:
+        """Fill in ``head.endpoint``, or return the answer that says why there is none."""
+
+    def failed(self, status: int) -> None:
+        """Count an error answer."""
+
+
+class Connection(asyncio.Protocol):
+    """The protocol object of one connection."""
+
+    def __init__(self, owner: Owner) -> None:
+        self._owner = owner
+        self._transport: asyncio.Transport | None = None
+        self._pending: bytes | bytearray = b""
+        self._needed = 0  # bytes that have to be there before it is worth looking again
+        self._head: Head | None = None
+        self._body_at = 0
+        self._chunks: ChunkedBody | None = None
+        self._reserved = 0
+        self._busy = False
+        self._paused = False
+        self._scheduled = False
+        self._lingering = False
+        self._ended = False
+        self.deadline = math.inf
+        self.idle_since: float | None = None
+
+    # -- asyncio.Protocol
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Begin; refuse at once if the server is full."""
+        self._transport = cast(asyncio.Transport, transport)
+        owner = self._owner
+        self.idle_since = owner.now
+        self.deadline = owner.now + owner.limits.head_timeout_s
+        if not owner.opened(self):
+            self._fail(
+                HttpError(503, "too many connections", close=True, headers=b"Retry-After: 1\r\n")
+            )
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Forget everything."""
+        del exc
+        self._transport = None
+        self._pending = b""
+        self._release()
+        self._owner.closed(self)
+
+    def eof_received(self) -> bool:
+        """The client sends no more; it may still wait for an answer."""
+        self._ended = True
+        return self._busy or self._scheduled or self._paused
+
+    def pause_writing(self) -> None:
+        """The client does not read: answer nothing more until it does."""
+        self._paused = True
+        self.deadline = self._owner.now + self._owner.limits.write_timeout_s
+
+    def resume_writing(self) -> None:
+        """The client reads again."""
+        self._paused = False
+        if self._pending:
+            self._schedule()
+        else:
+            self._wait()
+
+    def data_received(self, data: bytes) -> None:
+        """Take what the socket gave, and answer what is complete."""
+        if self._lingering:
+            return
+        pending = self._pending
+        if not pending:
+            self._pending = data
+        elif isinstance(pending, bytearray):
+            pending += data
+        else:
+            self._pending = bytearray(pending) + data
+        if self._busy or self._paused or self._scheduled:
+            self._throttle()
+        elif len(self._pending) >= self._needed:
+            self._process()
+
+    # -- the server
+
+    @property
+    def is_idle(self) -> bool:
+        """Whether no request has begun."""
+        return not self._busy and not self._pending and self._head is None
+
+    def expire(self) -> None:
+        """The deadline has passed."""
+        if self._transport is None:
+            return
+        if self._lingering or self._paused or self.is_idle or self._busy:
+            self._transport.abort() if self._paused else self._transport.close()
+            return
+        self._fail(HttpError(408, "the request did not arrive in time", close=True))
+
+    def shut(self) -> None:
+        """Close if idle; otherwise the connection closes after its present answer."""
+        if self.is_idle and self._transport is not None:
+            self._transport.close()
+
+    # -- requests
+
+    def _schedule(self) -> None:
+        if not self._scheduled and self._pending and self._transport is not None:
+            self._scheduled = True
+            self._owner.loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        self._scheduled = False
+        if not self._busy and not self._paused and self._transport is not None:
+            self._process()
+
+    def _process(self) -> None:
+        self.idle_since = None
+        try:
+            for _ in range(self._owner.limits.requests_per_turn):
+                request = self._next_request()
+                if request is None:
+                    self._wait()
+                    return
+                self._answer(request)
+                if self._busy or self._paused or self._transport is None or self._lingering:
+                    return
+                if not self._pending:
+                    break
+        except HttpError as exc:
+            self._fail(exc)
+            return
+        if self._pending:
+            self._schedule()
+        else:
+            self._wait()
+
+    def _wait(self) -> None:
+        """Set the deadline for what is missing now."""
+        owner = self._owner
+        limits = owner.limits
+        if self._transport is None or self._lingering or self._busy or self._paused:
+            return
+        transport = self._transport
+        if not transport.is_reading():
+            transport.resume_reading()
+        if self._head is None and not self._pending:
+            self.idle_since = owner.now
+            self.deadline = owner.now + limits.idle_timeout_s
+            if owner.draining or self._ended:
+                transport.close()
+        elif self._ended:
+            self._fail(HttpError(400, "the request ends before it is complete", close=True))
+        elif self._head is None and self._needed == 0:
+            self._needed = 1
+            self.deadline = owner.now + limits.head_timeout_s
+
+    def _throttle(self) -> None:
+        # One whole request may wait behind the present one; more stays in the socket.
+        if self._transport is not None and len(self._pending) > self._owner.limits.max_head_bytes:
+            self._transport.pause_reading()
+
+    def _next_request(self) -> Request | None:
+        pending = self._pending
+        head = self._head
+        if head is None:
+            end = pending.find(b"\r\n\r\n")
+            if end < 0:
+                return self._await_head()
+            owner = self._owner
+            if end > owner.limits.max_head_bytes:
+                raise _head_too_large(owner.limits)
+            body_at = end + 4
+            data = pending[:body_at] if type(pending) is bytes else bytes(pending[:body_at])
+            head = owner.heads.get(data.lstrip(b"\r\n") if data[0] in b"\r\n" else data)
+            self._body_at = body_at
+        if head.chunked:
+            return self._chunked(head)
+        end = self._body_at + (head.length or 0)
+        if len(pending) < end:
+            self._await_body(head, end)
+            return None
+        return self._cut(head, end)
+
+    def _cut(self, head: Head, end: int) -> Request:
+        pending, start = self._pending, self._body_at
+        body: Buffer
+        if end - start <= _LARGE:
+            body = bytes(pending[start:end])
+        else:
+            body = memoryview(pending)[start:end]
+        self._pending = b"" if len(pending) == end else bytes(memoryview(pending)[end:])
+        self._finish()
+        return Request(head, body)
+
+    def _finish(self) -> None:
+        self._head = None
+        self._chunks = None
+        self._needed = 0
+        if self._reserved:
+            self._release()
+
+    def _await_head(self) -> None:
+        pending, limits = self._pending, self._owner.limits
+        if len(pending) > limits.max_head_bytes:
+            raise _head_too_large(limits)
+        if pending and not pending.strip(b"\r\n"):
+            self._pending = b""  # empty lines between requests mean nothing (RFC 9112, 2.2)
+
+    def _await_body(self, head: Head, end: int) -> None:
+        if self._head is None:
+            self._begin_body(head, head.length or 0)
+        self._needed = end
+
+    def _begin_body(self, head: Head, length: int) -> None:
+        owner = self._owner
+        limits = owner.limits
+        self._head = head
+        if length > _LARGE:
+            if owner.buffered_bytes + length > limits.max_buffered_bytes:
+                raise HttpError(
+                    503,
+                    "too many large requests at once",
+                    close=True,
+                    headers=b"Retry-After: 1\r\n",
+                )
+            self._reserved = length
+            owner.buffered_bytes += length
+        self.deadline = owner.now + limits.body_timeout_s + length / limits.min_bytes_per_s
+        if head.expects_continue and self._transport is not None:
+            self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+
+    def _chunked(self, head: Head) -> Request | None:
+        limits = self._owner.limits
+        if self._chunks is None:
+            self._begin_body(head, 0)
+            self._chunks = ChunkedBody(limits.max_body_bytes)
+            self._pending = self._pending[self._body_at :]
+        before = len(self._chunks.body)
+        complete, used = self._chunks.feed(self._pending)
+        self._pending = bytes(self._pending[used:])
+        self._grow(len(self._chunks.body) - before)
+        if not complete:
+            self._needed = 0
+            return None
+        body = memoryview(self._chunks.body)
+        self._finish()
+        return Request(head, body)
+
+    def _grow(self, grown: int) -> None:
+        owner = self._owner
+        if owner.buffered_bytes + grown > owner.limits.max_buffered_bytes:
+            raise HttpError(503, "too many large requests at once", close=True)
+        self._reserved += grown
+        owner.buffered_bytes += grown
+        self.deadline += grown / owner.limits.min_bytes_per_s
+
+    def _release(self) -> None:
+        self._owner.buffered_bytes -= self._reserved
+        self._reserved = 0
+
+    # -- answers
+
+    def _answer(self, request: Request) -> None:
+        head = request.head
+        if head.endpoint is None:
+            refusal = self._owner.resolve(head)
+            if refusal is not None:
+                self._write(refusal, head)
+                return
+        try:
+            result = head.endpoint(request)  # type: ignore[misc]  # resolve() has filled it in
+        except HttpError as exc:
+            self._write_error(exc, head)
+        except Exception:
+            log.exception("%s %s failed", head.method, head.target)
+            self._write_error(HttpError(500, "internal error"), head)
+        else:
+            if type(result) is Response:
+                self._write(result, head)
+            else:
+                self._await_answer(asyncio.ensure_future(result), head)
+
+    def _await_answer(self, future: asyncio.Future[Response], head: Head) -> None:
+        self._busy = True
+        self.deadline = math.inf
+        future.add_done_callback(lambda done: self._answered(done, head))
+
+    def _answered(self, future: asyncio.Future[Response], head: Head) -> None:
+        self._busy = False
+        if future.cancelled():
+            self._write_error(HttpError(503, "the server stops", close=True), head)
+        elif (error := future.exception()) is None:
+            self._write(future.result(), head)
+        elif isinstance(error, HttpError):
+            self._write_error(error, head)
+        else:
+            log.error("%s %s failed", head.method, head.target, exc_info=error)
+            self._write_error(HttpError(500, "internal error"), head)
+        if self._transport is None or self._lingering or self._paused:
+            return
+        if self._pending:
+            self._schedule()
+            if not self._transport.is_reading():
+                self._transport.resume_reading()
+        else:
+            self._wait()
+
+    def _write_error(self, error: HttpError, head: Head) -> None:
+        if error.close:
+            self._fail(error)
+            return
+        self._write(error_response(error), head)
+
+    def _write(self, response: Response, head: Head) -> None:
+        transport = self._transport
+        if response.status >= 400:
+            self._owner.failed(response.status)
+        if transport is None:
+            return
+        keep = head.keep_alive and not self._owner.draining
+        start = head_bytes(response, self._owner.date, keep_alive=keep)
+        if head.method == "HEAD":
+            transport.write(start)
+        elif len(response.body) == 1 and len(response.body[0]) < _LARGE:
+            transport.write(start + response.body[0])
+        else:
+            transport.writelines([start, *response.body])
+        if not keep:
+            self._linger()
+
+    def _fail(self, error: HttpError) -> None:
+        """Answer an error after which the connection cannot be used, and close it."""
+        self._owner.failed(error.status)
+        if self._transport is None:
+            return
+        response = error_response(error)
+        start = head_bytes(response, self._owner.date, keep_alive=False)
+        self._transport.write(start + b"".join(response.body))
+        self._linger()
+
+    def _linger(self) -> None:
+        # Closing while the client still sends would reset the connection under the answer.
+        transport = self._transport
+        if transport is None:
+            return
+        self._lingering = True
+        self._pending = b""
+        self._finish()
+        if self._ended or not transport.can_write_eof():
+            transport.close()
+            return
+        if not transport.is_reading():
+            transport.resume_reading()
+        transport.write_eof()
+        self.deadline = self._owner.now + _LINGER_S
+
+
+def _head_too_large(limits: Limits) -> HttpError:
+    return HttpError(431, f"the head has more than {limits.max_head_bytes} bytes", close=True)

@@ -1,0 +1,178 @@
+"""One inference from request to answer, whatever the transport: decode, run, encode, count.
+
+Quick models run on the event loop; slow ones and large bodies go to a few threads, so that health
+checks stay prompt. When too many wait, the client is told to come back instead of queueing
+without bound.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from concurrent.futures import ThreadPoolExecutor
+
+from edge_components.runtime.http import HttpError, Request, Response
+from edge_components.runtime.metrics import Metrics
+from edge_components.runtime.model import InputRejected, Model, ModelError
+from edge_components.runtime.oip.decode import decode_request
+from edge_components.runtime.oip.encode import encode_response
+from edge_components.runtime.oip.messages import (
+    DecodeLimits,
+    InferRequest,
+    InferResponse,
+    ProtocolError,
+)
+from edge_components.runtime.process import cores
+from edge_components.runtime.registry import Registry
+from edge_components.telemetry.recorder import Recorder
+
+_LARGE_BODY = 64 << 10
+_BYTES_PER_ELEMENT = 4
+_BINARY_TYPE = b"application/octet-stream"
+
+
+def infer(model: Model, request: InferRequest) -> InferResponse:
+    """Run a decoded request on a model.
+
+    Raises:
+        InputRejected: ONNX Runtime refuses the input.
+        ModelError: The model failed.
+    """
+    identity = model.identity
+    if request.outputs is None:
+        arrays = model.run(request.inputs)
+        return InferResponse(
+            model_name=identity.name,
+            model_version=identity.version,
+            specs=model.outputs,
+            arrays=arrays,
+            binary=[True] * len(arrays) if request.binary_outputs else None,
+            id=request.id,
+        )
+    names = [output.name for output in request.outputs]
+    return InferResponse(
+        model_name=identity.name,
+        model_version=identity.version,
+        specs=tuple(model.signature.outputs[name] for name in names),
+        arrays=model.run(request.inputs, names),
+        binary=[output.binary for output in request.outputs],
+        id=request.id,
+    )
+
+
+class Inference:
+    """The REST inference endpoint for all models."""
+
+    def __init__(
+        self,
+        registry: Registry,
+        metrics: Metrics,
+        recorder: Recorder,
+        *,
+        limits: DecodeLimits | None = None,
+        max_waiting: int = 64,
+    ) -> None:
+        self._registry = registry
+        self._metrics = metrics
+        self._recorder = recorder
+        self._limits = limits or DecodeLimits()
+        self._max_waiting = max_waiting
+        self._pool = ThreadPoolExecutor(max(2, cores()), thread_name_prefix="infer")
+
+    def find(self, name: str, version: str | None) -> Model:
+        """Return the model.
+
+        Raises:
+            HttpError: 404 if there is no such model or version.
+        """
+        model = self._registry.get(name)
+        if model is None:
+            self._metrics.errors["unknown_model"] += 1
+            known = ", ".join(f"'{known}'" for known in self._registry.names) or "none"
+            raise HttpError(404, f"no model '{name[:200]}'; loaded: {known}")
+        if version is not None and version != model.identity.version:
+            self._metrics.errors["unknown_model"] += 1
+            raise HttpError(
+                404,
+                f"model '{name}' has version '{model.identity.version}', not '{version[:200]}'",
+            )
+        return model
+
+    def answer(
+        self, name: str, version: str | None, request: Request
+    ) -> Response | asyncio.Future[Response]:
+        """Answer an inference request.
+
+        Raises:
+            HttpError: With the status and the message for the client.
+        """
+        head = request.head
+        if head.length is None and not head.chunked:
+            raise HttpError(411, "an inference request needs a Content-Length")
+        model = self.find(name, version)
+        size = len(request.body)
+        if size > _LARGE_BODY or not model.runs_inline(size // _BYTES_PER_ELEMENT):
+            return asyncio.ensure_future(self._threaded(model, request))
+        start = time.perf_counter()
+        try:
+            answered = self._work(model, request)
+        except HttpError as exc:
+            self._refused(exc)
+            raise
+        return self._finish(model, start, *answered)
+
+    def close(self) -> None:
+        """Stop the threads; what runs on them is not waited for."""
+        self._pool.shutdown(wait=False, cancel_futures=True)
+
+    async def _threaded(self, model: Model, request: Request) -> Response:
+        metrics = self._metrics
+        if metrics.in_flight >= self._max_waiting:
+            metrics.errors["overloaded"] += 1
+            raise HttpError(
+                503, f"{metrics.in_flight} requests wait already", headers=b"Retry-After: 1\r\n"
+            )
+        start = time.perf_counter()
+        metrics.in_flight += 1
+        loop = asyncio.get_running_loop()
+        try:
+            answered = await loop.run_in_executor(self._pool, self._work, model, request)
+        except HttpError as exc:
+            self._refused(exc)
+            raise
+        finally:
+            metrics.in_flight -= 1
+        return self._finish(model, start, *answered)
+
+    def _work(self, model: Model, request: Request) -> tuple[Response, InferResponse]:
+        body = request.body
+        try:
+            decoded = decode_request(
+                body if isinstance(body, bytes) else memoryview(body),
+                request.head.tensors_at,
+                model.signature,
+                self._limits,
+            )
+            result = infer(model, decoded)
+        except (ProtocolError, InputRejected) as exc:
+            raise HttpError(400, str(exc)) from exc
+        except ModelError as exc:
+            raise HttpError(500, str(exc)) from exc
+        parts, json_length = encode_response(result)
+        if json_length is None:
+            return Response(200, parts), result
+        header = b"Inference-Header-Content-Length: %d\r\n" % json_length
+        return Response(200, parts, _BINARY_TYPE, header), result
+
+    def _finish(
+        self, model: Model, start: float, response: Response, result: InferResponse
+    ) -> Response:
+        passed = time.perf_counter() - start
+        metrics = self._metrics
+        metrics.requests += 1
+        metrics.latency.observe(passed)
+        self._recorder.prediction(model, passed, result.specs, result.arrays, "http")
+        return response
+
+    def _refused(self, error: HttpError) -> None:
+        self._metrics.errors["invalid_request" if error.status < 500 else "model_failed"] += 1

@@ -1,0 +1,112 @@
+"""The command ``edge-runtime``: serve, or check a version."""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import sys
+from pathlib import Path
+
+import msgspec
+
+from edge_components import __version__
+from edge_components.runtime.check import check_here, check_version
+from edge_components.runtime.reports import CheckReport
+from edge_components.runtime.settings import SettingsError, serve_settings
+from edge_components.runtime.version import ActivationError
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Run the command and return its exit code: 0, 1 for a known error, 2 for wrong usage."""
+    options = _parser().parse_args(arguments)
+    logging.basicConfig(
+        level=logging.INFO if options.verbose else logging.WARNING,
+        format="%(asctime)s %(levelname)s %(name)s: %(message)s",
+        stream=sys.stderr,
+    )
+    if options.command == "check":
+        return _check(options)
+    # Only serving pays for importing ONNX Runtime here.
+    from edge_components.runtime.serve import serve  # noqa: PLC0415  # see above
+
+    try:
+        return serve(serve_settings(options))
+    except SettingsError as exc:
+        return _fail(str(exc), 2)
+    except ActivationError as exc:
+        return _fail(f"{exc.reason}: {exc.detail}", 1)
+    except OSError as exc:
+        return _fail(f"cannot serve: {exc}", 1)
+
+
+def _check(options: argparse.Namespace) -> int:
+    folder, timeout_s = options.version_dir, options.timeout
+    if options.in_process:
+        report = check_here(folder, options.hardware, options.precision, timeout_s=timeout_s)
+    else:
+        report = check_version(folder, options.hardware, options.precision, timeout_s=timeout_s)
+    _print(report)
+    return 0 if report.ok else 1
+
+
+def _print(report: CheckReport) -> None:
+    sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
+    sys.stdout.flush()
+
+
+def _fail(message: str, code: int) -> int:
+    sys.stderr.write(f"edge-runtime: {message}\n")
+    return code
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(
+        prog="edge-runtime", description="Serve ONNX models on a device."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    parser.add_argument("-v", "--verbose", action="store_true", help="log what happens")
+    commands = parser.add_subparsers(dest="command", required=True)
+    _add_serve(commands.add_parser("serve", help="answer inference requests"))
+    _add_check(commands.add_parser("check", help="run a version's golden set on this machine"))
+    return parser
+
+
+def _add_serve(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("--version-dir", type=Path, help="the version to begin with")
+    add("--precision", help="the variant to load, without a golden check")
+    add("--model", type=Path, help="a plain ONNX file to serve instead")
+    add("--name", help="the name of that model (model)")
+    add("--config", type=Path, help="the device's configuration file")
+    add("--host", help="address to listen on (127.0.0.1)")
+    add("--port", type=int, help="port to listen on, 0 for any (8080)")
+    add("--control-socket", type=Path, help="path of the control socket")
+    add("--hardware", help="hardware profile (x86-64-cpu)")
+    add("--device", help="the device's id, for telemetry")
+    add("--application", help="the application's name, for telemetry")
+    add("--state-dir", type=Path, help="where the telemetry queue lives (.)")
+    add("--drain-s", type=float, help="longest graceful end (10)")
+    add("--max-body-bytes", type=int, help="largest request body (64 MiB)")
+    add("--max-connections", type=int, help="most connections at once (512)")
+    add("--parent-pipe", action="store_true", default=None, help="end of stdin: supervisor died")
+    add("--orphan-grace", dest="orphan_grace_s", type=float, help="serve on so long after (60)")
+    add("--telemetry-url", help="OTLP/HTTP logs endpoint")
+    add("--telemetry-authorization", help="value of its Authorization header")
+    add("--telemetry-ca", help="authorities to trust for it (PEM)")
+    add("--telemetry-max-bytes", type=int, help="budget of the queue on disk")
+    add("--telemetry-ttl-s", type=float, help="records older than this are dropped")
+    add("--telemetry-interval-s", type=float, help="seconds between batches")
+    add("--telemetry-health-interval-s", type=float, help="seconds between health records")
+
+
+def _add_check(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("version_dir", type=Path, help="the version's folder")
+    add("--hardware", required=True, help="hardware profile")
+    add("--precision", help="check this variant only")
+    add("--timeout", type=float, default=120.0, help="seconds for one variant (120)")
+    add("--in-process", action="store_true", help=argparse.SUPPRESS)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

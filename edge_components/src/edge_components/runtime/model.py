@@ -1,0 +1,193 @@
+"""A loaded model: an ONNX Runtime session with the signature that clients see.
+
+Session options are chosen by the size of the weights: a model that takes microseconds is slowed
+by a thread pool, a large one needs every core. BF16 goes through ORT values, because numpy has no
+such type.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+import onnxruntime as ort
+
+from edge_components.contract.package import TensorSpec
+from edge_components.runtime.oip.datatypes import NUMPY_TYPES, ORT_TYPES, Array
+from edge_components.runtime.oip.decode import ModelSignature
+from edge_components.runtime.process import cores
+
+_BF16_ONNX_TYPE = 16
+_SMALL_MODEL_BYTES = 512 << 10
+_WARM_RUNS = 3
+_INLINE_MAX_S = 0.001
+
+
+class ModelError(Exception):
+    """A model cannot be loaded, or fails while it runs."""
+
+
+class InputRejected(ModelError):  # noqa: N818  # it is the input's fault, not an error of ours
+    """ONNX Runtime refuses the input; the client can act on the message."""
+
+
+class _Node(Protocol):
+    name: str
+    type: str
+    shape: list[Any]
+
+
+class Identity(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose model this is: what answers and telemetry say of it."""
+
+    name: str
+    version: str = "1"
+    release: int = 0
+    package: str = ""
+    precision: str = ""
+
+
+class Model:
+    """A session that is ready to answer.
+
+    Attributes:
+        provider: The execution provider that ONNX Runtime really uses first.
+        latency_s: Of a warm run with the smallest input.
+    """
+
+    def __init__(self, session: ort.InferenceSession, identity: Identity) -> None:
+        self.identity = identity
+        self.inputs = tuple(_spec(node) for node in session.get_inputs())
+        self.outputs = tuple(_spec(node) for node in session.get_outputs())
+        self.signature = ModelSignature(
+            {spec.name: spec for spec in self.inputs}, {spec.name: spec for spec in self.outputs}
+        )
+        self.provider: str = session.get_providers()[0]
+        self.latency_s = 0.0
+        self._elements = 1
+        self._session = session
+        self._all = [spec.name for spec in self.outputs]
+        specs = (*self.inputs, *self.outputs)
+        self._plain = all(spec.datatype != "BF16" for spec in specs)
+
+    def run(self, feeds: Mapping[str, Array], outputs: Sequence[str] | None = None) -> list[Array]:
+        """Run the model on arrays of its input types and shapes.
+
+        Raises:
+            InputRejected: The sizes do not fit each other inside the model.
+            ModelError: The model failed.
+        """
+        names = self._all if outputs is None else list(outputs)
+        try:
+            if self._plain:
+                found: list[Array] = self._session.run(names, feeds)
+                return found
+            return self._run_values(feeds, names)
+        except _ort_error("InvalidArgument") as exc:
+            raise InputRejected(f"the model refuses the input: {_first_line(exc)}") from exc
+        except Exception as exc:
+            raise ModelError(f"the model failed: {_first_line(exc)}") from exc
+
+    def runs_inline(self, elements: int) -> bool:
+        """Whether a request of so many input elements is quick enough for the event loop."""
+        return self.latency_s * max(1.0, elements / self._elements) <= _INLINE_MAX_S
+
+    def warm(self) -> None:
+        """Run on zeros a few times and note how long that takes.
+
+        Raises:
+            ModelError: The model fails on zeros of its own shapes.
+        """
+        feeds = {spec.name: _zeros(spec) for spec in self.inputs}
+        times = []
+        for _ in range(_WARM_RUNS):
+            start = time.perf_counter()
+            try:
+                self.run(feeds)
+            except InputRejected:
+                break  # sizes that only real data has; the model stays on the thread pool
+            times.append(time.perf_counter() - start)
+        self.latency_s = min(times, default=float("inf"))
+        self._elements = max(1, sum(array.size for array in feeds.values()))
+
+    def _run_values(self, feeds: Mapping[str, Array], names: list[str]) -> list[Array]:
+        values = {name: self._value(name, array) for name, array in feeds.items()}
+        found = self._session.run_with_ort_values(names, values)
+        return [_array(value) for value in found]
+
+    def _value(self, name: str, array: Array) -> ort.OrtValue:
+        if self.signature.inputs[name].datatype == "BF16":
+            return ort.OrtValue.ortvalue_from_numpy_with_onnx_type(
+                np.require(array, requirements="C"), _BF16_ONNX_TYPE
+            )
+        return ort.OrtValue.ortvalue_from_numpy(array)
+
+
+def load_model(path: Path, identity: Identity, providers: Sequence[str]) -> Model:
+    """Load a model file with the first of ``providers`` that this ONNX Runtime offers, and warm it.
+
+    Raises:
+        ModelError: With what ONNX Runtime says.
+    """
+    offered = set(ort.get_available_providers())
+    wanted = [name for name in providers if name in offered] or ["CPUExecutionProvider"]
+    try:
+        session = ort.InferenceSession(str(path), _options(path), providers=wanted)
+        model = Model(session, identity)
+    except ModelError:
+        raise
+    except Exception as exc:
+        raise ModelError(f"'{path.name}' cannot be loaded: {_first_line(exc)}") from exc
+    model.warm()
+    return model
+
+
+def _options(path: Path) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    try:
+        size = path.stat().st_size
+    except OSError as exc:
+        raise ModelError(f"'{path.name}' cannot be read: {exc.strerror}") from exc
+    options.intra_op_num_threads = 1 if size <= _SMALL_MODEL_BYTES else cores()
+    options.inter_op_num_threads = 1
+    options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    return options
+
+
+def _spec(node: _Node) -> TensorSpec:
+    datatype = ORT_TYPES.get(node.type)
+    if datatype is None:
+        raise ModelError(f"'{node.name}' has type {node.type}, only tensors can be served")
+    shape = tuple(dim if isinstance(dim, int) and dim >= 0 else -1 for dim in node.shape)
+    return TensorSpec(name=node.name, datatype=datatype, shape=shape)
+
+
+def _zeros(spec: TensorSpec) -> Array:
+    shape = tuple(1 if dim < 0 else dim for dim in spec.shape)
+    if spec.datatype == "BYTES":
+        return np.full(shape, "", dtype=np.object_)
+    return np.zeros(shape, dtype=NUMPY_TYPES[spec.datatype])
+
+
+def _array(value: ort.OrtValue) -> Array:
+    if value.data_type() != "tensor(bfloat16)":
+        array: Array = value.numpy()
+        return array
+    size = value.tensor_size_in_bytes()
+    data = ctypes.string_at(value.data_ptr(), size) if size else b""
+    return np.frombuffer(data, dtype=np.uint16).reshape(value.shape())
+
+
+def _ort_error(name: str) -> type[Exception]:
+    found: type[Exception] = getattr(ort.capi.onnxruntime_pybind11_state, name)
+    return found
+
+
+def _first_line(exc: BaseException) -> str:
+    return str(exc).strip().partition("\n")[0][:300] or type(exc).__name__

@@ -1,0 +1,162 @@
+"""A REST request's body to an ``InferRequest``.
+
+The JSON part is decoded into typed records with the tensor data left as raw text, which is then
+decoded for the datatype it says. With the binary extension the JSON ends at
+``Inference-Header-Content-Length`` and the tensors follow in the order of the inputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import msgspec
+
+from edge_components.contract.package import TensorSpec
+from edge_components.runtime.oip.binary import array_from_bytes
+from edge_components.runtime.oip.datatypes import Array
+from edge_components.runtime.oip.messages import (
+    DecodeLimits,
+    InferRequest,
+    Parameter,
+    ProtocolError,
+    RequestedOutput,
+)
+from edge_components.runtime.oip.validate import check_complete, check_input, unknown_output
+from edge_components.runtime.oip.values import array_from_json
+
+_Parameters = dict[str, Parameter] | None
+_SHARED_MEMORY = "shared_memory_region"
+
+
+class _Input(msgspec.Struct, gc=False):
+    name: str
+    shape: list[int]
+    datatype: str
+    data: msgspec.Raw | None = None
+    parameters: _Parameters = None
+
+
+class _Output(msgspec.Struct, gc=False):
+    name: str
+    parameters: _Parameters = None
+
+
+class _Request(msgspec.Struct, gc=False):
+    inputs: list[_Input]
+    id: str | None = None
+    parameters: _Parameters = None
+    outputs: list[_Output] | None = None
+
+
+_DECODER = msgspec.json.Decoder(_Request)
+
+
+class ModelSignature(msgspec.Struct, frozen=True):
+    """The model's inputs and outputs by name, in the model's order."""
+
+    inputs: Mapping[str, TensorSpec]
+    outputs: Mapping[str, TensorSpec]
+
+
+def decode_request(
+    body: bytes | memoryview,
+    header_length: int | None,
+    signature: ModelSignature,
+    limits: DecodeLimits,
+) -> InferRequest:
+    """Decode a body that is JSON, or JSON followed by raw tensors.
+
+    Args:
+        body: The whole body.
+        header_length: Bytes of JSON at its beginning where the client sent
+            ``Inference-Header-Content-Length``, else None.
+        signature: The model's inputs and outputs.
+        limits: Bounds on what a request may contain.
+
+    Raises:
+        ProtocolError: With a message for the client.
+    """
+    view = memoryview(body)
+    length = len(view) if header_length is None else header_length
+    if length > len(view):
+        raise ProtocolError(
+            f"Inference-Header-Content-Length is {length}, the body has {len(view)} bytes"
+        )
+    request = _parse(view[:length] if length != len(view) else body)
+    _check_counts(request, limits)
+    position = length
+    inputs: dict[str, Array] = {}
+    for item in request.inputs:
+        inputs_left = view[position:]
+        array, used = _decode_input(item, inputs_left, signature, limits)
+        if item.name in inputs:
+            raise ProtocolError(f"input '{item.name}' is given twice")
+        inputs[item.name] = array
+        position += used
+    if position != len(view):
+        raise ProtocolError(f"{len(view) - position} bytes follow the last binary input")
+    if len(inputs) != len(signature.inputs):
+        check_complete(dict(inputs), signature.inputs)
+    binary = (request.parameters or {}).get("binary_data_output") is True
+    return InferRequest(
+        inputs=inputs,
+        outputs=_outputs(request.outputs, binary, signature) if request.outputs else None,
+        binary_outputs=binary,
+        id=request.id,
+    )
+
+
+def _parse(data: bytes | memoryview) -> _Request:
+    try:
+        return _DECODER.decode(data)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise ProtocolError(f"the request is not valid: {str(exc)[:300]}") from exc
+
+
+def _check_counts(request: _Request, limits: DecodeLimits) -> None:
+    tensors = len(request.inputs) + len(request.outputs or ())
+    if tensors > limits.max_tensors:
+        raise ProtocolError(f"{tensors} tensors in one request, at most {limits.max_tensors}")
+    if request.id is not None and len(request.id) > limits.max_id_chars:
+        raise ProtocolError(f"the id is longer than {limits.max_id_chars} characters")
+
+
+def _decode_input(
+    item: _Input, rest: memoryview, signature: ModelSignature, limits: DecodeLimits
+) -> tuple[Array, int]:
+    spec = signature.inputs.get(item.name)
+    shape = check_input(spec, item.name, item.datatype, item.shape, signature.inputs, limits)
+    size = None
+    if item.parameters:
+        if _SHARED_MEMORY in item.parameters:
+            raise ProtocolError(f"input '{item.name}' is in shared memory, which is not supported")
+        size = item.parameters.get("binary_data_size")
+    if size is None:
+        if item.data is None:
+            raise ProtocolError(f"input '{item.name}' has neither data nor binary_data_size")
+        return array_from_json(item.name, item.datatype, shape, memoryview(item.data)), 0
+    if item.data is not None:
+        raise ProtocolError(f"input '{item.name}' has both data and binary_data_size")
+    if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= len(rest):
+        raise ProtocolError(
+            f"input '{item.name}' has binary_data_size {size!r}, {len(rest)} bytes are left"
+        )
+    return array_from_bytes(item.name, item.datatype, shape, rest[:size]), size
+
+
+def _outputs(
+    outputs: list[_Output], binary: bool, signature: ModelSignature
+) -> list[RequestedOutput]:
+    found: dict[str, RequestedOutput] = {}
+    for item in outputs:
+        if item.name not in signature.outputs:
+            raise unknown_output(item.name, signature.outputs)
+        if item.name in found:
+            raise ProtocolError(f"output '{item.name}' is asked for twice")
+        parameters = item.parameters or {}
+        for unsupported in (_SHARED_MEMORY, "classification"):
+            if parameters.get(unsupported):
+                raise ProtocolError(f"output '{item.name}': {unsupported} is not supported")
+        wanted = parameters.get("binary_data", binary) is True
+        found[item.name] = RequestedOutput(item.name, wanted)
+    return list(found.values())

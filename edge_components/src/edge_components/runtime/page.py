@@ -1,0 +1,150 @@
+"""The numbers that leave the process: the Prometheus page and the health record."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from edge_components.contract.telemetry import Value
+from edge_components.runtime.metrics import Exposition, Metrics
+from edge_components.runtime.process import CpuMeter, free_disk_bytes, rss_bytes, temperature_c
+from edge_components.runtime.registry import Registry
+from edge_components.runtime.server import HttpServer
+from edge_components.telemetry.queue import TelemetryQueue
+from edge_components.telemetry.recorder import Recorder
+from edge_components.telemetry.uplink import Uplink
+
+
+class Numbers:
+    """Gathers what the parts count."""
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        registry: Registry,
+        recorder: Recorder,
+        queue: TelemetryQueue,
+        uplink: Uplink | None,
+        server: HttpServer,
+    ) -> None:
+        self._metrics = metrics
+        self._registry = registry
+        self._recorder = recorder
+        self._queue = queue
+        self._uplink = uplink
+        self._server = server
+
+    def page(self) -> bytes:
+        """Return the Prometheus page."""
+        metrics, out = self._metrics, Exposition()
+        out.family(
+            "edge_inference_requests_total",
+            "counter",
+            "Inference requests that were answered with a result.",
+            [({}, metrics.requests)],
+        )
+        out.family(
+            "edge_errors_total",
+            "counter",
+            "Requests and readings without a result, by kind.",
+            [({"kind": kind}, count) for kind, count in sorted(metrics.errors.items())],
+        )
+        out.family(
+            "edge_http_errors_total",
+            "counter",
+            "HTTP error answers by status.",
+            [({"status": str(s)}, count) for s, count in sorted(self._server.errors.items())],
+        )
+        out.histogram(
+            "edge_inference_seconds", "Time from request to answer, HTTP apart.", metrics.latency
+        )
+        self._gauges(out)
+        self._telemetry(out)
+        return out.text()
+
+    def _gauges(self, out: Exposition) -> None:
+        metrics = self._metrics
+        for name, help_text, value in (
+            ("edge_in_flight", "Requests on the worker threads.", metrics.in_flight),
+            ("edge_connections", "Open HTTP connections.", self._server.connections),
+            ("process_resident_memory_bytes", "Resident memory.", rss_bytes()),
+        ):
+            out.family(name, "gauge", help_text, [({}, value)])
+        out.family(
+            "edge_pipeline_readings_total",
+            "counter",
+            "Readings that the pipeline answered.",
+            [({}, metrics.pipeline_readings)],
+        )
+        out.family(
+            "edge_activations_total",
+            "counter",
+            "Changes of the active version.",
+            [({"result": result}, count) for result, count in sorted(metrics.activations.items())],
+        )
+        labels = []
+        for model in self._registry.models:
+            identity = model.identity
+            labels.append(
+                {
+                    "model": identity.name,
+                    "version": identity.version,
+                    "release": str(identity.release),
+                    "package": identity.package,
+                    "precision": identity.precision,
+                    "provider": model.provider,
+                }
+            )
+        out.family("edge_model_info", "gauge", "Loaded models.", [(item, 1) for item in labels])
+
+    def _telemetry(self, out: Exposition) -> None:
+        drops = self._recorder.drops
+        out.family("edge_telemetry_queued", "gauge", "Records that wait.", [({}, len(self._queue))])
+        out.family(
+            "edge_telemetry_queued_bytes",
+            "gauge",
+            "What they take of the budget.",
+            [({}, self._queue.size_bytes)],
+        )
+        samples = []
+        for key, count in sorted(drops.items()):
+            kind, _, why = key.partition(".")
+            samples.append(({"kind": kind, "why": why}, count))
+        out.family("edge_telemetry_dropped_total", "counter", "Records that were lost.", samples)
+        if self._uplink is not None:
+            out.family(
+                "edge_telemetry_sent_total",
+                "counter",
+                "Records that a receiver took.",
+                [({}, self._uplink.sent)],
+            )
+
+
+class HealthProbe:
+    """The attributes of a health record; latencies are of the time since the last one."""
+
+    def __init__(self, metrics: Metrics, state_dir: Path) -> None:
+        self._metrics = metrics
+        self._state_dir = state_dir
+        self._cpu = CpuMeter()
+        self._counts = list(metrics.latency.counts)
+
+    def __call__(self) -> dict[str, Value]:
+        """Measure."""
+        metrics = self._metrics
+        before, self._counts = self._counts, list(metrics.latency.counts)
+        found: dict[str, Value] = {
+            "requests": metrics.requests,
+            "errors": metrics.failures,
+            "pipeline.readings": metrics.pipeline_readings,
+            "latency_p50_ms": round(metrics.latency.quantile(0.5, before) * 1000, 4),
+            "latency_p99_ms": round(metrics.latency.quantile(0.99, before) * 1000, 4),
+            "rss_bytes": rss_bytes(),
+            "cpu_share": round(self._cpu.share(), 4),
+            "disk_free_bytes": free_disk_bytes(self._state_dir),
+        }
+        if hasattr(os, "getloadavg"):
+            found["load_1m"] = round(os.getloadavg()[0], 2)
+        if (temperature := temperature_c()) is not None:
+            found["temperature_c"] = temperature
+        return found

@@ -1,0 +1,60 @@
+"""What the kernel says of this process and machine; zeros where it says nothing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from pathlib import Path
+
+
+def rss_bytes() -> int:
+    """Return the resident memory of this process."""
+    try:
+        pages = int(Path("/proc/self/statm").read_text(encoding="ascii").split()[1])
+    except (OSError, IndexError, ValueError):
+        return 0
+    return pages * os.sysconf("SC_PAGE_SIZE")
+
+
+def free_disk_bytes(path: Path) -> int:
+    """Return the space that is left on the disk of ``path``."""
+    try:
+        return shutil.disk_usage(path).free
+    except OSError:
+        return 0
+
+
+def cores() -> int:
+    """Return how many CPUs this process may use."""
+    try:
+        return len(os.sched_getaffinity(0))
+    except AttributeError:
+        return os.cpu_count() or 1
+
+
+def temperature_c() -> float | None:
+    """Return the hottest thermal zone in degrees Celsius, or None where there is none."""
+    found = []
+    for zone in Path("/sys/class/thermal").glob("thermal_zone*/temp"):
+        try:
+            found.append(int(zone.read_text(encoding="ascii")) / 1000)
+        except (OSError, ValueError):
+            continue
+    return max(found, default=None)
+
+
+class CpuMeter:
+    """The share of one core that this process used since the last look."""
+
+    def __init__(self) -> None:
+        self._wall = time.monotonic()
+        self._cpu = time.process_time()
+
+    def share(self) -> float:
+        """Return the share since the last call, 1.0 for one whole core."""
+        wall, cpu = time.monotonic(), time.process_time()
+        passed = wall - self._wall
+        used = cpu - self._cpu
+        self._wall, self._cpu = wall, cpu
+        return used / passed if passed > 0 else 0.0

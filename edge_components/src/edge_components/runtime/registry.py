@@ -1,0 +1,45 @@
+"""The models that answer, by name; a swap is one assignment, so a request sees old or new.
+
+Requests that run on the old model keep it alive until they are done.
+"""
+
+from __future__ import annotations
+
+from edge_components.runtime.model import Model
+
+
+class Registry:
+    """Named models; the main one belongs to the active release."""
+
+    def __init__(self) -> None:
+        self._models: dict[str, Model] = {}
+        self._main: str | None = None
+
+    def get(self, name: str) -> Model | None:
+        """Return the model that answers to ``name``."""
+        return self._models.get(name)
+
+    @property
+    def main(self) -> Model | None:
+        """The model of the active release; the pipeline uses this one."""
+        return None if self._main is None else self._models.get(self._main)
+
+    @property
+    def names(self) -> list[str]:
+        """All names, sorted."""
+        return sorted(self._models)
+
+    @property
+    def models(self) -> list[Model]:
+        """All models, by name."""
+        return [self._models[name] for name in self.names]
+
+    def activate(self, model: Model) -> Model | None:
+        """Let ``model`` answer as the main model; return the one that it replaces."""
+        old = self.main
+        models = {**self._models, model.identity.name: model}
+        if old is not None and old.identity.name != model.identity.name:
+            del models[old.identity.name]
+        self._models = models
+        self._main = model.identity.name
+        return old

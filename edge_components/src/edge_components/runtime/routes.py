@@ -1,0 +1,146 @@
+"""Which path of the Open Inference Protocol is answered by what.
+
+A head is resolved once and kept with its endpoint, so an endpoint looks up its model at each
+request: a switch of models is seen at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from urllib.parse import unquote
+
+from edge_components import __version__
+from edge_components.contract.package import TensorSpec
+from edge_components.runtime.http import (
+    Head,
+    HttpError,
+    Request,
+    Response,
+    error_response,
+    json_response,
+)
+from edge_components.runtime.inference import Inference
+from edge_components.runtime.metrics import CONTENT_TYPE
+from edge_components.runtime.model import Model
+
+SERVER_NAME = "edgectl-runtime"
+EXTENSIONS = ("binary_tensor_data",)
+
+Answer = Response | asyncio.Future[Response]
+Endpoint = Callable[[Request], Answer]
+
+
+class Routes:
+    """The public API.
+
+    Args:
+        inference: Answers inference requests and finds models.
+        ready: Whether the server takes traffic.
+        metrics_page: Writes the Prometheus page.
+    """
+
+    def __init__(
+        self,
+        inference: Inference,
+        *,
+        ready: Callable[[], bool],
+        metrics_page: Callable[[], bytes],
+    ) -> None:
+        self._inference = inference
+        self._ready = ready
+        self._metrics_page = metrics_page
+
+    def resolve(self, head: Head) -> Endpoint | Response:
+        """Return who answers a head, or the refusal: 404 or 405."""
+        found = self._find(head.target)
+        if found is None:
+            return error_response(HttpError(404, f"there is nothing at '{head.target[:200]}'"))
+        method, endpoint = found
+        allowed = ("GET", "HEAD") if method == "GET" else (method,)
+        if head.method not in allowed:
+            allow = ", ".join(allowed)
+            return error_response(
+                HttpError(
+                    405,
+                    f"{head.method} is not possible at '{head.target[:200]}', only {allow}",
+                    headers=f"Allow: {allow}\r\n".encode(),
+                )
+            )
+        return endpoint
+
+    def _find(self, target: str) -> tuple[str, Endpoint] | None:
+        match [unquote(part) for part in target.strip("/").split("/")]:
+            case ["v2"]:
+                return "GET", _constant(_SERVER)
+            case ["v2", "health", "live"]:
+                return "GET", _constant({"live": True})
+            case ["v2", "health", "ready"]:
+                return "GET", self._server_ready
+            case ["metrics"]:
+                return "GET", self._metrics
+            case ["v2", "models", name]:
+                return "GET", self._metadata(name, None)
+            case ["v2", "models", name, "ready"]:
+                return "GET", self._model_ready(name, None)
+            case ["v2", "models", name, "infer"]:
+                return "POST", self._infer(name, None)
+            case ["v2", "models", name, "versions", version]:
+                return "GET", self._metadata(name, version)
+            case ["v2", "models", name, "versions", version, "ready"]:
+                return "GET", self._model_ready(name, version)
+            case ["v2", "models", name, "versions", version, "infer"]:
+                return "POST", self._infer(name, version)
+        return None
+
+    def _infer(self, name: str, version: str | None) -> Endpoint:
+        answer = self._inference.answer
+        return lambda request: answer(name, version, request)
+
+    def _metadata(self, name: str, version: str | None) -> Endpoint:
+        find = self._inference.find
+        return lambda _: json_response(200, metadata(find(name, version)))
+
+    def _model_ready(self, name: str, version: str | None) -> Endpoint:
+        def endpoint(_: Request) -> Response:
+            self._inference.find(name, version)
+            return json_response(200, {"name": name, "ready": True})
+
+        return endpoint
+
+    def _server_ready(self, _: Request) -> Response:
+        ready = self._ready()
+        return json_response(200 if ready else 503, {"live": True, "ready": ready})
+
+    def _metrics(self, _: Request) -> Response:
+        return Response(200, [self._metrics_page()], CONTENT_TYPE)
+
+
+_SERVER = {"name": SERVER_NAME, "version": __version__, "extensions": EXTENSIONS}
+
+
+def metadata(model: Model) -> dict[str, object]:
+    """Return the model metadata; ``parameters`` say which release and variant answers."""
+    identity = model.identity
+    return {
+        "name": identity.name,
+        "versions": [identity.version],
+        "platform": "onnx_onnxv1",
+        "inputs": [_tensor(spec) for spec in model.inputs],
+        "outputs": [_tensor(spec) for spec in model.outputs],
+        "parameters": {
+            "release": identity.release,
+            "package": identity.package,
+            "precision": identity.precision,
+            "provider": model.provider,
+        },
+    }
+
+
+def _tensor(spec: TensorSpec) -> dict[str, object]:
+    return {"name": spec.name, "datatype": spec.datatype, "shape": spec.shape}
+
+
+def _constant(document: object) -> Endpoint:
+    response = json_response(200, document)
+    return lambda _: response

@@ -1,0 +1,176 @@
+"""The serving process from start to end: parts put together, signals, orphan watch, drain."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import logging
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable
+from typing import Any
+
+import onnxruntime as ort
+
+from edge_components.contract.hardware import HardwareProfile
+from edge_components.pipeline.runner import PipelineRunner
+from edge_components.runtime.control import MAX_BODY_BYTES, ControlRoutes
+from edge_components.runtime.http import Limits
+from edge_components.runtime.inference import Inference
+from edge_components.runtime.metrics import Metrics
+from edge_components.runtime.page import HealthProbe, Numbers
+from edge_components.runtime.registry import Registry
+from edge_components.runtime.routes import Routes
+from edge_components.runtime.server import HttpServer
+from edge_components.runtime.service import Runtime
+from edge_components.runtime.settings import ServeSettings
+from edge_components.runtime.version import ActivationError, find_profile
+from edge_components.telemetry.queue import TelemetryQueue
+from edge_components.telemetry.recorder import Recorder, Subject
+from edge_components.telemetry.uplink import Uplink, UplinkSettings
+
+log = logging.getLogger(__name__)
+
+QUEUE_FILE = "telemetry.db"
+
+
+def serve(settings: ServeSettings) -> int:
+    """Serve until told to stop; return the exit code.
+
+    Raises:
+        ActivationError: What was to be served from the start cannot be loaded.
+        OSError: The address or the control socket cannot be used.
+    """
+    profile = find_profile(settings.hardware)
+    ort.disable_telemetry_events()
+    settings.state_dir.mkdir(parents=True, exist_ok=True)
+    with asyncio.Runner(loop_factory=_loop_factory()) as runner:
+        return runner.run(_serve(settings, profile))
+
+
+async def _serve(settings: ServeSettings, profile: HardwareProfile) -> int:
+    metrics, registry = Metrics(), Registry()
+    telemetry = settings.telemetry
+    queue = TelemetryQueue(
+        settings.state_dir / QUEUE_FILE, max_bytes=telemetry.max_bytes, ttl_s=telemetry.ttl_s
+    )
+    recorder = Recorder(
+        queue,
+        Subject(device=settings.device, application=settings.application),
+        health=HealthProbe(metrics, settings.state_dir),
+        health_interval_s=telemetry.health_interval_s,
+    )
+    uplink = _uplink(settings, queue)
+    pipeline = PipelineRunner(recorder, metrics)
+    runtime = Runtime(settings, profile, registry, metrics, recorder, pipeline)
+    inference = Inference(registry, metrics, recorder)
+    # The page needs the server and the server its routes: the routes ask the page when called.
+    page: list[Numbers] = []
+    routes = Routes(inference, ready=runtime.is_ready, metrics_page=lambda: page[0].page())
+    limits = Limits(
+        max_body_bytes=settings.max_body_bytes, max_connections=settings.max_connections
+    )
+    server = HttpServer(routes.resolve, limits)
+    page.append(Numbers(metrics, registry, recorder, queue, uplink, server))
+    control = ControlRoutes(runtime, time.monotonic)
+    control_server = HttpServer(control.resolve, Limits(max_body_bytes=MAX_BODY_BYTES))
+    recorder.start()
+    pipeline.start()
+    try:
+        if settings.control_socket is not None:
+            await control_server.listen_unix(settings.control_socket)
+        runtime.port = await server.listen(settings.host, settings.port)
+        _on_signals(runtime.shutdown)
+        if settings.parent_pipe:
+            _watch_parent(settings, control, runtime.shutdown)
+        await _begin(runtime)
+        if uplink is not None:
+            uplink.start()
+        _announce(settings, runtime)
+        await runtime.stopping.wait()
+        drained = await server.drain(settings.drain_s)
+        await control_server.drain(1.0)
+    finally:
+        pipeline.stop()
+        recorder.stop()
+        if uplink is not None:
+            uplink.stop()
+        inference.close()
+        queue.close()
+        if settings.control_socket is not None:
+            with contextlib.suppress(OSError):
+                settings.control_socket.unlink()
+    return 0 if drained else 4
+
+
+async def _begin(runtime: Runtime) -> None:
+    try:
+        await runtime.begin()
+    except ActivationError as exc:
+        log.error("nothing to serve yet: %s", exc.detail)  # noqa: TRY400  # a known error
+        raise
+
+
+def _uplink(settings: ServeSettings, queue: TelemetryQueue) -> Uplink | None:
+    telemetry = settings.telemetry
+    if not telemetry.url:
+        return None
+    return Uplink(
+        queue,
+        UplinkSettings(
+            url=telemetry.url,
+            authorization=telemetry.authorization,
+            ca=telemetry.ca,
+            interval_s=telemetry.interval_s,
+        ),
+    )
+
+
+def _announce(settings: ServeSettings, runtime: Runtime) -> None:
+    status = runtime.status()
+    line = {
+        "listening": f"http://{settings.host}:{runtime.port}",
+        "port": runtime.port,
+        "pid": status.pid,
+        "ready": status.ready,
+        "model": status.model,
+    }
+    sys.stdout.write(json.dumps(line) + "\n")
+    sys.stdout.flush()
+
+
+def _on_signals(stop: Callable[[], None]) -> None:
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop)
+
+
+def _watch_parent(
+    settings: ServeSettings, control: ControlRoutes, stop: Callable[[], None]
+) -> None:
+    loop = asyncio.get_running_loop()
+
+    def watch() -> None:
+        while os.read(0, 4096):
+            pass
+        log.warning("the supervisor is gone; serving on for %g s", settings.orphan_grace_s)
+        orphaned = time.monotonic()
+        while time.monotonic() - max(orphaned, control.last_call) < settings.orphan_grace_s:
+            time.sleep(min(0.2, settings.orphan_grace_s / 4))
+        with contextlib.suppress(RuntimeError):  # the loop has ended already
+            loop.call_soon_threadsafe(stop)
+
+    threading.Thread(target=watch, name="parent-watch", daemon=True).start()
+
+
+def _loop_factory() -> Callable[[], Any]:
+    try:
+        import uvloop  # noqa: PLC0415  # not on every platform
+    except ImportError:
+        return asyncio.new_event_loop
+    factory: Callable[[], Any] = uvloop.new_event_loop
+    return factory

@@ -1,0 +1,140 @@
+"""The listening side: sockets, the sweep over deadlines, and the graceful end.
+
+One sweep every half second serves all connections: it sets the coarse clock, writes the ``Date``
+line and ends what is past its deadline. When the server is full, the connection that has been
+idle longest makes room; if none is idle the newcomer is told to come back.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+import time
+from collections import Counter
+from collections.abc import Callable
+from email.utils import formatdate
+from pathlib import Path
+
+from edge_components.runtime.connection import Connection
+from edge_components.runtime.http import Head, HeadCache, Limits, Request, Response
+
+SWEEP_S = 0.5
+_BACKLOG = 512
+
+Endpoint = Callable[[Request], "Response | asyncio.Future[Response]"]
+Resolver = Callable[[Head], "Endpoint | Response"]
+
+
+class HttpServer:
+    """Serves what ``resolver`` finds for a head, on TCP or on a unix socket."""
+
+    def __init__(self, resolver: Resolver, limits: Limits) -> None:
+        self.limits = limits
+        self.heads = HeadCache(limits)
+        self.draining = False
+        self.buffered_bytes = 0
+        self.loop = asyncio.get_running_loop()
+        self.now = self.loop.time()
+        self.date = _date_line()
+        self.errors: Counter[int] = Counter()
+        self.accepted = 0
+        self._resolver = resolver
+        self._connections: set[Connection] = set()
+        self._servers: list[asyncio.Server] = []
+        self._sweeper: asyncio.TimerHandle | None = None
+
+    # -- listening
+
+    async def listen(self, host: str, port: int) -> int:
+        """Listen on TCP; return the port, which matters when 0 was asked for."""
+        server = await self.loop.create_server(
+            lambda: Connection(self), host, port, backlog=_BACKLOG
+        )
+        self._started(server)
+        port_found: int = server.sockets[0].getsockname()[1]
+        return port_found
+
+    async def listen_unix(self, path: Path) -> None:
+        """Listen on a unix socket that only this user may open (mode 0600)."""
+        with contextlib.suppress(FileNotFoundError):
+            path.unlink()
+        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        try:
+            listener.bind(str(path))
+            path.chmod(0o600)
+        except OSError:
+            listener.close()
+            raise
+        self._started(
+            await self.loop.create_unix_server(
+                lambda: Connection(self), sock=listener, backlog=_BACKLOG
+            )
+        )
+
+    @property
+    def connections(self) -> int:
+        """How many connections are open."""
+        return len(self._connections)
+
+    async def drain(self, deadline_s: float) -> bool:
+        """Take nothing new, finish what has begun; return whether all ended in time."""
+        self.draining = True
+        for server in self._servers:
+            server.close()
+        for connection in tuple(self._connections):
+            connection.shut()
+        end = self.loop.time() + deadline_s
+        while self._connections and self.loop.time() < end:
+            await asyncio.sleep(0.01)
+        if self._sweeper is not None:
+            self._sweeper.cancel()
+        return not self._connections
+
+    def _started(self, server: asyncio.Server) -> None:
+        self._servers.append(server)
+        if self._sweeper is None:
+            self._sweep()
+
+    def _sweep(self) -> None:
+        self.now = now = self.loop.time()
+        self.date = _date_line()
+        for connection in [c for c in self._connections if c.deadline <= now]:
+            connection.expire()
+        self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
+
+    # -- what a connection asks (connection.Owner)
+
+    def opened(self, connection: Connection) -> bool:
+        """Take note of a new connection; make room for it if that harms nobody."""
+        self.accepted += 1
+        full = len(self._connections) >= self.limits.max_connections
+        self._connections.add(connection)
+        if not full:
+            return True
+        idle = [c for c in self._connections if c is not connection and c.idle_since is not None]
+        if not idle:
+            return False
+        longest = min(idle, key=lambda c: c.idle_since or 0.0)
+        longest.shut()
+        return True
+
+    def closed(self, connection: Connection) -> None:
+        """Forget a connection."""
+        self._connections.discard(connection)
+
+    def resolve(self, head: Head) -> Response | None:
+        """Find who answers this head and note it there, or return the refusal."""
+        found = self._resolver(head)
+        if isinstance(found, Response):
+            return found
+        head.endpoint = found
+        return None
+
+    def failed(self, status: int) -> None:
+        """Count an error answer."""
+        self.errors[status] += 1
+
+
+def _date_line() -> bytes:
+    return f"Date: {formatdate(time.time(), usegmt=True)}\r\n".encode()

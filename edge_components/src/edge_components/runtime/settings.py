@@ -1,0 +1,91 @@
+"""The runtime's settings: the device's file first, then what the command line says."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+import msgspec
+
+from edge_components.contract.device import TelemetrySection, parse_device_config
+from edge_components.contract.errors import ContractError
+
+
+class SettingsError(Exception):
+    """A setting cannot be used; the message is for the operator."""
+
+
+class ServeSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """How to serve.
+
+    Attributes:
+        version_dir: The version to begin with, or None.
+        model: A plain ONNX file to serve instead, or None.
+        control_socket: Path of the control socket, or None for no control.
+        parent_pipe: Whether the end of stdin means that the supervisor died.
+        orphan_grace_s: How long to serve after that while nobody calls the control socket.
+    """
+
+    host: str = "127.0.0.1"
+    port: int = 8080
+    hardware: str = "x86-64-cpu"
+    device: str = ""
+    application: str = ""
+    state_dir: Path = Path()
+    version_dir: Path | None = None
+    precision: str | None = None
+    model: Path | None = None
+    name: str = "model"
+    control_socket: Path | None = None
+    telemetry: TelemetrySection = TelemetrySection()
+    parent_pipe: bool = False
+    orphan_grace_s: float = 60.0
+    drain_s: float = 10.0
+    max_body_bytes: int = 64 << 20
+    max_connections: int = 512
+
+
+def serve_settings(options: argparse.Namespace) -> ServeSettings:
+    """Combine the command line with the configuration file that it names.
+
+    Raises:
+        SettingsError: The file cannot be read, or something needed is missing.
+    """
+    base = ServeSettings()
+    if options.config is not None:
+        base = _from_config(options.config)
+    given = {
+        field: getattr(options, field)
+        for field in ServeSettings.__struct_fields__
+        if getattr(options, field, None) is not None
+    }
+    telemetry = msgspec.structs.replace(
+        base.telemetry,
+        **{
+            field: value
+            for field in TelemetrySection.__struct_fields__
+            if (value := getattr(options, f"telemetry_{field}", None)) is not None
+        },
+    )
+    settings = msgspec.structs.replace(base, **{**given, "telemetry": telemetry})
+    if settings.version_dir is not None and settings.model is not None:
+        raise SettingsError("--version-dir and --model cannot be used together")
+    return settings
+
+
+def _from_config(path: Path) -> ServeSettings:
+    try:
+        config = parse_device_config(path.read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError) as exc:
+        raise SettingsError(f"'{path}' cannot be read: {exc}") from exc
+    except ContractError as exc:
+        raise SettingsError(f"'{path}': {exc}") from exc
+    return ServeSettings(
+        host=config.runtime.host,
+        port=config.runtime.port,
+        hardware=config.device.hardware,
+        device=config.device.id,
+        application=config.device.application,
+        state_dir=Path(config.device.state_dir),
+        telemetry=config.telemetry,
+    )

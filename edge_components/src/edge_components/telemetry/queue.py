@@ -1,0 +1,237 @@
+"""The durable queue: records on disk within a byte budget, the least important dropped first.
+
+SQLite in WAL mode, one transaction per batch: what ``put`` has taken survives a kill at any
+moment. When the budget is full the oldest records of the lowest priority make room (prediction
+before health and drift before event). A full or broken disk costs records, which are counted, and
+never raises.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import logging
+import sqlite3
+import threading
+import time
+from collections import Counter
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+import msgspec
+
+from edge_components.contract.telemetry import Kind, TelemetryRecord
+
+log = logging.getLogger(__name__)
+
+PRIORITY = {Kind.EVENT: 2, Kind.HEALTH: 1, Kind.DRIFT: 1, Kind.PREDICTION: 0}
+_ROW_OVERHEAD = 64
+_TRIM_ROWS = 512
+_SCHEMA = """
+CREATE TABLE IF NOT EXISTS records (
+    seq INTEGER PRIMARY KEY AUTOINCREMENT,
+    priority INTEGER NOT NULL,
+    kind TEXT NOT NULL,
+    stored_at REAL NOT NULL,
+    size INTEGER NOT NULL,
+    body BLOB NOT NULL
+);
+CREATE INDEX IF NOT EXISTS by_priority ON records (priority, seq);
+"""
+
+
+class Queued(msgspec.Struct, frozen=True):
+    """A record in the queue, with the number that acknowledges it."""
+
+    seq: int
+    record: TelemetryRecord
+
+
+class TelemetryQueue:
+    """Records that wait to be sent. Safe to use from several threads.
+
+    Attributes:
+        drops: Records that were lost, by ``<kind>.<why>``; why is ``budget``, ``ttl``, ``disk``,
+            ``refused`` or ``unreadable``.
+    """
+
+    def __init__(self, path: Path, *, max_bytes: int, ttl_s: float) -> None:
+        self.drops: Counter[str] = Counter()
+        self._path = path
+        self._max_bytes = max_bytes
+        self._ttl_s = ttl_s
+        self._lock = threading.Lock()
+        self._database = self._open()
+        self._count, self._bytes = self._measure()
+
+    def __len__(self) -> int:
+        return self._count
+
+    @property
+    def size_bytes(self) -> int:
+        """What the waiting records take of the budget."""
+        return self._bytes
+
+    def put(self, records: Sequence[TelemetryRecord]) -> bool:
+        """Keep records; when this returns True they survive a kill. False if the disk refused."""
+        rows = [_row(record) for record in records]
+        with self._lock:
+            try:
+                with self._database:
+                    self._database.executemany(
+                        "INSERT INTO records (priority, kind, stored_at, size, body)"
+                        " VALUES (?, ?, ?, ?, ?)",
+                        rows,
+                    )
+                    self._count += len(rows)
+                    self._bytes += sum(row[3] for row in rows)
+                    dropped = self._trim()
+            except sqlite3.Error as exc:
+                log.warning("telemetry cannot be stored: %s", exc)
+                self.drops.update(f"{record.kind}.disk" for record in records)
+                self._make_room()
+                return False
+            self.drops.update(dropped)
+        return True
+
+    def peek(self, *, max_records: int, max_bytes: int) -> list[Queued]:
+        """Return the most important and oldest records, without removing them."""
+        with self._lock:
+            try:
+                rows = self._database.execute(
+                    "SELECT seq, kind, size, body FROM records ORDER BY priority DESC, seq LIMIT ?",
+                    (max_records,),
+                ).fetchall()
+            except sqlite3.Error as exc:
+                log.warning("telemetry cannot be read: %s", exc)
+                return []
+        batch: list[Queued] = []
+        total = 0
+        broken: list[int] = []
+        for seq, kind, size, body in rows:
+            if batch and total + size > max_bytes:
+                break
+            total += size
+            try:
+                batch.append(Queued(seq, msgspec.msgpack.decode(body, type=TelemetryRecord)))
+            except msgspec.DecodeError:
+                broken.append(seq)
+                self.drops[f"{kind}.unreadable"] += 1
+        if broken:
+            self.ack(broken)
+        return batch
+
+    def ack(self, seqs: Iterable[int]) -> None:
+        """Remove records that have been delivered."""
+        with self._lock:
+            try:
+                with self._database:
+                    self._delete(list(seqs))
+            except sqlite3.Error as exc:
+                # They will be sent again; the receiver knows them by their ids.
+                log.warning("delivered telemetry cannot be removed: %s", exc)
+                self._count, self._bytes = self._measure()
+
+    def drop(self, batch: Iterable[Queued], why: str) -> None:
+        """Remove records that nobody will take, and count them."""
+        batch = list(batch)
+        self.drops.update(f"{item.record.kind}.{why}" for item in batch)
+        self.ack([item.seq for item in batch])
+
+    def expire(self) -> None:
+        """Drop what is older than the time to live."""
+        with self._lock, contextlib.suppress(sqlite3.Error), self._database:
+            rows = self._database.execute(
+                "SELECT seq, kind FROM records WHERE stored_at < ?", (time.time() - self._ttl_s,)
+            ).fetchall()
+            self._delete([seq for seq, _ in rows])
+            self.drops.update(f"{kind}.ttl" for _, kind in rows)
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._database.close()
+
+    def _trim(self) -> Counter[str]:
+        dropped: Counter[str] = Counter()
+        while self._bytes > self._max_bytes:
+            rows = self._database.execute(
+                "SELECT seq, kind, size FROM records ORDER BY priority, seq LIMIT ?",
+                (_TRIM_ROWS,),
+            ).fetchall()
+            if not rows:
+                break
+            over = self._bytes - self._max_bytes
+            chosen = []
+            for seq, kind, size in rows:
+                if over <= 0:
+                    break
+                chosen.append(seq)
+                dropped[f"{kind}.budget"] += 1
+                over -= size
+            self._delete(chosen)
+        return dropped
+
+    def _delete(self, seqs: list[int]) -> None:
+        for seq in seqs:
+            row = self._database.execute(
+                "DELETE FROM records WHERE seq = ? RETURNING size", (seq,)
+            ).fetchone()
+            if row is not None:
+                self._count -= 1
+                self._bytes -= row[0]
+
+    def _make_room(self) -> None:
+        # The disk is full for everybody: give back what matters least.
+        with contextlib.suppress(sqlite3.Error), self._database:
+            rows = self._database.execute(
+                "SELECT seq, kind FROM records WHERE priority = 0 ORDER BY seq LIMIT ?",
+                (_TRIM_ROWS,),
+            ).fetchall()
+            self._delete([seq for seq, _ in rows])
+            self.drops.update(f"{kind}.disk" for _, kind in rows)
+        self._count, self._bytes = self._measure()
+
+    def _measure(self) -> tuple[int, int]:
+        try:
+            count, size = self._database.execute(
+                "SELECT COUNT(*), COALESCE(SUM(size), 0) FROM records"
+            ).fetchone()
+        except sqlite3.Error:
+            return 0, 0
+        return count, size
+
+    def _open(self) -> sqlite3.Connection:
+        try:
+            return _connect(str(self._path))
+        except sqlite3.DatabaseError as exc:
+            log.warning("telemetry queue '%s' is set aside: %s", self._path, exc)
+        with contextlib.suppress(OSError):
+            for suffix in ("-wal", "-shm"):
+                self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
+            self._path.replace(self._path.with_name(self._path.name + ".broken"))
+        try:
+            return _connect(str(self._path))
+        except sqlite3.Error as exc:
+            log.warning("telemetry is kept in memory only: %s", exc)
+            return _connect(":memory:")
+
+
+def _connect(path: str) -> sqlite3.Connection:
+    database = sqlite3.connect(path, timeout=5.0, check_same_thread=False)
+    try:
+        database.execute("PRAGMA journal_mode=WAL")
+        database.execute("PRAGMA synchronous=NORMAL")
+        database.execute("PRAGMA wal_autocheckpoint=256")
+        database.execute("PRAGMA journal_size_limit=1048576")
+        database.execute("PRAGMA cache_size=-512")
+        database.executescript(_SCHEMA)
+    except sqlite3.Error:
+        database.close()
+        raise
+    return database
+
+
+def _row(record: TelemetryRecord) -> tuple[int, str, float, int, bytes]:
+    body = msgspec.msgpack.encode(record)
+    size = len(body) + _ROW_OVERHEAD
+    return PRIORITY[record.kind], record.kind.value, time.time(), size, body

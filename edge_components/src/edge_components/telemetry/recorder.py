@@ -1,0 +1,256 @@
+"""What becomes a record, and the thread that writes records to the queue.
+
+The hot path appends a tuple to a bounded ring and nothing else; a thread turns tuples into
+records a few times a second. Predictions are sampled by the release's share and capped by rate:
+a device that answers 20,000 requests a second does not send 20,000 records.
+"""
+
+from __future__ import annotations
+
+import logging
+import random
+import secrets
+import threading
+import time
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+import msgspec
+import numpy as np
+
+from edge_components.contract.package import TensorSpec
+from edge_components.contract.telemetry import Kind, TelemetryRecord, Value
+from edge_components.runtime.oip.datatypes import FLOATS, Array
+from edge_components.telemetry.queue import TelemetryQueue
+
+log = logging.getLogger(__name__)
+
+_FLUSH_S = 0.25
+_EXPIRE_S = 60.0
+_RING = 4096
+_MAX_ARRAY_BYTES = 8192
+
+
+class _Identity(Protocol):
+    @property
+    def name(self) -> str: ...
+    @property
+    def version(self) -> str: ...
+    @property
+    def release(self) -> int: ...
+    @property
+    def package(self) -> str: ...
+    @property
+    def precision(self) -> str: ...
+
+
+class _Model(Protocol):
+    @property
+    def identity(self) -> _Identity: ...
+
+
+class Subject(msgspec.Struct, frozen=True, kw_only=True):
+    """Whom records are about: the device, and what is active on it."""
+
+    device: str = ""
+    application: str = ""
+    release: int = 0
+    package: str = ""
+
+
+class Recorder:
+    """Takes predictions, events and health, and keeps them.
+
+    Attributes:
+        sample: Share of predictions that are recorded.
+        sampled_out: Predictions that sampling or the rate cap left out.
+        overflowed: Records that the ring had no room for, by kind.
+    """
+
+    def __init__(
+        self,
+        queue: TelemetryQueue,
+        subject: Subject,
+        *,
+        health: Callable[[], dict[str, Value]] | None = None,
+        health_interval_s: float = 60.0,
+        max_predictions_per_s: float = 500.0,
+    ) -> None:
+        self.sample = 1.0
+        self.sampled_out = 0
+        self.overflowed: Counter[str] = Counter()
+        self._queue = queue
+        self._subject = subject
+        self._health = health
+        self._health_interval_s = health_interval_s
+        self._rate = max_predictions_per_s
+        self._tokens = 2 * max_predictions_per_s
+        self._refilled = time.monotonic()
+        self._ring: deque[tuple[Any, ...]] = deque()
+        self._events: deque[TelemetryRecord] = deque()
+        self._boot = secrets.token_hex(8)
+        self._next = 0
+        self._id_lock = threading.Lock()
+        self._stop = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="telemetry", daemon=True)
+
+    # -- called from anywhere
+
+    def prediction(
+        self,
+        model: _Model,
+        seconds: float,
+        specs: Sequence[TensorSpec],
+        arrays: Sequence[Array],
+        source: str,
+    ) -> None:
+        """Record an answer, if sampling takes it."""
+        sample = self.sample
+        if self._tokens < 1.0 or (sample < 1.0 and random.random() >= sample):  # noqa: S311  # not a secret
+            self.sampled_out += 1
+            return
+        self._tokens -= 1.0
+        if len(self._ring) >= _RING:
+            self.overflowed[Kind.PREDICTION] += 1
+            return
+        if any(array.nbytes > _MAX_ARRAY_BYTES for array in arrays):
+            specs, arrays = (), ()  # the ring must not keep large answers alive
+        self._ring.append((time.time_ns(), model.identity, seconds, specs, arrays, source))
+
+    def event(
+        self, body: str, *, severity: int = 9, attributes: dict[str, Value] | None = None
+    ) -> None:
+        """Record that something happened."""
+        if len(self._events) >= _RING:
+            self.overflowed[Kind.EVENT] += 1
+            return
+        self._events.append(self._record(Kind.EVENT, body, attributes or {}, severity))
+
+    def about(self, subject: Subject, sample: float) -> None:
+        """Let further records be about ``subject``."""
+        self._subject = subject
+        self.sample = sample
+
+    # -- the thread
+
+    def start(self) -> None:
+        """Begin to write."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Write what is left and end."""
+        self._stop.set()
+        if self._thread.is_alive():
+            self._thread.join(timeout=10.0)
+
+    @property
+    def drops(self) -> Counter[str]:
+        """All records that were lost, by ``<kind>.<why>``."""
+        drops = Counter(self._queue.drops)
+        drops.update({f"{kind}.ring": count for kind, count in self.overflowed.items()})
+        return drops
+
+    def _run(self) -> None:
+        next_health = time.monotonic() + min(1.0, self._health_interval_s)
+        next_expiry = time.monotonic() + _EXPIRE_S
+        while True:
+            stopping = self._stop.wait(_FLUSH_S)
+            now = time.monotonic()
+            try:
+                if now >= next_health:
+                    next_health = now + self._health_interval_s
+                    self._record_health()
+                if now >= next_expiry:
+                    next_expiry = now + _EXPIRE_S
+                    self._queue.expire()
+                self._flush(now)
+            except Exception:  # noqa: BLE001  # telemetry must not end because of one bad record
+                log.exception("telemetry failed")
+            if stopping:
+                return
+
+    def _flush(self, now: float) -> None:
+        self._tokens = min(2 * self._rate, self._tokens + (now - self._refilled) * self._rate)
+        self._refilled = now
+        records = [self._events.popleft() for _ in range(len(self._events))]
+        records += [self._prediction(*self._ring.popleft()) for _ in range(len(self._ring))]
+        if records:
+            self._queue.put(records)
+
+    def _record_health(self) -> None:
+        if self._health is None:
+            return
+        attributes = self._health()
+        queue: dict[str, Value] = {
+            "telemetry.queued": len(self._queue),
+            "telemetry.queued_bytes": self._queue.size_bytes,
+            "telemetry.sampled_out": self.sampled_out,
+            "telemetry.dropped": self.drops.total(),
+        }
+        lost: dict[str, Value] = {
+            f"telemetry.dropped.{key}": count for key, count in sorted(self.drops.items())
+        }
+        self._queue.put([self._record(Kind.HEALTH, "", {**attributes, **queue, **lost}, 9)])
+
+    def _prediction(
+        self,
+        time_ns: int,
+        identity: _Identity,
+        seconds: float,
+        specs: Sequence[TensorSpec],
+        arrays: Sequence[Array],
+        source: str,
+    ) -> TelemetryRecord:
+        attributes: dict[str, Value] = {
+            "model.name": identity.name,
+            "model.version": identity.version,
+            "model.precision": identity.precision,
+            "latency_ms": round(seconds * 1000, 4),
+            "source": source,
+            **_best_class(specs, arrays),
+        }
+        subject = self._subject
+        return TelemetryRecord(
+            id=self._identifier(),
+            kind=Kind.PREDICTION,
+            time_unix_ns=time_ns,
+            device=subject.device,
+            application=subject.application,
+            release=identity.release,
+            package=identity.package,
+            attributes=attributes,
+        )
+
+    def _record(
+        self, kind: Kind, body: str, attributes: dict[str, Value], severity: int
+    ) -> TelemetryRecord:
+        subject = self._subject
+        return TelemetryRecord(
+            id=self._identifier(),
+            kind=kind,
+            time_unix_ns=time.time_ns(),
+            device=subject.device,
+            application=subject.application,
+            release=subject.release,
+            package=subject.package,
+            severity=severity,
+            body=body,
+            attributes=attributes,
+        )
+
+    def _identifier(self) -> str:
+        with self._id_lock:
+            self._next += 1
+            return f"{self._boot}-{self._next:x}"
+
+
+def _best_class(specs: Sequence[TensorSpec], arrays: Sequence[Array]) -> dict[str, Value]:
+    for spec, array in zip(specs, arrays, strict=True):
+        is_row = array.size > 1 and array.shape[-1] == array.size
+        if is_row and spec.datatype in FLOATS and spec.datatype != "BF16":
+            scores = array.reshape(-1)
+            index = int(np.argmax(scores))
+            score = float(scores[index])
+            return {"class": index, "score": score} if np.isfinite(score) else {"class": index}
+    return {}
