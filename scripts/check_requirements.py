@@ -1,7 +1,7 @@
 """Find where the locks in ``requirements/`` and the distributions' dependencies disagree.
 
 Rules: every dependency of a distribution of the self-hosted line is named in ``demo.in`` and
-locked at a version that its pyproject allows; every name of an ``.in`` file is locked; every
+locked at a version that its pyproject allows, and ``demo.in`` names no library beside those; every name of an ``.in`` file is locked; every
 locked package has hashes; ``dev`` holds all of ``demo`` and ``uv`` at the same versions; no lock
 names a registry or a path. Nothing is resolved and nothing is fetched: `make lock` does that.
 """
@@ -19,6 +19,8 @@ from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
 NAMES = ("uv", "demo", "dev")
+# Named in demo.in for the demonstration's training and for the set-up, not for a distribution.
+BESIDE = {"scikit-learn", "skl2onnx", "hatchling", "editables", "uv"}
 SELF_HOSTED = ("core", "edge_components", "plugins/selfhosted")
 HOST_OR_PATH = re.compile(r"://|(^|\s)/[a-z]|--(index-url|extra-index-url|find-links)")
 
@@ -113,6 +115,16 @@ def check(root: Path) -> list[str]:
     for path, project in projects.items():
         dependencies = project["dependencies"]
         found += uncovered(path, dependencies, wanted["demo"], locks["demo"], own)
+    declared = {
+        canonicalize_name(Requirement(text).name)
+        for project in projects.values()
+        for text in project["dependencies"]
+    }
+    found += [
+        f"requirements/demo.in: no distribution of the self-hosted line declares '{name}'"
+        for name in wanted["demo"]
+        if name not in declared | BESIDE
+    ]
     return found
 
 

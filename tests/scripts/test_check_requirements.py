@@ -37,6 +37,7 @@ def test_the_committed_locks_agree(check_requirements: ModuleType, root: Path) -
         ("core/pyproject.toml", '"click>=', '"not-locked>=1",\n"click>=', "'not-locked' of core"),
         ("core/pyproject.toml", '"click>=[^"]*"', '"click>=999"', "'click>=999' of core is locked"),
         ("requirements/demo.in", r"^httpx .*$", "", "'httpx' of plugins/selfhosted is not in"),
+        ("requirements/demo.in", r"^httpx ", "leftover\nhttpx ", "declares 'leftover'"),
         ("requirements/dev.in", r"^pytest$", "pytest\nnew-tool", "dev.txt: 'new-tool' is not"),
         ("requirements/demo.txt", r"^click==\S+", "click==0.1", "demo.txt: 'click' is"),
         ("requirements/dev.txt", r"^uv==\S+", "uv==0.1", "uv.txt: 'uv' is"),
