@@ -1,9 +1,10 @@
 """Find where the locks in ``requirements/`` and the distributions' dependencies disagree.
 
 Rules: every dependency of a distribution of the self-hosted line is named in ``demo.in`` and
-locked at a version that its pyproject allows, and ``demo.in`` names no library beside those; every name of an ``.in`` file is locked; every
-locked package has hashes; ``dev`` holds all of ``demo`` and ``uv`` at the same versions; no lock
-names a registry or a path. Nothing is resolved and nothing is fetched: `make lock` does that.
+locked at a version that its pyproject allows, and ``demo.in`` names no library beside those; every
+name of an ``.in`` file is locked; every locked package has hashes; ``dev`` holds all of ``demo``
+and ``uv`` at the same versions; no lock names a registry or a path. Nothing is resolved and
+nothing is fetched: `make lock` does that.
 """
 
 from __future__ import annotations
