@@ -11,6 +11,7 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from edgectl.codec import decode_json, encode_json
 from edgectl.errors import ProjectError
 from edgectl.records import Approval, ModelVersion, Package, Record, TrainedModel
 from edgectl.requests import RegisterRequest, TrainRequest
@@ -197,14 +198,14 @@ def _prepared(session: Session) -> Prepared:
 def _save(path: Path, value: Any) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_suffix(".part")
-    part.write_bytes(msgspec.json.format(msgspec.json.encode(value)) + b"\n")
+    part.write_bytes(encode_json(value))
     part.replace(path)
 
 
 def _load(path: Path, type_: type[T]) -> T:
     require(path, what="trained model" if path.name == TRAINED else path.stem, command="train")
     try:
-        return msgspec.json.decode(path.read_bytes(), type=type_)
+        return decode_json(path.read_bytes(), type_)
     except msgspec.DecodeError as exc:
         raise ProjectError(
             f"'{path.name}' below .edgectl/build is damaged: {exc}",

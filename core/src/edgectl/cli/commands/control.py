@@ -9,6 +9,7 @@ import msgspec
 
 from edgectl.cli.app import App, command, target_options
 from edgectl.cli.commands.deploy import show_results
+from edgectl.codec import plain
 from edgectl.errors import PlanError
 from edgectl.records import Target
 from edgectl.requests import WithdrawRequest
@@ -27,7 +28,7 @@ def pause(app: App, targets: tuple[str, ...], provider: str | None) -> None:
     for target in app.choose(session, targets, provider):
         control = _set(session, target, "pause")
         app.out.one(
-            {"target": target.name, **msgspec.to_builtins(control)},
+            {"target": target.name, **plain(control)},
             f"{target.name}: release {control.release} is paused",
         )
 
@@ -51,7 +52,7 @@ def abort(app: App, targets: tuple[str, ...], provider: str | None) -> None:
                 )
             ).devices
         app.out.one(
-            {"target": target.name, "withdrawn": taken_back, **msgspec.to_builtins(control)},
+            {"target": target.name, "withdrawn": taken_back, **plain(control)},
             f"{target.name}: release {control.release} is aborted, "
             f"taken back from {len(taken_back)} devices",
         )

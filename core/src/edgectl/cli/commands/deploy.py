@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import click
-import msgspec
 
 from edgectl.cli.app import App, command, target_options
+from edgectl.codec import plain
 from edgectl.records import Package
 from edgectl.session import Session
 from edgectl.workflow import build
@@ -90,7 +90,7 @@ def roll_out(
 def show_results(app: App, results: list[TargetResult]) -> None:
     """Print one verdict a target."""
     if app.out.form != "text":
-        app.out.rows([msgspec.to_builtins(result) for result in results], ())
+        app.out.rows([plain(result) for result in results], ())
         return
     for result in results:
         if result.error:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import click
-import msgspec
 
 from edgectl.cli.app import App, command
+from edgectl.codec import plain
 from edgectl.errors import JournalError
 from edgectl.journal import read
 from edgectl.journal import verify as verify_chain
@@ -25,7 +25,7 @@ def journal() -> None:
 def show(app: App, limit: int) -> None:
     """Show the newest entries, oldest first."""
     path = app.project().dir / STATE_DIR / "journal.jsonl"
-    entries = [msgspec.to_builtins(entry) for entry in read(path)] if path.exists() else []
+    entries = [plain(entry) for entry in read(path)] if path.exists() else []
     app.out.rows(entries[-limit:], COLUMNS, empty="the journal is empty")
 
 
@@ -41,6 +41,6 @@ def verify(app: App) -> None:
             hint="compare it with a copy; every line names the hash of the one before",
         )
     app.out.one(
-        msgspec.to_builtins(result),
+        plain(result),
         f"{result.lines} lines, the chain holds; the last hash is {result.last_hash}",
     )

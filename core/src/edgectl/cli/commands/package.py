@@ -5,9 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import click
-import msgspec
 
 from edgectl.cli.app import App, command
+from edgectl.codec import plain
 from edgectl.package.read import export_folder
 from edgectl.package.registry import pull, push
 from edgectl.workflow import build
@@ -40,7 +40,7 @@ def package(
     else:
         built = build.package(session)
         digest = built.digest
-        result = msgspec.to_builtins(built)
+        result = plain(built)
         text = f"{built.application} {built.version}  {digest}  {built.size_bytes} bytes, signed"
     if push_to is not None:
         pushed = push(session.layout, digest, push_to, insecure=insecure)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import click
-import msgspec
 
 from edgectl.cli.app import App, command, target_options
+from edgectl.codec import plain
 from edgectl.workflow import build
 from edgectl.workflow.deploy import make_plan
 from edgectl.workflow.plan import Plan
@@ -27,7 +27,7 @@ def plan(app: App, targets: tuple[str, ...], provider: str | None) -> None:
     if app.out.form == "text":
         click.echo(describe(made, every=app.out.level > 0))
     else:
-        app.out.one(msgspec.to_builtins(made), "")
+        app.out.one(plain(made), "")
 
 
 def describe(made: Plan, *, every: bool = False) -> str:

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import click
-import msgspec
 
 from edgectl.cli.app import App, command
+from edgectl.codec import plain
 from edgectl.records import Approval, ModelVersion
 from edgectl.workflow import build
 
@@ -27,7 +27,7 @@ def register(app: App, provider: str | None, decision: Approval | None) -> None:
         version = build.approve(session, decision, provider)
     else:
         version = build.register(session, provider)
-    app.out.one(msgspec.to_builtins(version), _text(version))
+    app.out.one(plain(version), _text(version))
 
 
 def _text(version: ModelVersion) -> str:

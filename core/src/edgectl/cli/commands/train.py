@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import click
-import msgspec
 
 from edgectl.cli.app import App, command
+from edgectl.codec import plain
 from edgectl.workflow import build
 
 
@@ -19,4 +19,4 @@ def train(app: App, provider: str | None) -> None:
     """
     trained = build.train(app.session(), provider)
     metrics = ", ".join(f"{name} {value:g}" for name, value in sorted(trained.metrics.items()))
-    app.out.one(msgspec.to_builtins(trained), f"{trained.model.name}: {metrics or 'no metrics'}")
+    app.out.one(plain(trained), f"{trained.model.name}: {metrics or 'no metrics'}")

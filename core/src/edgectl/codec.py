@@ -1,0 +1,35 @@
+"""Records to JSON and back, paths included."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+T = TypeVar("T")
+
+
+def plain(value: Any) -> Any:
+    """Return a record as plain data; paths become text."""
+    return msgspec.to_builtins(value, enc_hook=str)
+
+
+def encode_json(value: Any) -> bytes:
+    """Return a record as indented JSON with a final newline."""
+    return msgspec.json.format(msgspec.json.encode(value, enc_hook=str)) + b"\n"
+
+
+def decode_json(data: bytes, type_: type[T]) -> T:
+    """Read a record that ``encode_json`` wrote.
+
+    Raises:
+        msgspec.DecodeError: It is something else.
+    """
+    return msgspec.json.decode(data, type=type_, dec_hook=_read)
+
+
+def _read(type_: type[Any], value: Any) -> Any:
+    if type_ is Path:
+        return Path(value)
+    raise NotImplementedError(type_)
