@@ -134,7 +134,7 @@ class Updater:
             back = interrupt.canceled.is_set() and update and not update.phase.is_switched
             return machine.apply(
                 record,
-                events.Canceled(detail="canceled by the operator") if back else event,
+                events.Canceled(detail=machine.CANCELED_BY_OPERATOR) if back else event,
                 application=self._application,
                 keep=self._keep,
             )
@@ -162,6 +162,9 @@ class Updater:
             failed = events.Failed(reason=reason, detail=str(exc))
             if full and not late:
                 self._store.forget_download()
+        except Exception as exc:  # noqa: BLE001 - a fault in a step ends the update, not the agent
+            _LOG.exception("%s failed", type(command).__name__)
+            failed = events.Failed(reason=Reason.INTERNAL, detail=f"{type(exc).__name__}: {exc}")
         _LOG.warning("%s failed: %s: %s", type(command).__name__, failed.reason, failed.detail)
         return failed
 

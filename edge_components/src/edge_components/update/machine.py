@@ -48,6 +48,7 @@ from edge_components.update.record import (
 )
 
 MAX_SOAKS = 2
+CANCELED_BY_OPERATOR = "canceled by the operator"
 
 
 class OutOfTurnError(RuntimeError):
@@ -171,6 +172,21 @@ def _after_switch(record: Record, update: Update, event: Event, keep: int) -> Re
 
 def _out_of_turn(update: Update, event: Event) -> OutOfTurnError:
     return OutOfTurnError(f"{type(event).__name__} does not belong to phase {update.phase.value}")
+
+
+def undelivered(record: Record) -> Record:
+    """Return the record when whoever ordered the last update seems not to know its outcome."""
+    if record.outcome is None:
+        return record
+    return replace(record, outcome=replace(record.outcome, delivered=False))
+
+
+def withdraw(record: Record) -> Record:
+    """Return the record when an update that nobody works on is canceled, for example a held one."""
+    update = record.update
+    if update is None or update.phase.is_switched:
+        return record
+    return _end(record, update, State.SKIPPED, Reason.CANCELED, CANCELED_BY_OPERATOR)
 
 
 def _release(update: Update) -> ReleaseDocument:

@@ -1,0 +1,225 @@
+"""The files of one order, over a link that drops, stalls and lies.
+
+A download is continued where it broke off. It is given up only after several attempts in a row
+brought not one byte: a slow link is not a broken one. Whether the bytes are right is decided by
+their digest, so ranges that a server gets wrong cost time and nothing else.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+import threading
+
+import msgspec
+import urllib3
+
+from edge_components.agent.backoff import Backoff, chance
+from edge_components.agent.ddi import Artifact, Order
+from edge_components.agent.http import HubError, HubHttp, refusal
+from edge_components.contract.digest import digest_hex
+from edge_components.contract.package import (
+    MAX_MANIFEST_BYTES,
+    SIGNATURE_FILE,
+    Descriptor,
+)
+from edge_components.contract.release import MANIFEST_FILE, MAX_RELEASE_BYTES, RELEASE_FILE
+from edge_components.contract.signature import MAX_SIGNATURE_BYTES
+from edge_components.contract.state import Reason
+from edge_components.store.blobs import Partial
+from edge_components.update.errors import CalledOffError, RefusedError
+
+_LOG = logging.getLogger(__name__)
+_CHUNK = 64 << 10
+_CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-\d{1,19}/(?:\d{1,19}|\*)")
+
+
+class DownloadPolicy(msgspec.Struct, frozen=True, kw_only=True):
+    """How patient a download is.
+
+    Attributes:
+        fruitless: Attempts in a row without a byte after which it is given up.
+        backoff: Waits between attempts.
+    """
+
+    fruitless: int = 10
+    backoff: Backoff = Backoff(first_s=0.5, most_s=60.0)
+
+
+class DdiSource:
+    """The artifacts of an order, found by name and by sha256 over all of its chunks."""
+
+    def __init__(self, http: HubHttp, order: Order, policy: DownloadPolicy) -> None:
+        artifacts = [a for chunk in order.deployment.chunks for a in chunk.artifacts]
+        self._by_name = {a.filename: a for a in artifacts}
+        self._by_digest = {a.hashes.sha256.lower(): a for a in artifacts if a.hashes.sha256}
+        self._http = http
+        self._policy = policy
+
+    def release(self, stop: threading.Event) -> bytes:
+        """Return the release's envelope."""
+        return self._document(
+            self._by_name.get(RELEASE_FILE), RELEASE_FILE, 2 * MAX_RELEASE_BYTES, stop
+        )
+
+    def manifest(self, digest: str, stop: threading.Event) -> bytes:
+        """Return the manifest with that digest."""
+        artifact = self._by_digest.get(digest_hex(digest)) or self._by_name.get(MANIFEST_FILE)
+        return self._document(artifact, MANIFEST_FILE, MAX_MANIFEST_BYTES, stop)
+
+    def signature(self, stop: threading.Event) -> bytes:
+        """Return the package's Sigstore bundle."""
+        return self._document(
+            self._by_name.get(SIGNATURE_FILE), SIGNATURE_FILE, MAX_SIGNATURE_BYTES, stop
+        )
+
+    def fetch(self, layer: Descriptor, partial: Partial, stop: threading.Event) -> None:
+        """Fill ``partial``."""
+        artifact = self._by_digest.get(digest_hex(layer.digest))
+        if artifact is None:
+            raise RefusedError(
+                Reason.BAD_PACKAGE, f"the deployment has no file with digest {layer.digest}"
+            )
+        _Download(self._http, artifact, partial, self._policy, stop).run()
+
+    def _document(
+        self, artifact: Artifact | None, name: str, limit: int, stop: threading.Event
+    ) -> bytes:
+        if artifact is None:
+            raise RefusedError(Reason.BAD_PACKAGE, f"the deployment has no '{name}'")
+        if artifact.size > limit:
+            raise RefusedError(
+                Reason.BAD_PACKAGE, f"'{name}' has {artifact.size} bytes, at most {limit} may be"
+            )
+        for _ in range(3):
+            memory = _Memory(artifact.size)
+            _Download(self._http, artifact, memory, self._policy, stop).run()
+            data = bytes(memory.data)
+            expected = artifact.hashes.sha256.lower()
+            if not expected or hashlib.sha256(data).hexdigest() == expected:
+                return data
+        raise RefusedError(
+            Reason.DIGEST_MISMATCH, f"'{name}' does not come with the hub's digest of it"
+        )
+
+
+class _Memory:
+    """A small file on its way into memory; what ``_Download`` needs of ``Partial``."""
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.data = bytearray()
+
+    @property
+    def offset(self) -> int:
+        return len(self.data)
+
+    def write(self, data: bytes) -> None:
+        self.data += data
+
+    def restart(self) -> None:
+        self.data.clear()
+
+
+class _Download:
+    """One file, in as many requests as it takes."""
+
+    def __init__(
+        self,
+        http: HubHttp,
+        artifact: Artifact,
+        target: Partial | _Memory,
+        policy: DownloadPolicy,
+        stop: threading.Event,
+    ) -> None:
+        href = artifact.href()
+        if href is None:
+            raise RefusedError(Reason.BAD_PACKAGE, f"'{artifact.filename}' has no address")
+        self._http = http
+        self._href = href
+        self._name = artifact.filename
+        self._target = target
+        self._policy = policy
+        self._stop = stop
+        self._etag = ""
+        self._ranges = True
+
+    def run(self) -> None:
+        """Bring the file to its size.
+
+        Raises:
+            RefusedError: ``download-failed``.
+            CalledOffError: The update was called off.
+        """
+        fruitless = 0
+        while self._target.offset < self._target.size:
+            before = self._target.offset
+            try:
+                self._attempt()
+                fault = HubError(f"'{self._name}' broke off at byte {self._target.offset}")
+            except HubError as exc:
+                fault = exc
+            if self._stop.is_set():
+                raise CalledOffError
+            if self._target.offset >= self._target.size:
+                return
+            fruitless = 0 if self._target.offset > before else fruitless + 1
+            if fault.is_final or fruitless >= self._policy.fruitless:
+                raise RefusedError(Reason.DOWNLOAD_FAILED, f"'{self._name}': {fault}")
+            _LOG.info("%s; %d bytes are here", fault, self._target.offset)
+            wait = self._policy.backoff.wait_s(
+                max(fruitless, 1), chance(), at_least_s=fault.retry_after_s
+            )
+            if self._stop.wait(wait):
+                raise CalledOffError
+
+    def _attempt(self) -> None:
+        headers = {}
+        if self._target.offset and self._ranges:
+            headers["Range"] = f"bytes={self._target.offset}-"
+            if self._etag:
+                headers["If-Range"] = self._etag
+        response = self._http.open(self._href, headers)
+        try:
+            skip = self._skip(response)
+            if skip is not None:
+                self._etag = _strong(response.headers.get("ETag", ""))
+                self._receive(response, skip)
+        finally:
+            # What was not read to its end is not worth keeping the connection for.
+            response.close()
+            response.release_conn()
+
+    def _skip(self, response: urllib3.BaseHTTPResponse) -> int | None:
+        """Return how many bytes of the body are here already; None if it is of no use."""
+        if response.status == 200:
+            return self._target.offset
+        if response.status == 206 and self._ranges:
+            match = _CONTENT_RANGE.fullmatch(response.headers.get("Content-Range", ""))
+            start = int(match[1]) if match else -1
+            if 0 <= start <= self._target.offset:
+                return self._target.offset - start
+        if response.status in {206, 416}:
+            _LOG.warning("'%s': the server gets ranges wrong; from the start again", self._name)
+            self._ranges = False
+            self._target.restart()
+            return None
+        raise refusal(response, f"'{self._name}'")
+
+    def _receive(self, response: urllib3.BaseHTTPResponse, skip: int) -> None:
+        try:
+            for data in response.stream(_CHUNK, decode_content=False):
+                fresh = data[skip:]
+                skip = max(skip - len(data), 0)
+                if fresh:
+                    self._target.write(fresh[: self._target.size - self._target.offset])
+                if self._stop.is_set() or self._target.offset >= self._target.size:
+                    return
+        except (urllib3.exceptions.HTTPError, OSError) as exc:
+            raise HubError(f"'{self._name}' broke off: {type(exc).__name__}") from exc
+
+
+def _strong(etag: str) -> str:
+    """Return the tag if If-Range may carry it (RFC 9110, 13.1.5: strong ones only)."""
+    return "" if etag.startswith("W/") else etag

@@ -1,0 +1,73 @@
+"""Where the agent keeps things below the device's ``state_dir``, and how it starts the runtime."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import msgspec
+
+from edge_components.agent.control import socket_argument
+from edge_components.contract.device import DeviceConfig
+from edge_components.update.record import Installed
+
+RUNTIME = (sys.executable, "-m", "edge_components.runtime.main")
+ORPHAN_GRACE_S = 60
+
+
+class Layout(msgspec.Struct, frozen=True, kw_only=True):
+    """Paths of one device."""
+
+    state_dir: Path
+
+    @property
+    def store(self) -> Path:
+        """The updater's store."""
+        return self.state_dir / "store"
+
+    @property
+    def runtime(self) -> Path:
+        """The runtime's own state, for example its telemetry queue."""
+        return self.state_dir / "runtime"
+
+    @property
+    def control_socket(self) -> Path:
+        """The runtime's control socket."""
+        return self.state_dir / "runtime.sock"
+
+
+def layout_of(config: DeviceConfig) -> Layout:
+    """Return the paths of the configured device."""
+    return Layout(state_dir=Path(config.device.state_dir).absolute())
+
+
+class Launch(msgspec.Struct, frozen=True, kw_only=True):
+    """How the runtime is started on this device.
+
+    Attributes:
+        program: Its command, without arguments.
+        config_path: Handed on for what the agent does not decide, for example telemetry.
+    """
+
+    program: tuple[str, ...]
+    config: DeviceConfig
+    config_path: Path
+    layout: Layout
+
+    def command(self, version: Installed, folder: Path) -> list[str]:
+        """Return the command line that serves ``version`` from ``folder``."""
+        runtime = self.config.runtime
+        return [
+            *self.program,
+            "serve",
+            *("--version-dir", str(folder)),
+            *("--precision", version.precision),
+            *("--host", runtime.host),
+            *("--port", str(runtime.port)),
+            *("--control-socket", socket_argument(self.layout.control_socket)),
+            *("--hardware", self.config.device.hardware),
+            *("--state-dir", str(self.layout.runtime)),
+            *("--config", str(self.config_path)),
+            "--parent-pipe",
+            *("--orphan-grace", str(ORPHAN_GRACE_S)),
+        ]
