@@ -118,7 +118,7 @@ def python_of(folder: Path) -> Path:
 
 
 def make_venv(folder: Path) -> None:
-    """Make the virtual environment, anew when it belongs to another Python.
+    """Make the virtual environment, anew when it belongs to another Python or was moved.
 
     Raises:
         SetupError: This Python has neither ensurepip nor pip, or something else is in the way.
@@ -126,10 +126,11 @@ def make_venv(folder: Path) -> None:
     config = folder / "pyvenv.cfg"
     if folder.exists() and not config.exists():
         raise SetupError(f"'{folder}' exists and is not a virtual environment; move it away")
-    if config.exists():
-        version = re.search(r"^version(?:_info)? *= *(\S+)", config.read_text(), re.MULTILINE)
-        same = version is not None and version[1].startswith(platform.python_version())
-        if same and python_of(folder).exists():
+    if config.exists() and python_of(folder).exists():
+        made = dict(line.split(" = ", 1) for line in config.read_text().splitlines() if "=" in line)
+        if made.get("version") == platform.python_version() and made.get("command", "").endswith(
+            f" {folder}"
+        ):
             return
     options = ["--clear"]
     if importlib.util.find_spec("ensurepip") is None:

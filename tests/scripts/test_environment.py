@@ -87,6 +87,19 @@ def test_a_folder_that_is_something_else_is_not_touched(
     assert precious.read_text() == "mine"
 
 
+def test_a_virtual_environment_is_kept_until_it_is_moved(
+    environment_script: ModuleType, tmp_path: Path
+) -> None:
+    first, second = tmp_path / "first", tmp_path / "second"
+    environment_script.make_venv(first)
+    (first / "mark").touch()
+    environment_script.make_venv(first)
+    assert (first / "mark").exists()
+    first.rename(second)
+    environment_script.make_venv(second)
+    assert not (second / "mark").exists()
+
+
 def test_a_python_without_ensurepip_and_pip_gets_a_clear_word(
     environment_script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
