@@ -14,7 +14,8 @@ IN_VENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 IN_DEMO := PATH="$(CURDIR)/$(DEMO)/bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check format bench lock clean python setup setup-demo
+.PHONY: help demo test test-slow check lint types imports locks format bench lock clean \
+	python setup setup-demo
 
 help: ## Say what there is
 	@echo "make COMMAND [PYTHON=python3.12] [ARGS=...]"
@@ -29,11 +30,19 @@ test: setup ## All tests but the slow ones
 test-slow: setup ## The tests that take minutes
 	@$(IN_VENV) python -m pytest -n 2 -m slow $(ARGS)
 
-check: setup ## Style, types, import rules, locks
+check: lint types imports locks ## Style, types, import rules, locks (-k shows all that is wrong)
+
+lint: setup
 	@$(IN_VENV) ruff check .
 	@$(IN_VENV) ruff format --check .
+
+types: setup
 	@$(IN_VENV) mypy $(SOURCES)
+
+imports: setup
 	@$(IN_VENV) lint-imports
+
+locks: setup
 	@$(IN_VENV) python scripts/check_requirements.py
 
 format: setup ## Let ruff arrange the code
@@ -41,8 +50,8 @@ format: setup ## Let ruff arrange the code
 	@$(IN_VENV) ruff format .
 
 bench: setup ## Measure, as ratios against a peer in the same run
-	@set -e; for bench in benchmarks/bench_*.py; do \
-		echo "== $$bench"; $(IN_VENV) python "$$bench" $(ARGS); done
+	@set -e; for bench in benchmarks/[a-z]*.py; do \
+		echo "== $$bench"; $(IN_VENV) python -P "$$bench" $(ARGS); done
 
 lock: setup ## Resolve again (ARGS=--upgrade for newer versions)
 	@$(COMPILE) $(ARGS) requirements/dev.in -o requirements/dev.txt

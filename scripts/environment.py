@@ -64,9 +64,10 @@ class Downloads:
         """Say it in one clause."""
         if not self.sizes and not self.prepared:
             return "nothing downloaded, all was in the cache"
-        small = max(0, self.prepared - len(self.sizes))
+        small = self.prepared - len(self.sizes)
         megabytes = sum(self.sizes.values()) / 1e6
-        return f"downloaded {megabytes:.0f} MB and {small} packages below 1 MB each"
+        more = f" and {small} packages below 1 MB each" if small > 0 else ""
+        return f"downloaded {megabytes:.0f} MB{more}"
 
 
 def fingerprint(name: str) -> str:

@@ -35,6 +35,12 @@ def test_what_was_downloaded_is_added_up(environment_script: ModuleType) -> None
     assert downloads.summary() == "downloaded 41 MB and 58 packages below 1 MB each"
 
 
+def test_small_packages_are_named_only_where_there_are_some(environment_script: ModuleType) -> None:
+    downloads = environment_script.Downloads()
+    downloads.read("    Downloading uv-0.13.9-py3-none-linux.whl (17.6 MB)\n")
+    assert downloads.summary() == "downloaded 18 MB"
+
+
 def test_a_warm_cache_is_told(environment_script: ModuleType) -> None:
     downloads = environment_script.Downloads()
     downloads.read("Installed 59 packages in 211ms\n")
