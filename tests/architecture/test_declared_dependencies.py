@@ -46,6 +46,11 @@ OWNERS = {
 }
 
 
+def sources(folder: Path) -> list[Path]:
+    """The modules of a distribution; what ``edgectl init`` copies out is the user's program."""
+    return [p for p in sorted((folder / "src").rglob("*.py")) if "templates" not in p.parts]
+
+
 @pytest.fixture(scope="module")
 def owners() -> dict[str, set[str]]:
     """The installed distributions that each top-level module may come from."""
@@ -67,7 +72,7 @@ def test_imported_libraries_are_declared(
     declared.add(canonicalize_name(project["name"]))
     undeclared = {
         f"{file.relative_to(root)}:{line}: {name}"
-        for file in sorted((root / folder / "src").rglob("*.py"))
+        for file in sources(root / folder)
         for line, name in named_imports(file)
         if name.partition(".")[0] not in sys.stdlib_module_names
         if not owners.get(name.partition(".")[0], set()) & declared
@@ -83,7 +88,7 @@ def test_declared_libraries_are_imported(
     declared = {canonicalize_name(Requirement(text).name) for text in project["dependencies"]}
     imported = {
         owner
-        for file in (root / folder / "src").rglob("*.py")
+        for file in sources(root / folder)
         for _, name in named_imports(file)
         for owner in owners.get(name.partition(".")[0], set())
     }
