@@ -15,9 +15,10 @@ def plain(value: Any) -> Any:
     return msgspec.to_builtins(value, enc_hook=str)
 
 
-def encode_json(value: Any) -> bytes:
-    """Return a record as indented JSON with a final newline."""
-    return msgspec.json.format(msgspec.json.encode(value, enc_hook=str)) + b"\n"
+def encode_json(value: Any, *, indent: int = 2) -> bytes:
+    """Return a record as JSON with a final newline; ``indent`` 0 is one line."""
+    data = msgspec.json.encode(value, enc_hook=str)
+    return (msgspec.json.format(data, indent=indent) if indent else data) + b"\n"
 
 
 def decode_json(data: bytes, type_: type[T]) -> T:

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import msgspec
 
+from edgectl.codec import decode_json, encode_json
 from edgectl.errors import ProviderError
 from edgectl.testing.memory_fleet import FleetState
 
@@ -83,7 +84,7 @@ class FleetStore:
             status = self._path.stat()
             stamp = (status.st_ino, status.st_mtime_ns, status.st_size)
             if stamp != self._stamp:
-                self._state = msgspec.json.decode(self._path.read_bytes(), type=FleetState)
+                self._state = decode_json(self._path.read_bytes(), FleetState)
                 self._stamp = stamp
         except FileNotFoundError:
             self._state, self._stamp = FleetState(), None
@@ -97,7 +98,7 @@ class FleetStore:
             return
         fresh = self._path.with_name(self._path.name + ".new")
         try:
-            fresh.write_bytes(msgspec.json.encode(self._state))
+            fresh.write_bytes(encode_json(self._state, indent=0))
             fresh.replace(self._path)
             status = self._path.stat()
         except OSError as exc:

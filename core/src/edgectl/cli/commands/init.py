@@ -13,6 +13,7 @@ from edgectl.errors import ProjectError
 
 TEMPLATE = "edgectl.templates.plates"
 DEFAULT_NAME = "plates"
+RENAMED = {"gitignore.tmpl": ".gitignore"}
 
 
 @click.command()
@@ -27,7 +28,7 @@ def init(app: App, folder: Path, name: str | None) -> None:
     """
     chosen = name or _name_from(folder)
     files = [item for item in resources.files(TEMPLATE).iterdir() if not _is_code(item.name)]
-    targets = {folder / item.name.removesuffix(".tmpl"): item for item in files}
+    targets = {folder / RENAMED.get(item.name, item.name): item for item in files}
     present = sorted(str(path) for path in targets if path.exists())
     if present:
         raise ProjectError(

@@ -1,0 +1,1 @@
+"""What ``edgectl init`` writes."""

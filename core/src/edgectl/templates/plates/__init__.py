@@ -1,0 +1,1 @@
+"""The example project, file by file the same as examples/plates."""

@@ -1,0 +1,97 @@
+"""The command line as users call it: a process of its own, in a folder of its own."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+TRAIN = '''\
+import json, os, pathlib
+import numpy as np
+from onnx import TensorProto, helper, numpy_helper
+
+scale = float(pathlib.Path("scale.txt").read_text())
+weights = numpy_helper.from_array(np.eye(4, dtype=np.float32) * scale, "w")
+graph = helper.make_graph(
+    [helper.make_node("MatMul", ["x", "w"], ["y"])],
+    "tiny",
+    [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])],
+    [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4])],
+    [weights],
+)
+model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
+path = pathlib.Path(os.environ["EDGECTL_OUTPUT_MODEL"])
+path.write_bytes(model.SerializeToString())
+pathlib.Path(os.environ["EDGECTL_OUTPUT_METRICS"]).write_text(json.dumps({"accuracy": scale}))
+print("trained")
+'''
+
+PROJECT = """\
+apiVersion: edgectl/v1
+name: tiny
+version: "{version}"
+train:
+  command: [python, train.py]
+  outputs: {{model: out/model.onnx, metrics: out/metrics.json}}
+model:
+  path: out/model.onnx
+  gates: {{accuracy: ">= 0.5"}}
+targets:
+  all: {{provider: memory}}
+rollout: {rollout}
+providers:
+  memory: {memory}
+"""
+
+Edgectl = Callable[..., subprocess.CompletedProcess[str]]
+
+
+class Site:
+    """A project on the memory provider, and the command line in its folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith("EDGECTL_")}
+        (folder / "train.py").write_text(TRAIN)
+
+    def write(
+        self,
+        version: str = "1",
+        scale: float = 1.0,
+        memory: str = "{devices: 6}",
+        rollout: str = "{waves: [1, 50%, 100%], soak: 0s}",
+    ) -> None:
+        text = PROJECT.format(version=version, memory=memory, rollout=rollout)
+        (self.folder / "edgectl.yaml").write_text(text)
+        (self.folder / "scale.txt").write_text(str(scale))
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, "-m", "edgectl.cli.main", *arguments]
+
+    def run(self, *arguments: str, code: int = 0) -> subprocess.CompletedProcess[str]:
+        done = subprocess.run(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=self.env,
+            capture_output=True,
+            text=True,
+            timeout=100,
+            check=False,
+        )
+        assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
+        return done
+
+    def build(self, **options: object) -> None:
+        self.write(**options)  # type: ignore[arg-type] - the options of write
+        for step in ("train", "register", "package"):
+            self.run(step)
+
+
+@pytest.fixture
+def site(tmp_path: Path) -> Site:
+    return Site(tmp_path)
