@@ -1,0 +1,414 @@
+"""Real runtimes for the tests: small models, version folders, processes and sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import http.client
+import io
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+import time
+import zipfile
+from collections.abc import Callable, Iterator
+from concurrent.futures import Future
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edge_components.contract import package as pk
+from edge_components.contract.digest import sha256_digest
+from edge_components.contract.jsonio import canonical_json
+from edge_components.contract.release import RELEASE_TYPE, DeviceSettings, ReleaseDocument
+from edge_components.runtime.http import Limits
+from edge_components.runtime.server import HttpServer, Resolver
+
+APPLICATION = "plates"
+OPSET = [helper.make_opsetid("", 18)]
+
+
+def save(graph: onnx.GraphProto, path: Path) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    onnx.save(helper.make_model(graph, opset_imports=OPSET, ir_version=10), path)
+    return path
+
+
+def scaling_model(path: Path, factor: float, *, width: int = 4) -> Path:
+    """``y = factor * x`` for float32 ``[n, width]``."""
+    graph = helper.make_graph(
+        [helper.make_node("Mul", ["x", "factor"], ["y"])],
+        "scaling",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", width])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", width])],
+        [numpy_helper.from_array(np.array(factor, dtype=np.float32), "factor")],
+    )
+    return save(graph, path)
+
+
+def echo_model(path: Path, onnx_type: int) -> Path:
+    """``y = x`` for a vector of any type."""
+    graph = helper.make_graph(
+        [helper.make_node("Identity", ["x"], ["y"])],
+        "echo",
+        [helper.make_tensor_value_info("x", onnx_type, ["n"])],
+        [helper.make_tensor_value_info("y", onnx_type, ["n"])],
+    )
+    return save(graph, path)
+
+
+def two_input_model(path: Path) -> Path:
+    """``sum = a + b`` and ``diff = a - b`` for float32 ``[2, 2]``."""
+    pair = [
+        helper.make_tensor_value_info(name, TensorProto.FLOAT, [2, 2])
+        for name in ("a", "b", "sum", "diff")
+    ]
+    nodes = [
+        helper.make_node("Add", ["a", "b"], ["sum"]),
+        helper.make_node("Sub", ["a", "b"], ["diff"]),
+    ]
+    return save(helper.make_graph(nodes, "pair", pair[:2], pair[2:]), path)
+
+
+def endless_model(path: Path, *, trips: int = 1 << 40, width: int = 4) -> Path:
+    """A model that loops ``trips`` times before it gives back its input."""
+    body = helper.make_graph(
+        [
+            helper.make_node("Identity", ["cond_in"], ["cond_out"]),
+            helper.make_node("Identity", ["v_in"], ["v_out"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("cond_in", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("v_in", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("cond_out", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("v_out", TensorProto.FLOAT, None),
+        ],
+    )
+    graph = helper.make_graph(
+        [helper.make_node("Loop", ["trips", "", "x"], ["y"], body=body)],
+        "endless",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", width])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", width])],
+        [numpy_helper.from_array(np.array(trips, dtype=np.int64), "trips")],
+    )
+    return save(graph, path)
+
+
+def golden_bytes(arrays: dict[str, np.ndarray[Any, Any]], *, compress: bool = False) -> bytes:
+    out = io.BytesIO()
+    method = zipfile.ZIP_DEFLATED if compress else zipfile.ZIP_STORED
+    with zipfile.ZipFile(out, "w", method) as archive:
+        for name, array in arrays.items():
+            part = io.BytesIO()
+            np.save(part, array, allow_pickle=True)
+            archive.writestr(f"{name}.npy", part.getvalue())
+    return out.getvalue()
+
+
+def scaling_golden(factor: float, *, width: int = 4, samples: int = 40) -> bytes:
+    x = np.random.default_rng(3).standard_normal((samples, width)).astype(np.float32)
+    return golden_bytes({"input.x": x, "output.y": x * np.float32(factor)})
+
+
+class VersionMaker:
+    """Lays out version folders as the agent does."""
+
+    def __init__(self, root: Path) -> None:
+        self.root = root
+
+    def __call__(
+        self,
+        number: int,
+        models: dict[str, Callable[[Path], object]],
+        *,
+        golden: bytes | None = None,
+        pipeline: dict[str, Any] | None = None,
+        files: dict[str, bytes] | None = None,
+        settings: DeviceSettings | None = None,
+        atol: float = 1e-4,
+        min_label_agreement: float = 0.0,
+    ) -> Path:
+        folder = self.root / str(number)
+        package = folder / "package"
+        variants = []
+        contents: dict[str, bytes] = dict(files or {})
+        for precision, build in models.items():
+            path = f"model/{precision}.onnx"
+            (package / "model").mkdir(parents=True, exist_ok=True)
+            build(package / path)
+            contents[path] = (package / path).read_bytes()
+            variants.append(
+                {
+                    "precision": precision,
+                    "path": path,
+                    "files": [path],
+                    "size_bytes": len(contents[path]),
+                    "atol": atol,
+                    "rtol": 1e-4,
+                    "min_label_agreement": min_label_agreement,
+                }
+            )
+        spec = [{"name": "x", "datatype": "FP32", "shape": [-1, 4]}]
+        info: dict[str, Any] = {
+            "format": "edgectl.package/v1",
+            "application": APPLICATION,
+            "version": f"1.{number}.0",
+            "model_digest": sha256_digest(b"model"),
+            "inputs": spec,
+            "outputs": spec,
+            "opset": {"": 18},
+            "ir_version": 10,
+            "variants": variants,
+        }
+        if golden is not None:
+            contents[pk.GOLDEN_FILE] = golden
+            info["golden"] = pk.GOLDEN_FILE
+        if pipeline is not None:
+            contents[pk.PIPELINE_FILE] = canonical_json(pipeline)
+            info["pipeline"] = pk.PIPELINE_FILE
+        contents[pk.PACKAGE_FILE] = canonical_json(info)
+        for path, data in contents.items():
+            (package / path).parent.mkdir(parents=True, exist_ok=True)
+            (package / path).write_bytes(data)
+        self._documents(folder, number, contents, settings or DeviceSettings())
+        return folder
+
+    def _documents(
+        self, folder: Path, number: int, contents: dict[str, bytes], settings: DeviceSettings
+    ) -> None:
+        layers = tuple(
+            pk.Descriptor(
+                media_type=pk.WEIGHT_TYPE if path.endswith(".onnx") else pk.WEIGHT_CONFIG_TYPE,
+                digest=sha256_digest(data),
+                size=len(data),
+                annotations={pk.FILEPATH: path},
+            )
+            for path, data in sorted(contents.items())
+        )
+        manifest = pk.Manifest(
+            media_type=pk.MANIFEST_TYPE,
+            artifact_type=pk.ARTIFACT_TYPE,
+            config=pk.Descriptor(
+                media_type=pk.CONFIG_TYPE, digest=sha256_digest(b"{}"), size=2
+            ),
+            layers=layers,
+        ).to_bytes()
+        release = ReleaseDocument(
+            application=APPLICATION,
+            number=number,
+            version=f"1.{number}.0",
+            package=sha256_digest(manifest),
+            settings=settings,
+        )
+        import base64
+
+        envelope = {
+            "payload": base64.b64encode(release.to_bytes()).decode(),
+            "payloadType": RELEASE_TYPE,
+            "signatures": [{"sig": "AA=="}],
+        }
+        (folder / "manifest.json").write_bytes(manifest)
+        (folder / "release.json").write_bytes(msgspec.json.encode(envelope))
+
+
+class UnixConnection(http.client.HTTPConnection):
+    """http.client over a unix socket."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__("localhost", timeout=30)
+        self._path = path
+
+    def connect(self) -> None:
+        self.sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+        self.sock.settimeout(30)
+        self.sock.connect(str(self._path))
+
+
+class Served:
+    """A runtime process and how to talk to it."""
+
+    def __init__(self, process: subprocess.Popen[bytes], port: int, socket_path: Path) -> None:
+        self.process = process
+        self.port = port
+        self.socket_path = socket_path
+
+    def request(
+        self,
+        method: str,
+        path: str,
+        body: bytes | dict[str, Any] | None = None,
+        headers: dict[str, str] | None = None,
+    ) -> tuple[int, dict[str, str], bytes]:
+        connection = http.client.HTTPConnection("127.0.0.1", self.port, timeout=30)
+        return _exchange(connection, method, path, body, headers)
+
+    def json(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        status, _, data = self.request(method, path, body)
+        return status, json.loads(data)
+
+    def control(self, method: str, path: str, body: Any = None) -> tuple[int, Any]:
+        status, _, data = _exchange(UnixConnection(self.socket_path), method, path, body, None)
+        return status, json.loads(data)
+
+    def infer(self, values: list[float], model: str = APPLICATION) -> list[float]:
+        status, answer = self.json("POST", f"/v2/models/{model}/infer", vector(values))
+        assert status == 200, answer
+        found: list[float] = answer["outputs"][0]["data"]
+        return found
+
+    def metric(self, name: str) -> float:
+        _, _, page = self.request("GET", "/metrics")
+        for line in page.decode().splitlines():
+            if line.startswith(name + " "):
+                return float(line.split()[-1])
+        raise AssertionError(f"no metric {name}")
+
+
+def vector(values: list[float]) -> dict[str, Any]:
+    tensor = {"name": "x", "datatype": "FP32", "shape": [1, len(values)], "data": values}
+    return {"inputs": [tensor]}
+
+
+def _exchange(
+    connection: http.client.HTTPConnection,
+    method: str,
+    path: str,
+    body: bytes | dict[str, Any] | None,
+    headers: dict[str, str] | None,
+) -> tuple[int, dict[str, str], bytes]:
+    with contextlib.closing(connection):
+        data = json.dumps(body).encode() if isinstance(body, dict) else body
+        connection.request(method, path, data, headers or {})
+        answer = connection.getresponse()
+        return answer.status, dict(answer.getheaders()), answer.read()
+
+
+def until(what: Callable[[], Any], *, seconds: float = 20.0) -> Any:
+    end = time.monotonic() + seconds
+    while True:
+        found = what()
+        if found:
+            return found
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.02)
+
+
+Start = Callable[..., Served]
+
+
+@contextlib.contextmanager
+def starting(root: Path) -> Iterator[Start]:
+    """Give a function that starts runtimes, and end them all."""
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def start(
+        *arguments: str | Path, stdin: int = subprocess.DEVNULL, env: dict[str, str] | None = None
+    ) -> Served:
+        state = root / f"s{len(processes)}"
+        state.mkdir(parents=True, exist_ok=True)
+        socket_path = state / "c"
+        command = [
+            *(sys.executable, "-m", "edge_components.runtime.main", "serve", "--port", "0"),
+            *("--state-dir", state, "--control-socket", socket_path),
+            *arguments,
+        ]
+        process = subprocess.Popen(
+            [str(part) for part in command],
+            stdin=stdin,
+            stdout=subprocess.PIPE,
+            env={**os.environ, **(env or {})},
+        )
+        processes.append(process)
+        assert process.stdout is not None
+        line = process.stdout.readline()
+        assert line, "the runtime ended before it was there"
+        return Served(process, json.loads(line)["port"], socket_path)
+
+    try:
+        yield start
+    finally:
+        for process in processes:
+            if process.poll() is None:
+                process.send_signal(signal.SIGKILL)
+            process.wait(timeout=10)
+            for stream in (process.stdout, process.stdin):
+                if stream is not None:
+                    stream.close()
+
+
+@pytest.fixture
+def start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    with starting(tmp_path_factory.mktemp("rt")) as function:
+        yield function
+
+
+@pytest.fixture(scope="module")
+def module_start(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Start]:
+    with starting(tmp_path_factory.mktemp("rt")) as function:
+        yield function
+
+
+@pytest.fixture
+def make_version(tmp_path: Path) -> VersionMaker:
+    return VersionMaker(tmp_path / "versions")
+
+
+@pytest.fixture(scope="session")
+def build() -> Any:
+    """The model builders, by name."""
+
+    class Builders:
+        scaling = staticmethod(scaling_model)
+        echo = staticmethod(echo_model)
+        pair = staticmethod(two_input_model)
+        endless = staticmethod(endless_model)
+        golden = staticmethod(golden_bytes)
+        scaling_golden = staticmethod(scaling_golden)
+        until = staticmethod(until)
+
+    return Builders
+
+
+class LoopThread:
+    """An HttpServer of this process on an event loop of its own thread."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self.thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self.thread.start()
+        self.server: HttpServer | None = None
+
+    def serve(self, resolver: Resolver, limits: Limits) -> int:
+        async def begin() -> int:
+            self.server = HttpServer(resolver, limits)
+            return await self.server.listen("127.0.0.1", 0)
+
+        future: Future[int] = asyncio.run_coroutine_threadsafe(begin(), self.loop)
+        return future.result(10)
+
+    def close(self) -> None:
+        if self.server is not None:
+            asyncio.run_coroutine_threadsafe(self.server.drain(1.0), self.loop).result(10)
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self.thread.join(10)
+        self.loop.close()
+
+
+@pytest.fixture
+def http_server() -> Iterator[LoopThread]:
+    thread = LoopThread()
+    yield thread
+    thread.close()
