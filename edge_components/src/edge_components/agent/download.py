@@ -209,7 +209,8 @@ class _Download:
 
     def _receive(self, response: urllib3.BaseHTTPResponse, skip: int) -> None:
         try:
-            for data in response.stream(_CHUNK, decode_content=False):
+            # read1 hands over what came; read would wait for a full chunk and lose it in a stall.
+            while data := response.read1(_CHUNK, decode_content=False):
                 fresh = data[skip:]
                 skip = max(skip - len(data), 0)
                 if fresh:
