@@ -3,8 +3,9 @@
 For one release: the devices that were given it, then one listing per state that a device can
 write about it; only failed devices are asked one by one for what went wrong (many are asked by
 reason). For ``release=None`` the same per release, newest first, until every device is found;
-devices that speak of none of the newest ``RELEASES_UP_TO`` are asked one by one. Everything comes back on one page, because a device that moves between two pages would be seen
-twice or not at all.
+devices that speak of none of the newest ``RELEASES_UP_TO`` are asked one by one. Everything
+comes back on one page, because a device that moves between two pages would be seen twice or not
+at all.
 """
 
 from __future__ import annotations
