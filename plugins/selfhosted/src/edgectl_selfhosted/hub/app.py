@@ -1,0 +1,101 @@
+"""The ASGI application: the poll first, then operators' sign-in, then the router.
+
+Whatever goes wrong leaves as hawkBit's error document; only a bug is a 500, with its traceback in
+the log and nothing of it in the answer.
+"""
+
+from __future__ import annotations
+
+import logging
+import sqlite3
+from typing import TYPE_CHECKING
+
+from starlette.applications import Starlette
+from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect, Request
+from starlette.responses import Response
+
+from edgectl_selfhosted.hub import telemetry
+from edgectl_selfhosted.hub.ddi import confirmation, routes
+from edgectl_selfhosted.hub.ddi.poll import poll
+from edgectl_selfhosted.hub.errors import Fault, HubError
+from edgectl_selfhosted.hub.http import header
+from edgectl_selfhosted.hub.hub import Hub, now_ms
+from edgectl_selfhosted.hub.mgmt import ROUTES as MGMT_ROUTES
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
+
+_LOG = logging.getLogger("edgectl.hub")
+_OPERATORS_ONLY = ("/rest/", "/telemetry/")
+
+
+class HubApp:
+    """Routes requests; the poll takes a short way."""
+
+    def __init__(self, hub: Hub) -> None:
+        self.hub = hub
+        self.router = Starlette(
+            routes=[*routes.ROUTES, *confirmation.ROUTES, *telemetry.ROUTES, *MGMT_ROUTES],
+            exception_handlers={HTTPException: _http_error, HubError: _hub_error},
+        )
+        self.router.router.redirect_slashes = False
+        self.router.state.hub = hub
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Answer one request."""
+        if scope["type"] != "http":
+            return
+        path: str = scope["path"]
+        try:
+            parts = path.split("/")
+            if (
+                len(parts) == 5
+                and parts[2] == "controller"
+                and parts[3] == "v1"
+                and scope["method"] == "GET"
+            ):
+                await poll(self.hub, scope, send, parts[1], parts[4], now_ms())
+                return
+            if path.startswith(_OPERATORS_ONLY):
+                await self.hub.operators.check(header(scope["headers"], b"authorization"))
+            await self.router(scope, receive, send)
+        except HubError as exc:
+            await error_response(exc)(scope, receive, send)
+        except ClientDisconnect:
+            _LOG.debug("a client left before its request was whole")
+        except sqlite3.Error:
+            _LOG.exception("the store could not be read")
+            broken = HubError(Fault.STORAGE, "the store could not be read")
+            await error_response(broken)(scope, receive, send)
+
+
+def error_response(exc: HubError) -> Response:
+    """Return hawkBit's error document."""
+    headers = {}
+    if exc.fault is Fault.UNAUTHORIZED:
+        headers["WWW-Authenticate"] = 'Basic realm="edgectl hub", charset="UTF-8"'
+    return Response(
+        exc.body(), status_code=exc.fault.status, headers=headers, media_type="application/json"
+    )
+
+
+async def _hub_error(_: Request, exc: Exception) -> Response:
+    if not isinstance(exc, HubError):
+        raise exc
+    return error_response(exc)
+
+
+async def _http_error(request: Request, exc: Exception) -> Response:
+    if not isinstance(exc, HTTPException):
+        raise exc
+    if exc.status_code == 405:
+        found = HubError(
+            Fault.METHOD, f"{request.method} is not taken at '{request.url.path[:200]}'"
+        )
+    else:
+        found = HubError(Fault.NO_SUCH_PATH, f"there is nothing at '{request.url.path[:200]}'")
+    response = error_response(found)
+    if exc.headers and "Allow" in exc.headers:
+        response.headers["Allow"] = exc.headers["Allow"]
+    return response

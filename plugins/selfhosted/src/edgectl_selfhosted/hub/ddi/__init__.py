@@ -1,0 +1,1 @@
+"""The device side: hawkBit's Direct Device Integration API."""

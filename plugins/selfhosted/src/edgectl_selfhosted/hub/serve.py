@@ -1,0 +1,176 @@
+"""Run the hub: one process, one port, until a signal says stop.
+
+``hub.json`` appears once the hub listens and goes when it stops; ``hub.lock`` keeps a second hub
+off the same folder. A kill at any moment leaves the folder whole.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import json
+import logging
+import os
+import signal
+import socket
+import ssl
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import IO
+
+import uvicorn
+import uvloop
+
+from edgectl_selfhosted.hub import maintenance
+from edgectl_selfhosted.hub.app import HubApp
+from edgectl_selfhosted.hub.auth import write_private
+from edgectl_selfhosted.hub.config import HubConfig
+from edgectl_selfhosted.hub.hub import Hub
+from edgectl_selfhosted.hub.tls import HubProtocol
+
+READY_FILE = "hub.json"
+LOCK_FILE = "hub.lock"
+_SIGNALS = (signal.SIGTERM, signal.SIGINT)
+_LOG = logging.getLogger("edgectl.hub")
+
+
+class HubStartError(Exception):
+    """The hub cannot start; the message says why."""
+
+
+def serve(config: HubConfig) -> int:
+    """Run the hub until SIGTERM or Ctrl-C; return the exit code.
+
+    Raises:
+        HubStartError: The folder, the port or the certificates cannot be used.
+    """
+    _check(config)
+    try:
+        config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as exc:
+        raise HubStartError(f"the folder '{config.data}' cannot be made: {exc.strerror}") from exc
+    with _locked(config.data), _listening(config) as listener:
+        return uvloop.run(_run(config, listener))
+
+
+def _check(config: HubConfig) -> None:
+    if (config.tls_cert is None) != (config.tls_key is None):
+        raise HubStartError("a TLS certificate and its key are given together, or not at all")
+    if config.client_ca is not None and config.tls_cert is None:
+        raise HubStartError("client certificates need TLS: give a certificate and its key too")
+
+
+@contextlib.contextmanager
+def _locked(data: Path) -> Iterator[None]:
+    file: IO[str] = (data / LOCK_FILE).open("a+", encoding="utf-8")
+    with file:
+        try:
+            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            raise HubStartError(f"another hub runs on the folder '{data}'") from exc
+        yield
+
+
+@contextlib.contextmanager
+def _listening(config: HubConfig) -> Iterator[socket.socket]:
+    family = socket.AF_INET6 if ":" in config.host else socket.AF_INET
+    listener = socket.socket(family, socket.SOCK_STREAM)
+    with listener:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            listener.bind((config.host, config.port))
+        except OSError as exc:
+            raise HubStartError(
+                f"the hub cannot listen on '{config.host}' port {config.port}: {exc.strerror}"
+            ) from exc
+        listener.set_inheritable(False)
+        yield listener
+
+
+def url_of(config: HubConfig, listener: socket.socket) -> str:
+    """Return the address by which this machine reaches the hub."""
+    host, port = listener.getsockname()[:2]
+    shown = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(host, f"[{host}]" if ":" in host else host)  # noqa: S104 - compared, not bound
+    return f"{config.scheme}://{shown}:{port}"
+
+
+class _Server(uvicorn.Server):
+    """uvicorn without its own signal handling: a stopped hub exits with 0 or 130."""
+
+    stopped_by: int = 0
+
+    @contextlib.contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Take the signals in the event loop."""
+        loop = asyncio.get_running_loop()
+        for number in _SIGNALS:
+            loop.add_signal_handler(number, self._stop, number)
+        try:
+            yield
+        finally:
+            for number in _SIGNALS:
+                loop.remove_signal_handler(number)
+
+    def _stop(self, number: int) -> None:
+        if self.should_exit:
+            self.force_exit = True
+        self.stopped_by = number
+        self.should_exit = True
+
+
+def _server(config: HubConfig, hub: Hub) -> _Server:
+    try:
+        settings = uvicorn.Config(
+            HubApp(hub),
+            http=HubProtocol,
+            ws="none",
+            lifespan="off",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            date_header=False,
+            proxy_headers=False,
+            timeout_keep_alive=75,
+            timeout_graceful_shutdown=5,
+            backlog=2048,
+            ssl_certfile=config.tls_cert,
+            ssl_keyfile=config.tls_key,
+            ssl_ca_certs=str(config.client_ca) if config.client_ca else None,
+            ssl_cert_reqs=ssl.CERT_OPTIONAL if config.client_ca else ssl.CERT_NONE,
+        )
+        settings.load()
+    except (OSError, ssl.SSLError) as exc:
+        raise HubStartError(f"the TLS certificate or key cannot be used: {exc}") from exc
+    return _Server(settings)
+
+
+async def _run(config: HubConfig, listener: socket.socket) -> int:
+    hub = Hub(config)
+    try:
+        server = _server(config, hub)
+        await hub.start()
+        chores = [asyncio.create_task(work) for work in maintenance.chores(hub)]
+        serving = asyncio.create_task(server.serve(sockets=[listener]))
+        await _announce(config, server, serving, url_of(config, listener))
+        await serving
+        for chore in chores:
+            chore.cancel()
+        await asyncio.gather(*chores, return_exceptions=True)
+    finally:
+        (config.data / READY_FILE).unlink(missing_ok=True)
+        await hub.stop()
+    return 130 if server.stopped_by == signal.SIGINT else 0
+
+
+async def _announce(
+    config: HubConfig, server: _Server, serving: asyncio.Task[None], url: str
+) -> None:
+    while not server.started and not serving.done():
+        await asyncio.sleep(0.005)
+    if server.started:
+        ready = json.dumps({"url": url, "pid": os.getpid()})
+        write_private(config.data / READY_FILE, ready + "\n")
+        sys.stderr.write(f"hub ready at {url}, data in {config.data}\n")
+        sys.stderr.flush()

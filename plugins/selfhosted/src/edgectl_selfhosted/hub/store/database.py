@@ -1,0 +1,162 @@
+"""One writer, a few readers, and writes that are answered only when they are on disk.
+
+SQLite in WAL mode with ``synchronous=FULL``. Writes wait in a queue; the writer thread takes all
+that are there, runs each in its own savepoint of one transaction and commits once, so a storm of
+device feedback costs one fsync and not thousands. A write that fails rolls back alone.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import queue
+import sqlite3
+import threading
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any, TypeVar
+
+from edgectl_selfhosted.hub.errors import Fault, HubError
+from edgectl_selfhosted.hub.store.rows import Tx
+from edgectl_selfhosted.hub.store.schema import migrate
+
+T = TypeVar("T")
+Committed = Callable[[list[Tx]], None]
+
+_BATCH = 256
+_READERS = 2
+
+
+class _Job:
+    __slots__ = ("actor", "error", "future", "result", "work")
+
+    def __init__(self, work: Callable[[Tx], Any], actor: str, future: asyncio.Future[Any]) -> None:
+        self.work = work
+        self.actor = actor
+        self.future = future
+        self.result: Any = None
+        self.error: Exception | None = None
+
+
+def connect(path: Path, *, writable: bool) -> sqlite3.Connection:
+    """Open the database with the settings that durability needs."""
+    conn = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+    conn.execute("PRAGMA journal_mode = WAL")
+    conn.execute("PRAGMA synchronous = FULL")
+    conn.execute("PRAGMA foreign_keys = ON")
+    conn.execute("PRAGMA cache_size = -16000")
+    if not writable:
+        conn.execute("PRAGMA query_only = ON")
+    return conn
+
+
+class Database:
+    """The store behind two verbs: ``read`` and ``write``."""
+
+    def __init__(self, path: Path, *, now_ms: Callable[[], int], committed: Committed) -> None:
+        self._path = path
+        self._now_ms = now_ms
+        self._committed = committed
+        self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
+        self._local = threading.local()
+        self._readers: list[sqlite3.Connection] = []
+        self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="hub-read")
+        self._conn = connect(path, writable=True)
+        migrate(self._conn, now_ms())
+        self._loop: asyncio.AbstractEventLoop | None = None
+        self._thread = threading.Thread(target=self._write_forever, name="hub-write", daemon=True)
+
+    def start(self, loop: asyncio.AbstractEventLoop) -> None:
+        """Begin to take writes; results are delivered in ``loop``."""
+        self._loop = loop
+        self._thread.start()
+
+    def close(self) -> None:
+        """Finish what is queued, then close every connection."""
+        if self._thread.is_alive():
+            self._jobs.put(None)
+            self._thread.join()
+        self._pool.shutdown()
+        for conn in [*self._readers, self._conn]:
+            conn.close()
+
+    async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a query on a reader thread; it sees every write that was answered before."""
+        loop = asyncio.get_running_loop()
+        return await loop.run_in_executor(self._pool, self._read, work)
+
+    async def write(self, work: Callable[[Tx], T], *, actor: str) -> T:
+        """Run a change; returns when it is on disk.
+
+        Raises:
+            HubError: What ``work`` raised, or ``STORAGE`` when the disk refused.
+        """
+        future: asyncio.Future[T] = asyncio.get_running_loop().create_future()
+        self._jobs.put(_Job(work, actor, future))
+        return await future
+
+    def _read(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        conn: sqlite3.Connection | None = getattr(self._local, "conn", None)
+        if conn is None:
+            conn = self._local.conn = connect(self._path, writable=False)
+            self._readers.append(conn)
+        conn.execute("BEGIN")
+        try:
+            return work(conn)
+        finally:
+            conn.execute("ROLLBACK")
+
+    def _write_forever(self) -> None:
+        while (first := self._jobs.get()) is not None:
+            batch: list[_Job] = [first]
+            last = False
+            while len(batch) < _BATCH and not last:
+                try:
+                    job = self._jobs.get_nowait()
+                except queue.Empty:
+                    break
+                if job is None:
+                    last = True
+                else:
+                    batch.append(job)
+            transactions = self._commit(batch)
+            if self._loop is not None and not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._deliver, batch, transactions)
+            if last:
+                return
+
+    def _commit(self, batch: list[_Job]) -> list[Tx]:
+        transactions = []
+        try:
+            self._conn.execute("BEGIN IMMEDIATE")
+            for job in batch:
+                tx = Tx(self._conn, self._now_ms(), job.actor)
+                transactions.append(tx)
+                self._run(job, tx)
+            self._conn.execute("COMMIT")
+        except sqlite3.Error as exc:
+            if self._conn.in_transaction:
+                self._conn.execute("ROLLBACK")
+            for job in batch:
+                job.error = HubError(Fault.STORAGE, f"the store could not write: {exc}")
+        return transactions
+
+    def _run(self, job: _Job, tx: Tx) -> None:
+        self._conn.execute("SAVEPOINT job")
+        try:
+            job.result = job.work(tx)
+        except Exception as exc:  # noqa: BLE001 - goes to the one who asked for the write
+            job.error = exc
+            if self._conn.in_transaction:
+                self._conn.execute("ROLLBACK TO job")
+        self._conn.execute("RELEASE job")
+
+    def _deliver(self, batch: list[_Job], transactions: list[Tx]) -> None:
+        self._committed(transactions)
+        for job in batch:
+            if job.future.done():
+                continue
+            if job.error is not None:
+                job.future.set_exception(job.error)
+            else:
+                job.future.set_result(job.result)

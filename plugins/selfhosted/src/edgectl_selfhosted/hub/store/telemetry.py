@@ -1,0 +1,81 @@
+"""Telemetry records as they came, in order of arrival."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+
+import msgspec
+
+from edge_components.contract.telemetry import TelemetryRecord
+from edgectl_selfhosted.hub.store.rows import Tx, scalar
+
+_ROW_OVERHEAD = 200
+
+
+class Wanted(msgspec.Struct, frozen=True, kw_only=True):
+    """Which records; "" means any. ``after`` is where the page before ended."""
+
+    application: str = ""
+    device: str = ""
+    kind: str = ""
+    since_unix_ns: int = 0
+    limit: int = 500
+    after: int = 0
+
+
+def add(tx: Tx, records: Iterable[TelemetryRecord]) -> None:
+    """Keep records; a device's second one with the same id is dropped."""
+    tx.conn.executemany(
+        "INSERT OR IGNORE INTO telemetry "
+        "(device, id, application, kind, time_unix_ns, received_at, record) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?)",
+        [
+            (
+                record.device,
+                record.id,
+                record.application,
+                record.kind.value,
+                record.time_unix_ns,
+                tx.now_ms,
+                msgspec.json.encode(record),
+            )
+            for record in records
+        ],
+    )
+
+
+def find(conn: sqlite3.Connection, wanted: Wanted) -> tuple[list[bytes], str]:
+    """Return records in JSON and the cursor of the next page, "" at the end."""
+    rows = conn.execute(
+        "SELECT seq, record FROM telemetry WHERE seq > :after "
+        "AND (:application = '' OR application = :application) "
+        "AND (:device = '' OR device = :device) AND (:kind = '' OR kind = :kind) "
+        "AND time_unix_ns >= :since ORDER BY seq LIMIT :limit + 1",
+        {
+            "after": wanted.after,
+            "application": wanted.application,
+            "device": wanted.device,
+            "kind": wanted.kind,
+            "since": wanted.since_unix_ns,
+            "limit": wanted.limit,
+        },
+    ).fetchall()
+    more = len(rows) > wanted.limit
+    page = rows[: wanted.limit]
+    return [row[1] for row in page], str(page[-1][0]) if more else ""
+
+
+def expire(tx: Tx, *, keep_bytes: int, keep_ms: float) -> int:
+    """Remove the oldest records beyond the time and the bytes; return how many went."""
+    before = tx.conn.total_changes
+    tx.conn.execute("DELETE FROM telemetry WHERE received_at < ?", (tx.now_ms - int(keep_ms),))
+    size = scalar(tx.conn, "SELECT sum(length(record) + ?) FROM telemetry", (_ROW_OVERHEAD,)) or 0
+    if size > keep_bytes:
+        tx.conn.execute(
+            "DELETE FROM telemetry WHERE seq <= (SELECT max(seq) FROM (SELECT seq, "
+            "sum(length(record) + ?1) OVER (ORDER BY seq DESC) AS total FROM telemetry) "
+            "WHERE total > ?2)",
+            (_ROW_OVERHEAD, keep_bytes),
+        )
+    return tx.conn.total_changes - before
