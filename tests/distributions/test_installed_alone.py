@@ -31,7 +31,7 @@ import importlib, pkgutil, sys
 for root in sys.argv[1:]:
     package = importlib.import_module(root)
     for module in pkgutil.walk_packages(package.__path__, root + "."):
-        if not module.name.endswith("__main__"):
+        if not module.name.endswith("__main__") and ".templates." not in module.name:
             importlib.import_module(module.name)
 print("all imported")
 """
