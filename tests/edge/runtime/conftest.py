@@ -402,6 +402,7 @@ class LoopThread:
     def close(self) -> None:
         if self.server is not None:
             asyncio.run_coroutine_threadsafe(self.server.drain(1.0), self.loop).result(10)
+        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self.loop).result(10)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(10)
         self.loop.close()

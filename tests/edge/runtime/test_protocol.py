@@ -178,7 +178,7 @@ def test_bf16_is_numbers_in_json_and_bit_patterns_in_binary(echo: Any) -> None:
     _, answer = served.json(
         "POST", "/v2/models/echo/infer", {"inputs": [{**given, "data": [1.0, -2.5, 0.1]}]}
     )
-    assert answer["outputs"][0]["data"] == [1.0, -2.5, 0.10009765625]
+    assert answer["outputs"][0]["data"] == pytest.approx([1.0, -2.5, 0.10009765625])
     raw = np.array([0x3F80, 0xC020, 0x3DCD], dtype=np.uint16).tobytes()
     given["parameters"] = {"binary_data_size": len(raw)}
     head = json.dumps({"inputs": [given], "parameters": {"binary_data_output": True}}).encode()

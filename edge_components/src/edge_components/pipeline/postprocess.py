@@ -44,7 +44,9 @@ def postprocess(
                 answer.update(_entry(int(np.argmax(scores)), scores, _labels(step.labels, labels)))
             case TopK():
                 name, scores = _scores(tensors, step.output)
-                best = np.argsort(-scores, kind="stable")[: max(1, step.k)]
+                best = np.argsort(np.negative(scores.astype(np.float64)), kind="stable")[
+                    : max(1, step.k)
+                ]
                 known = _labels(step.labels, labels)
                 answer["classes"] = [_entry(int(index), scores, known) for index in best]
             case Threshold():

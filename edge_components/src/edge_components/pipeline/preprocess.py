@@ -48,20 +48,21 @@ def apply_step(array: Array, step: PreprocessStep) -> Array:
     """Apply one step; errors are numpy's own."""
     match step:
         case Resize():
-            return _resize(array, step)
+            result = _resize(array, step)
         case Grayscale():
-            return _grayscale(array)
+            result = _grayscale(array)
         case Scale():
             factor, offset = np.float32(step.factor), np.float32(step.offset)
-            return array.astype(np.float32) * factor + offset
+            result = array.astype(np.float32) * factor + offset
         case Normalize():
-            return _normalize(array, step)
+            result = _normalize(array, step)
         case Transpose():
-            return np.transpose(array, step.axes)
+            result = np.transpose(array, step.axes)
         case Reshape():
-            return array.reshape(step.shape)
+            result = array.reshape(step.shape)
         case Cast():
-            return _cast(array, step)
+            result = _cast(array, step)
+    return result
 
 
 def fit_to_input(array: Array, spec: TensorSpec) -> Array:
@@ -101,7 +102,7 @@ def _resize(array: Array, step: Resize) -> Array:
     from PIL import Image  # noqa: PLC0415  # a device without images does not pay for Pillow
 
     height, width = step.size
-    if array.ndim not in {2, 3} or not (0 < height and 0 < width):
+    if array.ndim not in {2, 3} or not (height > 0 and width > 0):
         raise PipelineError(f"resize needs an image, not an array of shape {list(array.shape)}")
     if height * width > _MAX_ELEMENTS:
         raise PipelineError(f"resize to {list(step.size)} is too large")

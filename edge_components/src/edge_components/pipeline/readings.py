@@ -49,22 +49,18 @@ def _read_image(path: Path) -> Array:
     from PIL import Image  # noqa: PLC0415  # a device without images does not pay for Pillow
 
     try:
-        with warnings.catch_warnings(), Image.open(path, formats=_IMAGE_FORMATS) as image:
+        with warnings.catch_warnings():
             warnings.simplefilter("ignore", Image.DecompressionBombWarning)
-            width, height = image.size
-            if width * height > MAX_PIXELS:
-                raise PipelineError(
-                    f"'{path.name}' has {width} x {height} pixels, at most {MAX_PIXELS}"
-                )
-            if image.mode == "1":
-                return np.asarray(image.convert("L"))
-            if image.mode in _GREY:
-                return np.array(image)
-            return np.asarray(image.convert("RGB"))
-    except PipelineError:
-        raise
+            with Image.open(path, formats=_IMAGE_FORMATS) as image:
+                width, height = image.size
+                if width * height <= MAX_PIXELS:
+                    if image.mode == "1":
+                        return np.asarray(image.convert("L"))
+                    grey = image.mode in _GREY
+                    return np.array(image) if grey else np.asarray(image.convert("RGB"))
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as exc:
         raise PipelineError(f"'{path.name}' is not a whole image: {exc}") from exc
+    raise PipelineError(f"'{path.name}' has {width} x {height} pixels, at most {MAX_PIXELS}")
 
 
 def _read_npy(name: str, data: bytes) -> Array:

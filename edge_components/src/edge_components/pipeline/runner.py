@@ -61,9 +61,10 @@ def build_flow(model: Model, pipeline: Pipeline, package: Path, state_dir: Path)
         model=model,
         pipeline=pipeline,
         labels={name: _read_labels(package, name) for name in named if name is not None},
-        reader=source
-        and DirectoryReader(source, state_dir / source.path, state_dir / "pipeline.seen"),
-        writer=sink and DirectoryWriter(sink, state_dir / sink.path),
+        reader=None
+        if source is None
+        else DirectoryReader(source, state_dir / source.path, state_dir / "pipeline.seen"),
+        writer=None if sink is None else DirectoryWriter(sink, state_dir / sink.path),
     )
 
 
@@ -113,7 +114,7 @@ class PipelineRunner:
                 self._one(flow, reader, path)
         except OSError as exc:
             self._once(f"the pipeline's folder cannot be used: {exc}")
-        except Exception as exc:  # noqa: BLE001  # the pipeline must outlive any reading
+        except Exception as exc:  # the pipeline must outlive any reading
             log.exception("the pipeline failed")
             self._once(f"the pipeline failed: {exc!r}")
         else:

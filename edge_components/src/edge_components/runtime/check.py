@@ -35,7 +35,7 @@ _STDERR_CHARS = 300
 def check_version(
     folder: Path, hardware: str, precision: str | None, *, timeout_s: float
 ) -> CheckReport:
-    """Check a version's variants in the profile's order; return the first that holds, or the last."""
+    """Check variants in the profile's order; return the first that holds, or the last."""
     start = time.monotonic()
     try:
         profile = find_profile(hardware)

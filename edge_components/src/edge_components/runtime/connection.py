@@ -80,7 +80,7 @@ class Connection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         """Begin; refuse at once if the server is full."""
-        self._transport = cast(asyncio.Transport, transport)
+        self._transport = cast("asyncio.Transport", transport)
         owner = self._owner
         self.idle_since = owner.now
         self.deadline = owner.now + owner.limits.head_timeout_s
@@ -152,6 +152,11 @@ class Connection(asyncio.Protocol):
         if self.is_idle and self._transport is not None:
             self._transport.close()
 
+    def abort(self) -> None:
+        """Close at once, whatever is under way."""
+        if self._transport is not None:
+            self._transport.abort()
+
     # -- requests
 
     def _schedule(self) -> None:
@@ -216,7 +221,8 @@ class Connection(asyncio.Protocol):
         if head is None:
             end = pending.find(b"\r\n\r\n")
             if end < 0:
-                return self._await_head()
+                self._await_head()
+                return None
             owner = self._owner
             if end > owner.limits.max_head_bytes:
                 raise _head_too_large(owner.limits)
@@ -372,8 +378,8 @@ class Connection(asyncio.Protocol):
         start = head_bytes(response, self._owner.date, keep_alive=keep)
         if head.method == "HEAD":
             transport.write(start)
-        elif len(response.body) == 1 and len(response.body[0]) < _LARGE:
-            transport.write(start + response.body[0])
+        elif sum(map(len, response.body)) < _LARGE:
+            transport.write(b"".join((start, *response.body)))
         else:
             transport.writelines([start, *response.body])
         if not keep:

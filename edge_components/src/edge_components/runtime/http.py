@@ -157,25 +157,13 @@ def _read_headers(
 ) -> None:
     seen: set[bytes] = set()
     for name, value in headers:
-        if name in seen and name in _ONCE:
+        reader = _READERS.get(name)
+        if reader is None:
+            continue
+        if name in seen:
             raise HttpError(400, f"header {name.decode()} is given twice", close=True)
         seen.add(name)
-        if name == b"content-length":
-            head.length = _number(name, value)
-        elif name == b"transfer-encoding":
-            if value.strip().lower() != b"chunked":
-                raise HttpError(501, "only chunked transfer coding is known", close=True)
-            head.chunked = True
-        elif name == b"inference-header-content-length":
-            head.tensors_at = _number(name, value)
-        elif name == b"authorization":
-            head.authorization = value
-        elif name == b"content-encoding" and value.strip().lower() not in {b"", b"identity"}:
-            raise HttpError(415, "compressed bodies are not taken", close=True)
-        elif name == b"expect":
-            if value.strip().lower() != b"100-continue":
-                raise HttpError(417, "only 100-continue can be expected", close=True)
-            head.expects_continue = True
+        reader(head, value.strip())
     if needs_host and b"host" not in seen:
         raise HttpError(400, "the request has no Host header", close=True)
     if head.chunked and head.length is not None:
@@ -184,17 +172,50 @@ def _read_headers(
         raise HttpError(413, too_large(head.length, limits.max_body_bytes), close=True)
 
 
-_ONCE = frozenset(
-    {
-        b"content-length",
-        b"transfer-encoding",
-        b"host",
-        b"expect",
-        b"content-encoding",
-        b"inference-header-content-length",
-        b"authorization",
-    }
-)
+def _content_length(head: Head, value: bytes) -> None:
+    head.length = _number("Content-Length", value)
+
+
+def _tensors_at(head: Head, value: bytes) -> None:
+    head.tensors_at = _number("Inference-Header-Content-Length", value)
+
+
+def _transfer_encoding(head: Head, value: bytes) -> None:
+    if value.lower() != b"chunked":
+        raise HttpError(501, "only chunked transfer coding is known", close=True)
+    head.chunked = True
+
+
+def _content_encoding(_: Head, value: bytes) -> None:
+    if value.lower() not in {b"", b"identity"}:
+        raise HttpError(415, "compressed bodies are not taken", close=True)
+
+
+def _expect(head: Head, value: bytes) -> None:
+    if value.lower() != b"100-continue":
+        raise HttpError(417, "only 100-continue can be expected", close=True)
+    head.expects_continue = True
+
+
+def _authorization(head: Head, value: bytes) -> None:
+    head.authorization = value
+
+
+def _host(_: Head, value: bytes) -> None:
+    if not value:
+        raise HttpError(400, "the Host header is empty", close=True)
+
+
+# What is read, and may stand in a head only once.
+_READERS: dict[bytes, Callable[[Head, bytes], None]] = {
+    b"host": _host,
+    b"content-length": _content_length,
+    b"transfer-encoding": _transfer_encoding,
+    b"content-encoding": _content_encoding,
+    b"expect": _expect,
+    b"authorization": _authorization,
+    b"inference-header-content-length": _tensors_at,
+}
 
 
 def too_large(found: int, limit: int) -> str:
@@ -202,11 +223,10 @@ def too_large(found: int, limit: int) -> str:
     return f"the body has {found} bytes, at most {limit} are taken"
 
 
-def _number(name: bytes, value: bytes) -> int:
-    text = value.strip()
-    if not text.isdigit() or len(text) > 18:
-        raise HttpError(400, f"header {name.decode()} is not a number", close=True)
-    return int(text)
+def _number(name: str, value: bytes) -> int:
+    if not value.isdigit() or len(value) > 18:
+        raise HttpError(400, f"header {name} is not a number", close=True)
+    return int(value)
 
 
 class HeadCache:

@@ -20,6 +20,7 @@ class Numbers:
 
     def __init__(
         self,
+        *,
         metrics: Metrics,
         registry: Registry,
         recorder: Recorder,

@@ -50,6 +50,12 @@ class Routes:
         self._inference = inference
         self._ready = ready
         self._metrics_page = metrics_page
+        self._fixed: dict[str, Endpoint] = {
+            "v2": _constant(_SERVER),
+            "v2/health/live": _constant({"live": True}),
+            "v2/health/ready": self._server_ready,
+            "metrics": self._metrics,
+        }
 
     def resolve(self, head: Head) -> Endpoint | Response:
         """Return who answers a head, or the refusal: 404 or 405."""
@@ -71,25 +77,22 @@ class Routes:
 
     def _find(self, target: str) -> tuple[str, Endpoint] | None:
         match [unquote(part) for part in target.strip("/").split("/")]:
-            case ["v2"]:
-                return "GET", _constant(_SERVER)
-            case ["v2", "health", "live"]:
-                return "GET", _constant({"live": True})
-            case ["v2", "health", "ready"]:
-                return "GET", self._server_ready
-            case ["metrics"]:
-                return "GET", self._metrics
-            case ["v2", "models", name]:
-                return "GET", self._metadata(name, None)
-            case ["v2", "models", name, "ready"]:
-                return "GET", self._model_ready(name, None)
-            case ["v2", "models", name, "infer"]:
-                return "POST", self._infer(name, None)
-            case ["v2", "models", name, "versions", version]:
+            case ["v2", "models", name, *rest] if name:
+                return self._find_model(name, rest)
+            case parts:
+                endpoint = self._fixed.get("/".join(parts))
+                return None if endpoint is None else ("GET", endpoint)
+
+    def _find_model(self, name: str, rest: list[str]) -> tuple[str, Endpoint] | None:
+        version = None
+        if rest[:1] == ["versions"] and len(rest) > 1:
+            version, rest = rest[1], rest[2:]
+        match rest:
+            case []:
                 return "GET", self._metadata(name, version)
-            case ["v2", "models", name, "versions", version, "ready"]:
+            case ["ready"]:
                 return "GET", self._model_ready(name, version)
-            case ["v2", "models", name, "versions", version, "infer"]:
+            case ["infer"]:
                 return "POST", self._infer(name, version)
         return None
 

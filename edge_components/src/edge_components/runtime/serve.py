@@ -28,7 +28,7 @@ from edge_components.runtime.routes import Routes
 from edge_components.runtime.server import HttpServer
 from edge_components.runtime.service import Runtime
 from edge_components.runtime.settings import ServeSettings
-from edge_components.runtime.version import ActivationError, find_profile
+from edge_components.runtime.version import find_profile
 from edge_components.telemetry.queue import TelemetryQueue
 from edge_components.telemetry.recorder import Recorder, Subject
 from edge_components.telemetry.uplink import Uplink, UplinkSettings
@@ -52,67 +52,93 @@ def serve(settings: ServeSettings) -> int:
         return runner.run(_serve(settings, profile))
 
 
+class _Parts:
+    """Everything that serves, put together."""
+
+    def __init__(self, settings: ServeSettings, profile: HardwareProfile) -> None:
+        telemetry = settings.telemetry
+        metrics, registry = Metrics(), Registry()
+        self.queue = TelemetryQueue(
+            settings.state_dir / QUEUE_FILE, max_bytes=telemetry.max_bytes, ttl_s=telemetry.ttl_s
+        )
+        self.recorder = Recorder(
+            self.queue,
+            Subject(device=settings.device, application=settings.application),
+            health=HealthProbe(metrics, settings.state_dir),
+            health_interval_s=telemetry.health_interval_s,
+        )
+        self.uplink = _uplink(settings, self.queue)
+        self.pipeline = PipelineRunner(self.recorder, metrics)
+        self.inference = Inference(registry, metrics, self.recorder)
+        self.runtime = Runtime(
+            settings,
+            profile=profile,
+            registry=registry,
+            metrics=metrics,
+            recorder=self.recorder,
+            pipeline=self.pipeline,
+        )
+        routes = Routes(self.inference, ready=self.runtime.is_ready, metrics_page=self._page)
+        self.server = HttpServer(
+            routes.resolve,
+            Limits(
+                max_body_bytes=settings.max_body_bytes, max_connections=settings.max_connections
+            ),
+        )
+        self.control = ControlRoutes(self.runtime, time.monotonic)
+        self.control_server = HttpServer(
+            self.control.resolve, Limits(max_body_bytes=MAX_BODY_BYTES)
+        )
+        self._numbers = Numbers(
+            metrics=metrics,
+            registry=registry,
+            recorder=self.recorder,
+            queue=self.queue,
+            uplink=self.uplink,
+            server=self.server,
+        )
+
+    def start(self) -> None:
+        """Start the threads."""
+        self.recorder.start()
+        self.pipeline.start()
+        if self.uplink is not None:
+            self.uplink.start()
+
+    def stop(self) -> None:
+        """Stop the threads, what writes before what is written to."""
+        self.pipeline.stop()
+        self.inference.close()
+        self.recorder.stop()
+        if self.uplink is not None:
+            self.uplink.stop()
+        self.queue.close()
+
+    def _page(self) -> bytes:
+        return self._numbers.page()
+
+
 async def _serve(settings: ServeSettings, profile: HardwareProfile) -> int:
-    metrics, registry = Metrics(), Registry()
-    telemetry = settings.telemetry
-    queue = TelemetryQueue(
-        settings.state_dir / QUEUE_FILE, max_bytes=telemetry.max_bytes, ttl_s=telemetry.ttl_s
-    )
-    recorder = Recorder(
-        queue,
-        Subject(device=settings.device, application=settings.application),
-        health=HealthProbe(metrics, settings.state_dir),
-        health_interval_s=telemetry.health_interval_s,
-    )
-    uplink = _uplink(settings, queue)
-    pipeline = PipelineRunner(recorder, metrics)
-    runtime = Runtime(settings, profile, registry, metrics, recorder, pipeline)
-    inference = Inference(registry, metrics, recorder)
-    # The page needs the server and the server its routes: the routes ask the page when called.
-    page: list[Numbers] = []
-    routes = Routes(inference, ready=runtime.is_ready, metrics_page=lambda: page[0].page())
-    limits = Limits(
-        max_body_bytes=settings.max_body_bytes, max_connections=settings.max_connections
-    )
-    server = HttpServer(routes.resolve, limits)
-    page.append(Numbers(metrics, registry, recorder, queue, uplink, server))
-    control = ControlRoutes(runtime, time.monotonic)
-    control_server = HttpServer(control.resolve, Limits(max_body_bytes=MAX_BODY_BYTES))
-    recorder.start()
-    pipeline.start()
+    parts = _Parts(settings, profile)
+    runtime, server = parts.runtime, parts.server
+    parts.start()
     try:
         if settings.control_socket is not None:
-            await control_server.listen_unix(settings.control_socket)
+            await parts.control_server.listen_unix(settings.control_socket)
         runtime.port = await server.listen(settings.host, settings.port)
         _on_signals(runtime.shutdown)
         if settings.parent_pipe:
-            _watch_parent(settings, control, runtime.shutdown)
-        await _begin(runtime)
-        if uplink is not None:
-            uplink.start()
+            _watch_parent(settings, parts.control, runtime.shutdown)
+        await runtime.begin()
         _announce(settings, runtime)
         await runtime.stopping.wait()
         drained = await server.drain(settings.drain_s)
-        await control_server.drain(1.0)
+        await parts.control_server.drain(1.0)
     finally:
-        pipeline.stop()
-        recorder.stop()
-        if uplink is not None:
-            uplink.stop()
-        inference.close()
-        queue.close()
+        parts.stop()
         if settings.control_socket is not None:
-            with contextlib.suppress(OSError):
-                settings.control_socket.unlink()
+            settings.control_socket.unlink(missing_ok=True)
     return 0 if drained else 4
-
-
-async def _begin(runtime: Runtime) -> None:
-    try:
-        await runtime.begin()
-    except ActivationError as exc:
-        log.error("nothing to serve yet: %s", exc.detail)  # noqa: TRY400  # a known error
-        raise
 
 
 def _uplink(settings: ServeSettings, queue: TelemetryQueue) -> Uplink | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import socket
 import time
 from collections import Counter
@@ -40,6 +41,7 @@ class HttpServer:
         self.errors: Counter[int] = Counter()
         self.accepted = 0
         self._resolver = resolver
+        self._empty = asyncio.Event()
         self._connections: set[Connection] = set()
         self._servers: list[asyncio.Server] = []
         self._sweeper: asyncio.TimerHandle | None = None
@@ -57,15 +59,7 @@ class HttpServer:
 
     async def listen_unix(self, path: Path) -> None:
         """Listen on a unix socket that only this user may open (mode 0600)."""
-        with contextlib.suppress(FileNotFoundError):
-            path.unlink()
-        listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        try:
-            listener.bind(str(path))
-            path.chmod(0o600)
-        except OSError:
-            listener.close()
-            raise
+        listener = _private_socket(path)
         self._started(
             await self.loop.create_unix_server(
                 lambda: Connection(self), sock=listener, backlog=_BACKLOG
@@ -84,12 +78,15 @@ class HttpServer:
             server.close()
         for connection in tuple(self._connections):
             connection.shut()
-        end = self.loop.time() + deadline_s
-        while self._connections and self.loop.time() < end:
-            await asyncio.sleep(0.01)
+        if self._connections:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._empty.wait(), deadline_s)
         if self._sweeper is not None:
             self._sweeper.cancel()
-        return not self._connections
+        left = tuple(self._connections)
+        for connection in left:
+            connection.abort()
+        return not left
 
     def _started(self, server: asyncio.Server) -> None:
         self._servers.append(server)
@@ -122,6 +119,8 @@ class HttpServer:
     def closed(self, connection: Connection) -> None:
         """Forget a connection."""
         self._connections.discard(connection)
+        if self.draining and not self._connections:
+            self._empty.set()
 
     def resolve(self, head: Head) -> Response | None:
         """Find who answers this head and note it there, or return the refusal."""
@@ -134,6 +133,20 @@ class HttpServer:
     def failed(self, status: int) -> None:
         """Count an error answer."""
         self.errors[status] += 1
+
+
+def _private_socket(path: Path) -> socket.socket:
+    path.unlink(missing_ok=True)
+    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    mask = os.umask(0o177)  # the socket is never open to others, not even for a moment
+    try:
+        listener.bind(str(path))
+    except OSError:
+        listener.close()
+        raise
+    finally:
+        os.umask(mask)
+    return listener
 
 
 def _date_line() -> bytes:

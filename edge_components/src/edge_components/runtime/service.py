@@ -40,6 +40,7 @@ class Runtime:
     def __init__(
         self,
         settings: ServeSettings,
+        *,
         profile: HardwareProfile,
         registry: Registry,
         metrics: Metrics,

@@ -14,7 +14,7 @@ import threading
 import time
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Protocol
 
 import msgspec
 import numpy as np
@@ -48,6 +48,10 @@ class _Identity(Protocol):
 class _Model(Protocol):
     @property
     def identity(self) -> _Identity: ...
+
+
+# When, whose model, how long, and the answer; not a record, because the hot path makes it.
+_Taken = tuple[int, _Identity, float, Sequence[TensorSpec], Sequence[Array], str]
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
@@ -87,7 +91,7 @@ class Recorder:
         self._rate = max_predictions_per_s
         self._tokens = 2 * max_predictions_per_s
         self._refilled = time.monotonic()
-        self._ring: deque[tuple[Any, ...]] = deque()
+        self._ring: deque[_Taken] = deque()
         self._events: deque[TelemetryRecord] = deque()
         self._boot = secrets.token_hex(8)
         self._next = 0
@@ -165,7 +169,7 @@ class Recorder:
                     next_expiry = now + _EXPIRE_S
                     self._queue.expire()
                 self._flush(now)
-            except Exception:  # noqa: BLE001  # telemetry must not end because of one bad record
+            except Exception:  # telemetry must not end because of one bad record
                 log.exception("telemetry failed")
             if stopping:
                 return
@@ -174,7 +178,7 @@ class Recorder:
         self._tokens = min(2 * self._rate, self._tokens + (now - self._refilled) * self._rate)
         self._refilled = now
         records = [self._events.popleft() for _ in range(len(self._events))]
-        records += [self._prediction(*self._ring.popleft()) for _ in range(len(self._ring))]
+        records += [self._prediction(self._ring.popleft()) for _ in range(len(self._ring))]
         if records:
             self._queue.put(records)
 
@@ -193,15 +197,8 @@ class Recorder:
         }
         self._queue.put([self._record(Kind.HEALTH, "", {**attributes, **queue, **lost}, 9)])
 
-    def _prediction(
-        self,
-        time_ns: int,
-        identity: _Identity,
-        seconds: float,
-        specs: Sequence[TensorSpec],
-        arrays: Sequence[Array],
-        source: str,
-    ) -> TelemetryRecord:
+    def _prediction(self, taken: _Taken) -> TelemetryRecord:
+        time_ns, identity, seconds, specs, arrays, source = taken
         attributes: dict[str, Value] = {
             "model.name": identity.name,
             "model.version": identity.version,

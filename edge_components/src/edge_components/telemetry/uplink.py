@@ -111,7 +111,7 @@ class Uplink:
             while self._send_some():
                 if self._stop.is_set() and not stopping:
                     break
-        except Exception as exc:  # noqa: BLE001  # the uplink must not end because of one batch
+        except Exception as exc:  # the uplink must not end because of one batch
             log.exception("the uplink failed")
             self._failed(f"{type(exc).__name__}: {exc}")
         if not self.failures:

@@ -32,7 +32,7 @@ class _Input(msgspec.Struct, gc=False):
     name: str
     shape: list[int]
     datatype: str
-    data: msgspec.Raw | None = None
+    data: msgspec.Raw = msgspec.Raw()  # empty where the key is missing
     parameters: _Parameters = None
 
 
@@ -124,18 +124,17 @@ def _check_counts(request: _Request, limits: DecodeLimits) -> None:
 def _decode_input(
     item: _Input, rest: memoryview, signature: ModelSignature, limits: DecodeLimits
 ) -> tuple[Array, int]:
-    spec = signature.inputs.get(item.name)
-    shape = check_input(spec, item.name, item.datatype, item.shape, signature.inputs, limits)
+    shape = check_input(signature.inputs, item.name, item.datatype, item.shape, limits)
     size = None
     if item.parameters:
         if _SHARED_MEMORY in item.parameters:
             raise ProtocolError(f"input '{item.name}' is in shared memory, which is not supported")
         size = item.parameters.get("binary_data_size")
     if size is None:
-        if item.data is None:
+        if not item.data:
             raise ProtocolError(f"input '{item.name}' has neither data nor binary_data_size")
         return array_from_json(item.name, item.datatype, shape, memoryview(item.data)), 0
-    if item.data is not None:
+    if item.data:
         raise ProtocolError(f"input '{item.name}' has both data and binary_data_size")
     if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= len(rest):
         raise ProtocolError(

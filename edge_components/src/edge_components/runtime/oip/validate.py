@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 
 from edge_components.contract.package import TensorSpec
 from edge_components.runtime.oip.datatypes import MAX_RANK, NUMPY_TYPES
@@ -11,11 +11,10 @@ from edge_components.runtime.oip.messages import DecodeLimits, ProtocolError
 
 
 def check_input(
-    spec: TensorSpec | None,
+    specs: Mapping[str, TensorSpec],
     name: str,
     datatype: str,
     shape: Sequence[int],
-    known: Iterable[str],
     limits: DecodeLimits,
 ) -> tuple[int, ...]:
     """Return the input's shape if the model takes an input of this name, type and shape.
@@ -23,8 +22,9 @@ def check_input(
     Raises:
         ProtocolError: With the input, what was expected and what was found.
     """
+    spec = specs.get(name)
     if spec is None:
-        raise ProtocolError(f"unknown input '{name[:200]}', the model has {_names(known)}")
+        raise ProtocolError(f"unknown input '{name[:200]}', the model has {_names(specs)}")
     if datatype != spec.datatype:
         if datatype not in NUMPY_TYPES:
             raise ProtocolError(f"input '{name}' has the unknown datatype '{datatype[:40]}'")

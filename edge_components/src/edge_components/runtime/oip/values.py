@@ -94,7 +94,7 @@ def _to_array(datatype: str, shape: tuple[int, ...], values: list[Any], depth: i
 
 @functools.lru_cache(maxsize=64)
 def _packer(count: int, code: str) -> struct.Struct:
-    return struct.Struct(f"{count}{code}")
+    return struct.Struct(f"={count}{code}")  # only standard sizes are range-checked
 
 
 @functools.lru_cache(maxsize=512)

@@ -1,0 +1,378 @@
+"""The HTTP server against clients that are slow, greedy or hostile, over real sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edge_components.runtime.http import (
+    Head,
+    HttpError,
+    Limits,
+    Request,
+    Response,
+    error_response,
+    json_response,
+)
+
+FAST = Limits(
+    max_head_bytes=2048,
+    max_headers=20,
+    max_body_bytes=200_000,
+    max_buffered_bytes=300_000,
+    max_connections=8,
+    head_timeout_s=0.6,
+    body_timeout_s=0.6,
+    min_bytes_per_s=1 << 20,
+    idle_timeout_s=1.0,
+    write_timeout_s=1.0,
+    requests_per_turn=4,
+)
+
+
+def resolver(head: Head) -> Any:
+    def length(request: Request) -> Response:
+        return json_response(200, {"bytes": len(request.body), "path": head.target})
+
+    def slow(_: Request) -> asyncio.Future[Response]:
+        async def later() -> Response:
+            await asyncio.sleep(0.2)
+            return json_response(200, {"slow": True})
+
+        return asyncio.ensure_future(later())
+
+    def broken(_: Request) -> Response:
+        raise RuntimeError("a secret detail")
+
+    def large(_: Request) -> Response:
+        return Response(200, [b"x" * 4_000_000])
+
+    paths = {"/length": length, "/slow": slow, "/broken": broken, "/large": large}
+    return paths.get(head.target) or error_response(HttpError(404, "nothing"))
+
+
+@pytest.fixture
+def port(http_server: Any) -> int:
+    found: int = http_server.serve(resolver, FAST)
+    return found
+
+
+@contextmanager
+def connected(port: int) -> Iterator[socket.socket]:
+    with socket.create_connection(("127.0.0.1", port), timeout=10) as connection:
+        yield connection
+
+
+def read_all(connection: socket.socket) -> bytes:
+    data = b""
+    while chunk := _receive(connection):
+        data += chunk
+    return data
+
+
+def _receive(connection: socket.socket) -> bytes:
+    try:
+        return connection.recv(65536)
+    except ConnectionResetError:
+        return b""
+
+
+def read_answer(connection: socket.socket) -> tuple[int, bytes]:
+    data = b""
+    while b"\r\n\r\n" not in data:
+        chunk = connection.recv(65536)
+        assert chunk, f"closed after {data!r}"
+        data += chunk
+    head, _, body = data.partition(b"\r\n\r\n")
+    at = head.index(b"Content-Length: ") + 16
+    length = int(head[at:].split(b"\r\n")[0])
+    while len(body) < length:
+        body += connection.recv(65536)
+    assert len(body) == length, "more than one answer was read"
+    return int(head[9:12]), body
+
+
+def exchange(port: int, data: bytes) -> tuple[int, bytes]:
+    with connected(port) as connection:
+        connection.sendall(data)
+        return read_answer(connection)
+
+
+def post(body: bytes, path: str = "/length", headers: str = "") -> bytes:
+    head = f"POST {path} HTTP/1.1\r\nHost: x\r\n{headers}Content-Length: {len(body)}\r\n\r\n"
+    return head.encode() + body
+
+
+def test_a_connection_serves_many_requests(port: int) -> None:
+    with connected(port) as connection:
+        for size in (0, 1, 5000, 100_000):
+            connection.sendall(post(b"a" * size))
+            assert read_answer(connection) == (200, b'{"bytes":%d,"path":"/length"}' % size)
+
+
+def test_a_request_may_arrive_byte_by_byte(port: int) -> None:
+    with connected(port) as connection:
+        for byte in post(b"abc"):
+            connection.sendall(bytes([byte]))
+        assert read_answer(connection)[1] == b'{"bytes":3,"path":"/length"}'
+
+
+def test_pipelined_requests_are_answered_in_order_also_behind_a_slow_one(port: int) -> None:
+    requests = [post(b"", "/slow"), *(post(b"a" * n) for n in range(30))]
+    with connected(port) as connection:
+        connection.sendall(b"".join(requests))
+        connection.shutdown(socket.SHUT_WR)
+        answers = read_all(connection)
+    sizes = [part.split(b",")[0] for part in answers.split(b'{"bytes":')[1:]]
+    assert answers.index(b"slow") < answers.index(b"bytes")
+    assert sizes == [str(n).encode() for n in range(30)]
+
+
+def test_a_pipelining_client_does_not_starve_another(port: int) -> None:
+    with connected(port) as greedy:
+        greedy.sendall(post(b"") * 3000)
+        start = time.monotonic()
+        assert exchange(port, post(b"ab"))[0] == 200
+        assert time.monotonic() - start < 1.0
+        read = b""
+        while read.count(b"HTTP/1.1 200") < 3000:
+            read += greedy.recv(1 << 20)
+
+
+def test_slowloris_gets_408(port: int) -> None:
+    with connected(port) as connection:
+        connection.sendall(b"GET /length HTTP/1.1\r\n")
+        answer = read_all(connection)
+    assert answer.startswith(b"HTTP/1.1 408 ")
+
+
+def test_dripping_header_bytes_do_not_extend_the_deadline(port: int) -> None:
+    with connected(port) as connection:
+        start = time.monotonic()
+        connection.sendall(b"GET /length HTTP/1.1\r\nX: ")
+        connection.settimeout(0.1)
+        answer = b""
+        while time.monotonic() - start < 8:
+            try:
+                connection.sendall(b"a")
+                answer += connection.recv(4096)
+                break
+            except TimeoutError:
+                continue
+        assert b" 408 " in answer
+        assert time.monotonic() - start < 4
+
+
+def test_a_body_that_does_not_come_gets_408(port: int) -> None:
+    with connected(port) as connection:
+        connection.sendall(b"POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 10\r\n\r\nabc")
+        assert read_all(connection).startswith(b"HTTP/1.1 408 ")
+
+
+def test_an_idle_connection_is_closed_without_a_word(port: int) -> None:
+    with connected(port) as connection:
+        connection.sendall(post(b""))
+        read_answer(connection)
+        assert read_all(connection) == b""
+
+
+def test_a_client_that_does_not_read_is_dropped(http_server: Any) -> None:
+    port = http_server.serve(resolver, FAST)
+    with connected(port) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(post(b"", "/large") * 5)
+        end = time.monotonic() + 10
+        while http_server.server.connections and time.monotonic() < end:
+            time.sleep(0.05)
+        assert http_server.server.connections == 0
+
+
+def test_when_full_an_idle_connection_makes_room(port: int) -> None:
+    idle = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(8)]
+    try:
+        for connection in idle:
+            connection.sendall(post(b""))
+            read_answer(connection)
+        assert exchange(port, post(b"ab"))[0] == 200
+    finally:
+        for connection in idle:
+            connection.close()
+
+
+def test_when_full_of_busy_connections_a_newcomer_gets_503(port: int) -> None:
+    busy = [socket.create_connection(("127.0.0.1", port), timeout=10) for _ in range(8)]
+    try:
+        for connection in busy:
+            connection.sendall(post(b"ab")[:-1])
+        time.sleep(0.1)
+        status, body = exchange(port, b"")
+        assert status == 503
+        assert b"too many connections" in body
+    finally:
+        for connection in busy:
+            connection.close()
+
+
+def test_large_bodies_together_are_bounded(port: int) -> None:
+    half = b"POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 190000\r\n\r\n"
+    with connected(port) as first:
+        first.sendall(half + b"a" * 100)
+        time.sleep(0.1)
+        assert exchange(port, half + b"a" * 100)[0] == 503
+        first.sendall(b"a" * 189_900)
+        assert read_answer(first)[0] == 200
+    assert exchange(port, half + b"a" * 190_000)[0] == 200
+
+
+def test_the_client_may_close_its_side_and_still_gets_the_answer(port: int) -> None:
+    with connected(port) as connection:
+        connection.sendall(post(b"", "/slow"))
+        connection.shutdown(socket.SHUT_WR)
+        assert b'{"slow":true}' in read_all(connection)
+
+
+def test_expect_100_continue_is_answered(port: int) -> None:
+    with connected(port) as connection:
+        connection.sendall(post(b"abc", headers="Expect: 100-continue\r\n")[:-3])
+        assert connection.recv(100) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        connection.sendall(b"abc")
+        assert read_answer(connection)[0] == 200
+
+
+def test_connection_close_is_kept(port: int) -> None:
+    with connected(port) as connection:
+        connection.sendall(post(b"", headers="Connection: close\r\n"))
+        assert b"Connection: close" in read_all(connection)
+
+
+def test_http_1_0_is_answered_and_closed(port: int) -> None:
+    with connected(port) as connection:
+        connection.sendall(b"GET /length HTTP/1.0\r\n\r\n")
+        assert read_all(connection).startswith(b"HTTP/1.1 200")
+
+
+def test_head_gets_no_body(port: int) -> None:
+    with connected(port) as connection:
+        connection.sendall(b"HEAD /length HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n")
+        answer = read_all(connection)
+    assert answer.endswith(b"\r\n\r\n")
+
+
+def test_an_exception_is_a_500_without_its_text(port: int) -> None:
+    status, body = exchange(port, post(b"", "/broken"))
+    assert status == 500
+    assert b"secret" not in body
+
+
+def test_chunked_bodies_are_read(port: int) -> None:
+    request = (
+        b"POST /length HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n"
+        b"3\r\nabc\r\nA;ext=1\r\n0123456789\r\n0\r\nTrailer: x\r\n\r\n"
+    )
+    with connected(port) as connection:
+        connection.sendall(request + post(b"z"))
+        data = b""
+        while data.count(b"bytes") < 2:
+            data += connection.recv(4096)
+    assert b'"bytes":13' in data
+    assert b'"bytes":1,' in data
+
+
+REFUSED = {
+    400: [
+        b"\x00\x01\x02\r\n\r\n",
+        b"GET /length HTTP/1.1\r\n\r\n",
+        b"POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+        b"POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
+        b"POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"POST /length HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+        b"POST /length HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n",
+        b"GET /length HTTP/1.1\r\nHost: x\r\n folded: y\r\n\r\n",
+    ],
+    413: [
+        b"POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 200001\r\n\r\n",
+        b"POST /length HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFF\r\n",
+    ],
+    415: [b"POST /length HTTP/1.1\r\nHost: x\r\nContent-Encoding: gzip\r\n\r\n"],
+    417: [b"POST /length HTTP/1.1\r\nHost: x\r\nExpect: coffee\r\n\r\n"],
+    431: [
+        b"GET /length HTTP/1.1\r\nHost: x\r\nX: " + b"a" * 3000,
+        b"GET /length HTTP/1.1\r\nHost: x\r\n" + b"A: b\r\n" * 30 + b"\r\n",
+    ],
+}
+
+
+@pytest.mark.parametrize(
+    ("status", "data"), [(status, data) for status, cases in REFUSED.items() for data in cases]
+)
+def test_a_refused_request_gets_its_status_and_the_connection_ends(
+    port: int, status: int, data: bytes
+) -> None:
+    with connected(port) as connection:
+        connection.sendall(data)
+        answer = read_all(connection)
+    assert answer.startswith(b"HTTP/1.1 %d " % status), answer[:200]
+    assert b'{"error":' in answer
+
+
+def test_the_answer_to_an_oversized_body_arrives_though_the_client_still_sends(port: int) -> None:
+    with connected(port) as connection:
+        connection.sendall(b"POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 9000000\r\n\r\n")
+        for _ in range(20):
+            connection.sendall(b"a" * 10_000)
+        assert read_answer(connection)[0] == 413
+
+
+PIECES = st.lists(
+    st.one_of(
+        st.binary(max_size=60),
+        st.sampled_from(
+            [
+                b"GET /length HTTP/1.1\r\nHost: x\r\n\r\n",
+                b"POST /length HTTP/1.1\r\n",
+                b"Host: x\r\n",
+                b"Content-Length: 5\r\n",
+                b"Content-Length: 99999999999999999999\r\n",
+                b"Transfer-Encoding: chunked\r\n",
+                b"\r\n",
+                b"\r\n\r\n",
+                b"5\r\nabcde\r\n0\r\n\r\n",
+                b"Upgrade: websocket\r\nConnection: upgrade\r\n",
+                b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n",
+                b"OPTIONS * HTTP/1.1\r\nHost: x\r\n\r\n",
+                b"CONNECT a:1 HTTP/1.1\r\nHost: x\r\n\r\n",
+                b"GET http://[::1 HTTP/1.1\r\nHost: x\r\n\r\n",
+            ]
+        ),
+    ),
+    max_size=8,
+)
+
+
+@settings(
+    max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(pieces=PIECES)
+def test_whatever_arrives_is_answered_without_a_5xx_and_the_server_lives(
+    port: int, pieces: list[bytes]
+) -> None:
+    with connected(port) as connection:
+        try:
+            for piece in pieces:
+                connection.sendall(piece)
+            connection.shutdown(socket.SHUT_WR)
+        except (BrokenPipeError, ConnectionResetError, OSError):
+            pass
+        answer = read_all(connection)
+    for part in answer.split(b"HTTP/1.1 ")[1:]:
+        assert part[:3] in {b"501", b"505"} or part[:1] in b"1234", part[:100]
+    assert exchange(port, post(b"ab"))[0] == 200
