@@ -89,7 +89,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False, exists=True)
     show_envvar=True,
     help="Largest artifact that is taken.",
 )
-def hub(
+def hub(  # noqa: PLR0917 - click passes options by name
     data: Path,
     host: str,
     port: int,
@@ -106,8 +106,8 @@ def hub(
     The first start writes the operator's password to DATA/admin-password. The hub speaks Eclipse
     hawkBit's interfaces: devices under /DEFAULT/controller, operators under /rest/v1.
     """
-    from edgectl_selfhosted.hub.config import HubConfig, Quotas
-    from edgectl_selfhosted.hub.serve import HubStartError, serve
+    from edgectl_selfhosted.hub.config import HubConfig, Quotas  # noqa: PLC0415 - --help is cheap
+    from edgectl_selfhosted.hub.serve import HubStartError, serve  # noqa: PLC0415 - same
 
     config = HubConfig(
         data=data,

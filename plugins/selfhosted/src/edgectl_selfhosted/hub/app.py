@@ -37,7 +37,12 @@ class HubApp:
         self.hub = hub
         self.router = Starlette(
             routes=[*routes.ROUTES, *confirmation.ROUTES, *telemetry.ROUTES, *MGMT_ROUTES],
-            exception_handlers={HTTPException: _http_error, HubError: _hub_error},
+            exception_handlers={
+                HTTPException: _http_error,
+                HubError: _hub_error,
+                sqlite3.Error: _store_error,
+                Exception: _bug,
+            },
         )
         self.router.router.redirect_slashes = False
         self.router.state.hub = hub
@@ -55,7 +60,7 @@ class HubApp:
                 and parts[3] == "v1"
                 and scope["method"] == "GET"
             ):
-                await poll(self.hub, scope, send, parts[1], parts[4], now_ms())
+                await poll(self.hub, scope, send, now_ms=now_ms())
                 return
             if path.startswith(_OPERATORS_ONLY):
                 await self.hub.operators.check(header(scope["headers"], b"authorization"))
@@ -64,10 +69,6 @@ class HubApp:
             await error_response(exc)(scope, receive, send)
         except ClientDisconnect:
             _LOG.debug("a client left before its request was whole")
-        except sqlite3.Error:
-            _LOG.exception("the store could not be read")
-            broken = HubError(Fault.STORAGE, "the store could not be read")
-            await error_response(broken)(scope, receive, send)
 
 
 def error_response(exc: HubError) -> Response:
@@ -84,6 +85,16 @@ async def _hub_error(_: Request, exc: Exception) -> Response:
     if not isinstance(exc, HubError):
         raise exc
     return error_response(exc)
+
+
+async def _store_error(_: Request, exc: Exception) -> Response:
+    _LOG.error("the store could not be read", exc_info=exc)
+    return error_response(HubError(Fault.STORAGE, "the store could not be read"))
+
+
+async def _bug(_: Request, exc: Exception) -> Response:
+    # Starlette hands the exception on to the server after this, which logs its traceback.
+    return error_response(HubError(Fault.INTERNAL, f"the hub failed: {type(exc).__name__}"))
 
 
 async def _http_error(request: Request, exc: Exception) -> Response:

@@ -1,4 +1,4 @@
-"""FIQL/RSQL filters: text to a syntax tree, without knowing any table.
+r"""FIQL/RSQL filters: text to a syntax tree, without knowing any table.
 
 Grammar (hawkBit's ``q`` parameter)::
 
@@ -8,7 +8,7 @@ Grammar (hawkBit's ``q`` parameter)::
     operator   = == != < <= > >= =lt= =le= =gt= =ge= =in= =out= =is= =not=
     value      = word / 'quoted' / "quoted" / "(" value *("," value) ")"
 
-``*`` in a value stands for any text, ``\\*`` for a star. Text, nesting and number of terms are
+``*`` in a value stands for any text, ``\*`` for a star. Text, nesting and number of terms are
 bounded, so that the tree is small whatever comes in.
 """
 
@@ -48,9 +48,9 @@ _OPERATORS = {
 
 
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
-    """One field against one or more values; ``op`` is one of == != < <= > >= in out.
+    r"""One field against one or more values; ``op`` is one of == != < <= > >= in out.
 
-    Values keep ``\\*`` as it was written, because a bare ``*`` is a wildcard.
+    Values keep ``\*`` as it was written, because a bare ``*`` is a wildcard.
     """
 
     field: str

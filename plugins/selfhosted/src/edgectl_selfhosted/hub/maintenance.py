@@ -1,4 +1,4 @@
-"""What the hub does by itself, beside answering: sightings, rollouts, automatic assignment, expiry."""
+"""What the hub does by itself: sightings, rollouts, automatic assignment, expiry."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from edgectl_selfhosted.hub.store import telemetry
 
 SIGHTINGS_S = 2.0
 EXPIRY_S = 60.0
+_CALM_S = 0.05
 _LOG = logging.getLogger("edgectl.hub")
 
 
@@ -35,6 +36,8 @@ async def _rollouts(hub: Hub) -> None:
     while True:
         hub.wake.clear()
         await _guarded(lambda: advance_rollouts(hub))
+        # Feedback comes in storms; one look at all rollouts serves many.
+        await asyncio.sleep(_CALM_S)
         try:
             async with asyncio.timeout(hub.config.rollout_interval_s):
                 await hub.wake.wait()
@@ -47,7 +50,7 @@ async def _guarded(work: Callable[[], Awaitable[object]]) -> None:
         await work()
     except HubError as exc:
         _LOG.warning("a chore failed and is tried again: %s", exc)
-    except Exception:
+    except Exception:  # noqa: BLE001 - a chore that stops would stop all rollouts
         _LOG.exception("a chore failed and is tried again")
 
 

@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping
-from typing import TYPE_CHECKING
+from functools import partial
 
 from edgectl_selfhosted.hub.errors import HubError
+from edgectl_selfhosted.hub.hub import Hub, now_ms
 from edgectl_selfhosted.hub.rollouts import Decision, GroupView, RolloutView, Step, decide
 from edgectl_selfhosted.hub.store import actions, fields, filters, rollouts, sets, settings, targets
 from edgectl_selfhosted.hub.store.paging import matching
 from edgectl_selfhosted.hub.store.rows import Tx, column
-
-if TYPE_CHECKING:
-    from edgectl_selfhosted.hub.hub import Hub
 
 _MOVING = ("creating", "ready", "starting", "running", "stopping")
 _MAX_STEPS = 2_000
@@ -21,15 +19,12 @@ _MAX_STEPS = 2_000
 
 async def advance_rollouts(hub: Hub) -> None:
     """Move every rollout as far as it goes now, then the filters that assign by themselves."""
+    switches = hub.settings
     for id_ in await hub.read(lambda conn: rollouts.in_status(conn, *_MOVING)):
-        await hub.write(lambda tx, id_=id_: advance(tx, id_, hub.settings), actor="system")
-    overdue = hub.settings.millis(settings.OVERDUE)
-    confirmation = hub.settings.flag(settings.CONFIRMATION)
+        if await hub.read(partial(_next_step, rollout_id=id_, switches=switches)) is not None:
+            await hub.write(partial(advance, rollout_id=id_, switches=switches), actor="system")
     for found in await hub.read(filters.automatic):
-        await hub.write(
-            lambda tx, found=found: assign_matches(tx, found, overdue, confirmation=confirmation),
-            actor="system",
-        )
+        await hub.write(partial(assign_matches, found=found, switches=switches), actor="system")
 
 
 def view(conn: sqlite3.Connection, rollout: rollouts.Rollout) -> RolloutView:
@@ -60,16 +55,24 @@ def _group_view(group: rollouts.Group, counts: Mapping[str, int], size: int) -> 
     )
 
 
+def _next_step(
+    conn: sqlite3.Connection, rollout_id: int, switches: settings.Settings
+) -> Decision | None:
+    rollout = rollouts.find(conn, rollout_id)
+    if rollout is None:
+        return None
+    approval = switches.flag(settings.APPROVAL)
+    return decide(view(conn, rollout), now_ms=now_ms(), approval=approval)
+
+
 def advance(tx: Tx, rollout_id: int, switches: settings.Settings) -> None:
     """Take steps until there is none for now."""
+    confirm = switches.flag(settings.CONFIRMATION)
     for _ in range(_MAX_STEPS):
-        rollout = rollouts.get(tx.conn, rollout_id)
-        decision = decide(
-            view(tx.conn, rollout), now_ms=tx.now_ms, approval=switches.flag(settings.APPROVAL)
-        )
+        decision = _next_step(tx.conn, rollout_id, switches)
         if decision is None:
             return
-        _apply(tx, rollout, decision, confirm=switches.flag(settings.CONFIRMATION))
+        _apply(tx, rollouts.get(tx.conn, rollout_id), decision, confirm=confirm)
 
 
 def _apply(tx: Tx, rollout: rollouts.Rollout, decision: Decision, *, confirm: bool) -> None:
@@ -165,20 +168,22 @@ def stop_actions(tx: Tx, rollout_id: int) -> None:
             actions.cancel_softly(tx, action, "The rollout was stopped.")
 
 
-def assign_matches(
-    tx: Tx, found: filters.TargetFilter, overdue_ms: int, *, confirmation: bool
-) -> None:
+def assign_matches(tx: Tx, found: filters.TargetFilter, switches: settings.Settings) -> None:
     """Assign a filter's set to the targets that match it and never had it."""
     if found.auto_ds is None:
         return
     matches = matching(
-        tx.conn, found.query, table="target", fields=fields.TARGET, overdue_ms=overdue_ms
+        tx.conn,
+        found.query,
+        table="target",
+        fields=fields.TARGET,
+        overdue_ms=switches.millis(settings.OVERDUE),
     )
     had = set(column(tx.conn, "SELECT target_id FROM action WHERE ds_id = ?", (found.auto_ds,)))
     how = actions.Assignment(
         force_type=found.auto_type or "forced",
         weight=found.auto_weight,
-        confirm=confirmation and found.confirmation_required,
+        confirm=switches.flag(settings.CONFIRMATION) and found.confirmation_required,
     )
     fresh = [id_ for id_ in matches if id_ not in had]
     try:

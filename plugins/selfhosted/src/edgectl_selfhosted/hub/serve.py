@@ -9,9 +9,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-import json
 import logging
 import os
+import resource
 import signal
 import socket
 import ssl
@@ -20,6 +20,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import IO
 
+import msgspec
 import uvicorn
 import uvloop
 
@@ -51,6 +52,8 @@ def serve(config: HubConfig) -> int:
         config.data.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as exc:
         raise HubStartError(f"the folder '{config.data}' cannot be made: {exc.strerror}") from exc
+    os.umask(0o077)
+    _allow_many_connections()
     with _locked(config.data), _listening(config) as listener:
         return uvloop.run(_run(config, listener))
 
@@ -60,6 +63,12 @@ def _check(config: HubConfig) -> None:
         raise HubStartError("a TLS certificate and its key are given together, or not at all")
     if config.client_ca is not None and config.tls_cert is None:
         raise HubStartError("client certificates need TLS: give a certificate and its key too")
+
+
+def _allow_many_connections() -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
 @contextlib.contextmanager
@@ -99,7 +108,19 @@ def url_of(config: HubConfig, listener: socket.socket) -> str:
 class _Server(uvicorn.Server):
     """uvicorn without its own signal handling: a stopped hub exits with 0 or 130."""
 
-    stopped_by: int = 0
+    def __init__(self, settings: uvicorn.Config, data: Path, url: str) -> None:
+        super().__init__(settings)
+        self.stopped_by = 0
+        self._data = data
+        self._url = url
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        """Listen, then say so."""
+        await super().startup(sockets)
+        ready = msgspec.json.encode({"url": self._url, "pid": os.getpid()}).decode()
+        write_private(self._data / READY_FILE, ready + "\n")
+        sys.stderr.write(f"hub ready at {self._url}, data in {self._data}\n")
+        sys.stderr.flush()
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
@@ -120,7 +141,7 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def _server(config: HubConfig, hub: Hub) -> _Server:
+def _server(config: HubConfig, hub: Hub, url: str) -> _Server:
     try:
         settings = uvicorn.Config(
             HubApp(hub),
@@ -143,18 +164,16 @@ def _server(config: HubConfig, hub: Hub) -> _Server:
         settings.load()
     except (OSError, ssl.SSLError) as exc:
         raise HubStartError(f"the TLS certificate or key cannot be used: {exc}") from exc
-    return _Server(settings)
+    return _Server(settings, config.data, url)
 
 
 async def _run(config: HubConfig, listener: socket.socket) -> int:
     hub = Hub(config)
     try:
-        server = _server(config, hub)
+        server = _server(config, hub, url_of(config, listener))
         await hub.start()
         chores = [asyncio.create_task(work) for work in maintenance.chores(hub)]
-        serving = asyncio.create_task(server.serve(sockets=[listener]))
-        await _announce(config, server, serving, url_of(config, listener))
-        await serving
+        await server.serve(sockets=[listener])
         for chore in chores:
             chore.cancel()
         await asyncio.gather(*chores, return_exceptions=True)
@@ -162,15 +181,3 @@ async def _run(config: HubConfig, listener: socket.socket) -> int:
         (config.data / READY_FILE).unlink(missing_ok=True)
         await hub.stop()
     return 130 if server.stopped_by == signal.SIGINT else 0
-
-
-async def _announce(
-    config: HubConfig, server: _Server, serving: asyncio.Task[None], url: str
-) -> None:
-    while not server.started and not serving.done():
-        await asyncio.sleep(0.005)
-    if server.started:
-        ready = json.dumps({"url": url, "pid": os.getpid()})
-        write_private(config.data / READY_FILE, ready + "\n")
-        sys.stderr.write(f"hub ready at {url}, data in {config.data}\n")
-        sys.stderr.flush()

@@ -15,6 +15,8 @@ from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
 
 from edgectl_selfhosted.hub.ddi.identity import PEER_NAME
 
+MAX_HEAD_BYTES = 64 << 10
+
 Names = Sequence[Sequence[tuple[str, str]]]
 
 
@@ -28,17 +30,35 @@ def common_name(certificate: dict[str, Any] | None) -> str:
 
 
 class HubProtocol(HttpToolsProtocol):
-    """uvicorn's HTTP protocol that puts the client certificate's name into the scope."""
+    """uvicorn's HTTP protocol that puts the client certificate's name into the scope.
+
+    It also bounds a request's head, which the parser would collect without end.
+    """
 
     peer_name = ""
+    in_head = False
+    head_bytes = 0
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn's own
         """Read the name once a connection."""
         super().connection_made(transport)
         self.peer_name = common_name(transport.get_extra_info("peercert"))
 
+    def data_received(self, data: bytes) -> None:
+        """Hang up on a request whose head does not end."""
+        super().data_received(data)
+        self.head_bytes = self.head_bytes + len(data) if self.in_head else 0
+        if self.head_bytes > MAX_HEAD_BYTES:
+            self.transport.close()
+
+    def on_headers_complete(self) -> None:
+        """Note that the head ended."""
+        self.in_head = False
+        super().on_headers_complete()
+
     def on_message_begin(self) -> None:
         """Put the name into each request's scope."""
         super().on_message_begin()
+        self.in_head = True
         if self.peer_name:
             cast("dict[str, Any]", self.scope)[PEER_NAME] = self.peer_name

@@ -27,7 +27,7 @@ class ConfirmationFeedback(msgspec.Struct, frozen=True, kw_only=True):
     """A device's answer to the question whether it may be updated."""
 
     confirmation: Literal["confirmed", "denied"]
-    code: int | None = None
+    code: Annotated[int, msgspec.Meta(ge=-(1 << 31), lt=1 << 31)] | None = None
     details: list[str] | None = None
 
 

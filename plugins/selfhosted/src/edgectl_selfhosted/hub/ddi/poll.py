@@ -28,15 +28,14 @@ _MAX_BASES = 4
 _HAL = (b"content-type", b"application/hal+json")
 
 
-async def poll(
-    hub: Hub, scope: Scope, send: Send, tenant: str, controller_id: str, now_ms: int
-) -> None:
+async def poll(hub: Hub, scope: Scope, send: Send, *, now_ms: int) -> None:
     """Answer ``GET /{tenant}/controller/v1/{controllerId}``.
 
     Raises:
         HubError: ``UNAUTHORIZED``.
     """
     headers: list[tuple[bytes, bytes]] = scope["headers"]
+    _, tenant, _, _, controller_id = scope["path"].split("/")
     entry = await identify(
         hub, tenant, controller_id, header(headers, b"authorization"), scope.get(PEER_NAME, "")
     )

@@ -26,6 +26,7 @@ from edgectl_selfhosted.hub.http import (
 )
 from edgectl_selfhosted.hub.hub import now_ms
 from edgectl_selfhosted.hub.store import actions, modules, sets, targets
+from edgectl_selfhosted.hub.store.paging import Query
 from edgectl_selfhosted.hub.store.rows import Tx
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -100,10 +101,10 @@ def _history(request: Request) -> int | None:
 
 def _retrieved(tx: Tx, controller_id: str, id_: int) -> actions.Action:
     action = _own(tx.conn, controller_id, id_)
-    newest = actions.history(tx.conn, id_, actions.Query(limit=1)).content
-    if action.active and action.status == actions.RUNNING and len(newest) == 1:
-        if newest[0].messages == ["Assignment initiated."] or newest[0].status == actions.RUNNING:
-            actions.set_state(tx, action, actions.RETRIEVED, active=True)
+    newest = actions.history(tx.conn, id_, Query(limit=1)).content
+    is_new = not newest or newest[0].status == actions.RUNNING
+    if action.active and action.status == actions.RUNNING and is_new:
+        actions.set_state(tx, action, actions.RETRIEVED, active=True)
         said = ("The device retrieved the action and should start to download.",)
         actions.say(tx, action, actions.Said(status=actions.RETRIEVED, messages=said))
     return _own(tx.conn, controller_id, id_)

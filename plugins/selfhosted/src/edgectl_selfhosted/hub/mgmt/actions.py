@@ -25,6 +25,7 @@ from edgectl_selfhosted.hub.http import (
 from edgectl_selfhosted.hub.mgmt import bodies, documents
 from edgectl_selfhosted.hub.mgmt.targets import controller_id_of
 from edgectl_selfhosted.hub.store import actions, targets
+from edgectl_selfhosted.hub.store.paging import Page
 from edgectl_selfhosted.hub.store.rows import Tx
 
 
@@ -48,7 +49,7 @@ async def list_of_target(request: Request) -> Response:
     controller_id = controller_id_of(request)
     asked = query(request)
 
-    def work(conn: sqlite3.Connection) -> actions.Page[actions.Action]:
+    def work(conn: sqlite3.Connection) -> Page[actions.Action]:
         target = targets.get(conn, controller_id)
         where = Condition(sql="action.target_id = ?", params=(target.id,))
         return actions.listing(conn, asked, where)
@@ -74,7 +75,7 @@ async def get_status(request: Request) -> Response:
     """List an action's history, newest first unless asked otherwise."""
     asked = query(request)
 
-    def work(conn: sqlite3.Connection) -> actions.Page[actions.ActionStatus]:
+    def work(conn: sqlite3.Connection) -> Page[actions.ActionStatus]:
         return actions.history(conn, own(conn, request).id, asked)
 
     page = await hub_of(request).read(work)

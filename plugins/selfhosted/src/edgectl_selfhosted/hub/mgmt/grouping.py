@@ -99,8 +99,8 @@ def _given(
     if left:
         raise HubError(
             Fault.CONSTRAINT,
-            f"the rollout's groups leave {len(left)} of {len(everyone)} targets out; the last group "
-            "needs targetPercentage 100",
+            f"the rollout's groups leave {len(left)} of {len(everyone)} targets out; the last "
+            "group needs targetPercentage 100",
         )
     return found
 

@@ -61,8 +61,8 @@ class _Resource:
                 self.owner,
                 self.owner_id(tx.conn, request),
                 key,
-                sent.value,
-                sent.target_visible,
+                value=sent.value,
+                visible=sent.target_visible,
             )
         )
         return answer(request, documents.metadata(changed, of_module=self.of_module))

@@ -26,6 +26,7 @@ from edgectl_selfhosted.hub.mgmt.metadata import metadata_routes
 from edgectl_selfhosted.hub.mgmt.targets import target_page
 from edgectl_selfhosted.hub.rollout_driver import stop_actions
 from edgectl_selfhosted.hub.store import actions, modules, rollouts, sets
+from edgectl_selfhosted.hub.store.paging import Page
 from edgectl_selfhosted.hub.store.rows import Tx, column, scalar
 
 
@@ -117,7 +118,7 @@ async def list_modules(request: Request) -> Response:
     id_ = path_id(request, "set")
     asked = query(request)
 
-    def work(conn: sqlite3.Connection) -> modules.Page[modules.Module]:
+    def work(conn: sqlite3.Connection) -> Page[modules.Module]:
         sets.get(conn, id_)
         held = "module.id IN (SELECT module_id FROM dset_module WHERE ds_id = ?)"
         return modules.listing(conn, asked, Condition(sql=held, params=(id_,)))

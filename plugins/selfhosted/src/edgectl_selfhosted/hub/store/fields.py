@@ -21,7 +21,7 @@ def _inside(body: str, column: str, type_: Type = Type.TEXT, *, keyed: bool = Fa
     return Field(
         column=column,
         type=type_,
-        inside=f"EXISTS (SELECT 1 FROM {body} AND {{condition}})",
+        inside=f"EXISTS (SELECT 1 FROM {body} AND {{condition}})",  # noqa: S608 - ours
         keyed=keyed,
     )
 

@@ -77,7 +77,7 @@ def change(tx: Tx, id_: int, values: Mapping[str, Scalar]) -> TargetFilter:
     try:
         tx.update_audited("target_filter", id_, values)
     except sqlite3.IntegrityError as exc:
-        raise HubError(Fault.EXISTS, f"a target filter '{values.get('name')}' exists") from exc
+        raise HubError(Fault.EXISTS, f"a target filter '{values.get('name')!s}' exists") from exc
     tx.wake = True
     return get(tx.conn, id_)
 

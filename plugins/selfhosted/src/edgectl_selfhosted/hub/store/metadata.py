@@ -11,7 +11,7 @@ from edgectl_selfhosted.hub.errors import Fault, HubError, not_found
 from edgectl_selfhosted.hub.fiql_sql import Condition
 from edgectl_selfhosted.hub.store.fields import metadata_fields
 from edgectl_selfhosted.hub.store.paging import Page, Query, page
-from edgectl_selfhosted.hub.store.rows import Tx, fetch, fetch_one, scalar
+from edgectl_selfhosted.hub.store.rows import Scalar, Tx, fetch, fetch_one, scalar
 
 Owner = Literal["target", "module", "dset"]
 
@@ -71,7 +71,7 @@ def create(
     """
     table = f"{owner}_metadata"
     for entry in entries:
-        values = {
+        values: dict[str, Scalar] = {
             "owner_id": owner_id,
             "key": entry.key,
             "value": entry.value,
@@ -92,7 +92,7 @@ def create(
 
 
 def change(
-    tx: Tx, owner: Owner, owner_id: int, key: str, value: str | None, visible: bool | None
+    tx: Tx, owner: Owner, owner_id: int, key: str, *, value: str | None, visible: bool | None
 ) -> Metadata:
     """Change an entry's value."""
     old = get(tx.conn, owner, owner_id, key)

@@ -102,14 +102,19 @@ def listing(conn: sqlite3.Connection, query: Query) -> Page[Rollout]:
     )
 
 
+def find(conn: sqlite3.Connection, id_: int) -> Rollout | None:
+    """Return a rollout, or None."""
+    sql = f"SELECT {_COLUMNS} FROM rollout WHERE id = ? AND deleted = 0"  # noqa: S608 - ours
+    return fetch_one(conn, Rollout, sql, (id_,))
+
+
 def get(conn: sqlite3.Connection, id_: int) -> Rollout:
     """Return a rollout.
 
     Raises:
         HubError: There is none.
     """
-    sql = f"SELECT {_COLUMNS} FROM rollout WHERE id = ? AND deleted = 0"  # noqa: S608 - ours
-    found = fetch_one(conn, Rollout, sql, (id_,))
+    found = find(conn, id_)
     if found is None:
         raise not_found("Rollout", id_)
     return found
@@ -233,7 +238,7 @@ def change(tx: Tx, id_: int, values: Mapping[str, Scalar]) -> Rollout:
     try:
         tx.update_audited("rollout", id_, values)
     except sqlite3.IntegrityError as exc:
-        raise HubError(Fault.EXISTS, f"a rollout '{values.get('name')}' exists already") from exc
+        raise HubError(Fault.EXISTS, f"a rollout '{values.get('name')!s}' exists already") from exc
     tx.wake = True
     return get(tx.conn, id_)
 

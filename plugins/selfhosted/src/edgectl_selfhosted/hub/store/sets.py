@@ -180,7 +180,8 @@ def lock(tx: Tx, id_: int) -> None:
     """Fix a set and its modules as they are."""
     tx.conn.execute("UPDATE dset SET locked = 1 WHERE id = ?", (id_,))
     tx.conn.execute(
-        "UPDATE module SET locked = 1 WHERE id IN (SELECT module_id FROM dset_module WHERE ds_id = ?)",
+        "UPDATE module SET locked = 1 "
+        "WHERE id IN (SELECT module_id FROM dset_module WHERE ds_id = ?)",
         (id_,),
     )
 

@@ -75,7 +75,7 @@ def change(tx: Tx, kind: Kind, id_: int, values: Mapping[str, Scalar]) -> Tag:
     try:
         tx.update_audited("tag", id_, values)
     except sqlite3.IntegrityError as exc:
-        raise HubError(Fault.EXISTS, f"a tag '{values.get('name')}' exists already") from exc
+        raise HubError(Fault.EXISTS, f"a tag '{values.get('name')!s}' exists already") from exc
     return get(tx.conn, kind, id_)
 
 

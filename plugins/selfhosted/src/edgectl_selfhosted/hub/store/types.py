@@ -48,6 +48,11 @@ class TargetType(Audited, frozen=True, kw_only=True):
     colour: str | None
 
 
+_WORDS = {
+    "module_type": "Software module type",
+    "set_type": "Distribution set type",
+    "target_type": "Target type",
+}
 _LIVE = {
     "module_type": Condition(sql="module_type.deleted = 0"),
     "set_type": Condition(sql="set_type.deleted = 0"),
@@ -81,27 +86,27 @@ def target_types(conn: sqlite3.Connection, query: Query) -> Page[TargetType]:
 
 def module_type(conn: sqlite3.Connection, id_: int) -> ModuleType:
     """Return a module type by id."""
-    return _get(conn, ModuleType, "module_type", "Software module type", "id", id_)
+    return _get(conn, ModuleType, "module_type", id_)
 
 
 def set_type(conn: sqlite3.Connection, id_: int) -> SetType:
     """Return a set type by id."""
-    return _get(conn, SetType, "set_type", "Distribution set type", "id", id_)
+    return _get(conn, SetType, "set_type", id_)
 
 
 def target_type(conn: sqlite3.Connection, id_: int) -> TargetType:
     """Return a target type by id."""
-    return _get(conn, TargetType, "target_type", "Target type", "id", id_)
+    return _get(conn, TargetType, "target_type", id_)
 
 
 def module_type_by_key(conn: sqlite3.Connection, key: str) -> ModuleType:
     """Return a module type that can be used, by key."""
-    return _get(conn, ModuleType, "module_type", "Software module type", "deleted = 0 AND key", key)
+    return _get(conn, ModuleType, "module_type", key, by="deleted = 0 AND key")
 
 
 def set_type_by_key(conn: sqlite3.Connection, key: str) -> SetType:
     """Return a set type that can be used, by key."""
-    return _get(conn, SetType, "set_type", "Distribution set type", "deleted = 0 AND key", key)
+    return _get(conn, SetType, "set_type", key, by="deleted = 0 AND key")
 
 
 def create(tx: Tx, table: str, values: Mapping[str, Scalar]) -> int:
@@ -113,7 +118,7 @@ def create(tx: Tx, table: str, values: Mapping[str, Scalar]) -> int:
     try:
         return tx.insert_audited(table, values)
     except sqlite3.IntegrityError as exc:
-        raise HubError(Fault.EXISTS, f"a type '{values['key']}' exists already") from exc
+        raise HubError(Fault.EXISTS, f"a type '{values['key']!s}' exists already") from exc
 
 
 def change(tx: Tx, table: str, id_: int, values: Mapping[str, Scalar]) -> None:
@@ -121,7 +126,7 @@ def change(tx: Tx, table: str, id_: int, values: Mapping[str, Scalar]) -> None:
     try:
         tx.update_audited(table, id_, values)
     except sqlite3.IntegrityError as exc:
-        raise HubError(Fault.EXISTS, f"a type '{values.get('name')}' exists already") from exc
+        raise HubError(Fault.EXISTS, f"a type '{values.get('name')!s}' exists already") from exc
 
 
 def remove_module_type(tx: Tx, id_: int) -> None:
@@ -228,11 +233,11 @@ def _unused(tx: Tx, set_type_id: int) -> None:
 
 
 def _get(
-    conn: sqlite3.Connection, type_: type[T], table: str, what: str, by: str, key: str | int
+    conn: sqlite3.Connection, type_: type[T], table: str, key: str | int, *, by: str = "id"
 ) -> T:
     found = fetch_one(conn, type_, f"SELECT * FROM {table} WHERE {by} = ?", (key,))  # noqa: S608 - ours
     if found is None:
-        raise not_found(what, key)
+        raise not_found(_WORDS[table], key)
     return found
 
 
