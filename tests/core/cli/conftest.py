@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-TRAIN = '''\
+TRAIN = """\
 import json, os, pathlib
 import numpy as np
 from onnx import TensorProto, helper, numpy_helper
@@ -29,7 +30,7 @@ path = pathlib.Path(os.environ["EDGECTL_OUTPUT_MODEL"])
 path.write_bytes(model.SerializeToString())
 pathlib.Path(os.environ["EDGECTL_OUTPUT_METRICS"]).write_text(json.dumps({"accuracy": scale}))
 print("trained")
-'''
+"""
 
 PROJECT = """\
 apiVersion: edgectl/v1
@@ -48,7 +49,35 @@ providers:
   memory: {memory}
 """
 
-Edgectl = Callable[..., subprocess.CompletedProcess[str]]
+
+class Running:
+    """A command that runs."""
+
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self.process = process
+        self.pid = process.pid
+
+    def wait_for(self, what: str) -> None:
+        """Wait until it says ``what`` on stderr."""
+        assert self.process.stderr is not None
+        said = []
+        for line in self.process.stderr:
+            said.append(line)
+            if what in line:
+                return
+        raise AssertionError(f"it ended before it said '{what}': {said}")
+
+    def signal(self, number: int) -> None:
+        self.process.send_signal(number)
+
+    def kill(self) -> None:
+        self.process.kill()
+        self.process.wait()
+
+    def end(self) -> tuple[int, str]:
+        """Wait for its end; exit code and the rest of stderr."""
+        _, rest = self.process.communicate(timeout=60)
+        return self.process.returncode, rest
 
 
 class Site:
@@ -85,6 +114,22 @@ class Site:
         )
         assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
         return done
+
+    @contextlib.contextmanager
+    def start(self, *arguments: str) -> Iterator[Running]:
+        """Run a command in the background; it is killed at the end of the block."""
+        with subprocess.Popen(
+            self.command(*arguments),
+            cwd=self.folder,
+            env=self.env,
+            stderr=subprocess.PIPE,
+            stdout=subprocess.DEVNULL,
+            text=True,
+        ) as process:
+            try:
+                yield Running(process)
+            finally:
+                process.kill()
 
     def build(self, **options: object) -> None:
         self.write(**options)  # type: ignore[arg-type] - the options of write

@@ -12,7 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import msgspec
 
-from edge_components.contract.release import DeviceSettings, ReleaseDocument
+from edge_components.contract.release import ReleaseDocument
 from edgectl.errors import EdgectlError, NotFoundError
 from edgectl.package.read import open_package
 from edgectl.package.sign import find_signature, sign_release
@@ -167,19 +167,19 @@ class Deployer:
                 )
             )
 
-    def make_release(
-        self, number: int, digest: str, version: str, settings: DeviceSettings | None = None
-    ) -> Release:
+    def make_release(self, number: int, digest: str, version: str) -> Release:
         """Sign a release of a package for the devices."""
-        document = ReleaseDocument(
+        signature = find_signature(self._session.layout, digest) or b""
+        return sign_release(self._document(number, digest, version), signature, self._session.key())
+
+    def _document(self, number: int, digest: str, version: str) -> ReleaseDocument:
+        return ReleaseDocument(
             application=self._session.project.spec.name,
             number=number,
             version=version,
             package=digest,
-            settings=settings or self._session.project.settings,
+            settings=self._session.project.settings,
         )
-        signature = find_signature(self._session.layout, digest) or b""
-        return sign_release(document, signature, self._session.key())
 
     def _publish(self, release: Release, package: Package, targets: list[Target]) -> None:
         for target in {t.provider: t for t in targets}.values():
@@ -267,10 +267,9 @@ class Deployer:
                 raise NotFoundError(
                     f"provider '{target.provider}' does not know package {digest} any more"
                 )
-            release = self.make_release(0, digest, before.version)
             newest = known[0]
-            same = newest.content == release.document.content_digest()
-            number = newest.number if same else newest.number + 1
+            content = self._document(newest.number, digest, before.version).content_digest()
+            number = newest.number if newest.content == content else newest.number + 1
             release = self.make_release(number, digest, before.version)
             package = known_package(self._session, application, before.version, digest)
             provider.package(PackageRequest(target=target, package=package, release=release))
