@@ -1,0 +1,109 @@
+"""The page for authors of providers: every hook has its place, and the example passes the kit."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from edgectl import hookspecs
+from edgectl.testing import conformance
+
+PAGE = Path(__file__).parents[3] / "docs" / "writing-a-provider.md"
+HOOKS = [
+    name for name, value in vars(hookspecs).items() if hasattr(value, f"{hookspecs.PROJECT}_spec")
+]
+
+
+def blocks() -> list[str]:
+    return re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
+
+
+def run_kit(
+    folder: Path, provider: str, test: str, only: str = "test"
+) -> subprocess.CompletedProcess[str]:
+    """Run the example as an author would: two files in a folder, and pytest."""
+    (folder / "shelf.py").write_text(provider)
+    (folder / "test_shelf.py").write_text(test)
+    (folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\npythonpath = .\n")
+    return subprocess.run(
+        [
+            sys.executable,
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-c",
+            "pytest.ini",
+            "-k",
+            only,
+        ],
+        cwd=folder,
+        env={**os.environ, "PYTEST_ADDOPTS": ""},
+        capture_output=True,
+        text=True,
+        timeout=110,
+        check=False,
+    )
+
+
+def test_all_hooks_are_found() -> None:
+    assert len(HOOKS) == 14
+    assert {"train", "register", "package", "deploy", "telemetry"} <= set(HOOKS)
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_every_hook_has_a_conformance_class(hook: str) -> None:
+    name = f"{hook.capitalize()}Conformance"
+    kit = getattr(conformance, name)
+    assert issubclass(conformance.ProviderConformance, kit)
+    tests = [test for test in vars(kit) if test.startswith(f"test_{hook}_")]
+    assert tests, f"{name} has no test of its own"
+    assert name in conformance.__all__
+
+
+@pytest.mark.parametrize("hook", HOOKS)
+def test_every_hook_has_a_heading(hook: str) -> None:
+    assert re.search(rf"^### `{hook}`$", PAGE.read_text(), re.MULTILINE)
+
+
+def test_every_fixture_that_can_be_overridden_is_listed() -> None:
+    named = set(re.findall(r"`(\w+)`", PAGE.read_text()))
+    fixtures = {name for name in vars(conformance.Fixtures) if not name.startswith("_")}
+    assert fixtures <= named
+
+
+def test_example_passes_the_kit(tmp_path: Path) -> None:
+    provider, test, *_ = blocks()
+    done = run_kit(tmp_path, provider, test)
+    assert done.returncode == 0, done.stdout + done.stderr
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed is not None
+    assert int(passed[1]) >= 25
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "caught_by"),
+    [
+        ("present != request.expect", "False", "test_coordinate_refuses"),
+        ("known.content != record.content", "False", "test_package_refuses_other_content"),
+        ("-r.number", "r.number", "test_history_begins_with_the_newest"),
+        ("unchanged.append(name)", "assigned.append(name)", "test_deploy_twice"),
+        ("folder.name in request.devices", "True", "test_observe_lists_only"),
+        ("if not target.exists():", "if True:", "test_package_twice_sends_nothing"),
+        ("State.SUPERSEDED", "State.HEALTHY", "test_observe_tells_that_a_newer"),
+    ],
+)
+def test_kit_finds_a_provider_that_breaks_a_rule(
+    tmp_path: Path, right: str, wrong: str, caught_by: str
+) -> None:
+    provider, test, *_ = blocks()
+    assert right in provider
+    done = run_kit(tmp_path, provider.replace(right, wrong), test, only=caught_by)
+    assert done.returncode == 1
+    assert f"::{caught_by}" in done.stdout
