@@ -160,7 +160,7 @@ def _tensor_bytes(tensor: TensorProto) -> int:
     """Return the bytes that a tensor's type and shape ask for."""
     if any(dim < 0 for dim in tensor.dims) or tensor.data_type == TensorProto.STRING:
         raise ModelError(f"the tensor '{tensor.name}' has a type or shape without external form")
-    count = math.prod(tensor.dims)
+    count: int = math.prod(tensor.dims)
     try:
         bits: int = _BITS.get(int(tensor.data_type)) or (
             onnx.helper.tensor_dtype_to_np_dtype(tensor.data_type).itemsize * 8

@@ -1,6 +1,7 @@
 """How far a model's answers lie from the original's.
 
-NaN counts as an infinite error unless both have it. The relative error is taken against the
+Errors are those of float outputs; whole numbers, flags and text agree or do not. NaN counts as an
+infinite error unless both have it. The relative error is taken against the
 original's value, and against a thousandth of the output's largest value where that is more:
 else a probability of 1e-12 would decide.
 """
@@ -23,14 +24,18 @@ class Parity(Record, frozen=True, kw_only=True):
 
     Attributes:
         label_agreement: Share of samples whose class is the same; None where there are none.
+        agreement: What a device's golden check will find: the least over all outputs of the
+            share of equal arg-maxes over the last axis (floats) or equal elements (others); None
+            where no output has either.
         accuracy: Share of the candidate's right answers; None without labels.
         output: The output with the largest absolute error.
-        scale: The largest absolute value of the original's numeric outputs.
+        scale: The largest absolute value of the original's float outputs.
     """
 
     max_abs_error: float
     max_rel_error: float
     label_agreement: float | None = None
+    agreement: float | None = None
     accuracy: float | None = None
     output: str = ""
     scale: float = 0.0
@@ -47,6 +52,7 @@ def compare(
         ModelError: An output is missing or has another shape.
     """
     worst, absolute, relative, scale = "", -1.0, 0.0, 0.0
+    agreements: list[float | None] = []
     for name, expected in reference.items():
         found = candidate.get(name)
         if found is None or found.shape != expected.shape:
@@ -54,6 +60,9 @@ def compare(
             raise ModelError(
                 f"the output '{name}' has the shape {shape}, expected {list(expected.shape)}"
             )
+        agreements.append(_output_agreement(expected, found))
+        if expected.dtype.kind != "f":
+            continue
         error, ratio, largest = _errors(expected, found)
         relative, scale = max(relative, ratio), max(scale, largest)
         if error > absolute:
@@ -62,6 +71,7 @@ def compare(
         max_abs_error=max(absolute, 0.0),
         max_rel_error=relative,
         label_agreement=_agreement(classes(reference), classes(candidate)),
+        agreement=min((share for share in agreements if share is not None), default=None),
         accuracy=accuracy(candidate, labels),
         output=worst,
         scale=scale,
@@ -99,15 +109,24 @@ def _agreement(
     return float(np.mean(expected == found))
 
 
+def _output_agreement(
+    expected: np.ndarray[Any, np.dtype[Any]], found: np.ndarray[Any, np.dtype[Any]]
+) -> float | None:
+    if expected.dtype.kind != "f":
+        return _agreement(expected, found)
+    if expected.ndim < 2 or expected.shape[-1] < 2:
+        return None
+    a, b = (np.argmax(np.nan_to_num(array), axis=-1) for array in (expected, found))
+    same = (a == b) & ~np.isnan(found).any(axis=-1)
+    return float(np.mean(same)) if same.size else None
+
+
 def _errors(
     expected: np.ndarray[Any, np.dtype[Any]], found: np.ndarray[Any, np.dtype[Any]]
 ) -> tuple[float, float, float]:
     """Return the largest absolute and relative error, and the largest expected value."""
     if not expected.size:
         return 0.0, 0.0, 0.0
-    if expected.dtype.kind not in "biuf":
-        wrong = float(np.any(expected != found))
-        return wrong, wrong, 0.0
     a, b = expected.astype(np.float64), found.astype(np.float64)
     same = (a == b) | (np.isnan(a) & np.isnan(b))
     with np.errstate(invalid="ignore", over="ignore"):

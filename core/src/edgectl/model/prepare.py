@@ -18,6 +18,7 @@ from edgectl.model.gates import check_gates
 from edgectl.model.golden import (
     GoldenSet,
     complete_golden,
+    fits_devices,
     golden_units,
     limit_golden,
     load_golden,
@@ -58,7 +59,8 @@ class PreparedModel(Record, frozen=True, kw_only=True):
 
     Attributes:
         files: Weights: package path to the file on this machine.
-        golden: The golden set as devices get it.
+        golden: The golden set as devices get it; None where none was given and the model's
+            inputs have no common batch axis, so that a device could not run a made one.
         evaluation: The report for people and for the package; plain JSON data without paths.
     """
 
@@ -95,8 +97,7 @@ def prepare_version(
     sets = _sets(spec, signature)
     metrics = _metrics(spec, sets.evaluation)
     check_gates(spec.gates, metrics)
-    golden_path = work_dir / "golden.npz"
-    write_golden(sets.golden, golden_path)
+    golden_path = _write_golden(spec, sets, signature, work_dir, progress)
     built = build_variants(
         signature, spec.variants, sets.golden, sets.evaluation, work_dir=work_dir, progress=progress
     )
@@ -118,6 +119,11 @@ def _sets(spec: PrepareSpec, signature: ModelSignature) -> _Sets:
     """Find the golden and the evaluation set, and give both the original's answers."""
     golden = load_golden(spec.golden, signature) if spec.golden else None
     evaluation = load_golden(spec.evaluation, signature) if spec.evaluation else None
+    if evaluation is not None and evaluation.labels is None:
+        raise ModelError(
+            f"the evaluation set '{spec.evaluation}' has no 'labels', so it measures nothing",
+            hint="add the right class of each sample as 'labels'",
+        )
     origin = "supplied" if golden else "evaluation"
     if golden is None and evaluation is None:
         calibration = next((v.calibration for v in spec.variants if v.calibration), None)
@@ -132,6 +138,31 @@ def _sets(spec: PrepareSpec, signature: ModelSignature) -> _Sets:
     if evaluation is not None and evaluation is not golden:
         judged = complete_golden(signature, evaluation)
     return _Sets(golden=limit_golden(whole, signature), evaluation=judged, origin=origin)
+
+
+def _write_golden(
+    spec: PrepareSpec,
+    sets: _Sets,
+    signature: ModelSignature,
+    work_dir: Path,
+    progress: Callable[[str], None],
+) -> Path | None:
+    """Write what devices get, if they can run it."""
+    units = golden_units(sets.golden, signature, what="the golden set")
+    if not fits_devices(sets.golden, units):
+        why = "the model's inputs have no common batch axis that a device can divide"
+        if spec.golden is not None:
+            raise ModelError(
+                f"devices cannot run the golden set '{spec.golden}': {why}",
+                hint="export the model with a batch axis first in every input, or give no set",
+            )
+        progress(f"no golden set goes to the devices: {why}")
+        return None
+    path = work_dir / "golden.npz"
+    write_golden(sets.golden, path)
+    if sets.origin == "random":
+        progress("the golden set is made of random inputs; real ones find more: model.golden")
+    return path
 
 
 def _metrics(spec: PrepareSpec, evaluation: GoldenSet) -> dict[str, float]:
@@ -152,7 +183,7 @@ def _version(
     signature: ModelSignature,
     metrics: dict[str, float],
     built: tuple[BuiltVariant, ...],
-    golden: Path,
+    golden: Path | None,
 ) -> ModelVersion:
     return ModelVersion(
         name=spec.name,
@@ -164,7 +195,7 @@ def _version(
         ir_version=signature.ir_version,
         metrics=metrics,
         variants=tuple(one.variant for one in built),
-        golden_digest=sha256_digest(golden.read_bytes()),
+        golden_digest=sha256_digest(golden.read_bytes()) if golden else "",
         trained=spec.trained,
     )
 

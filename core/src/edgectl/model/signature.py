@@ -7,10 +7,11 @@ files lie.
 
 from __future__ import annotations
 
+import base64
 import hashlib
 from pathlib import Path
 
-from onnx import ModelProto, TensorProto, ValueInfoProto, shape_inference
+from onnx import ModelProto, TensorProto, ValueInfoProto
 
 from edge_components.contract.digest import sha256_digest
 from edge_components.contract.jsonio import canonical_json
@@ -145,7 +146,7 @@ def _interface(
     inputs = [info for info in model.graph.input if info.name not in constants]
     outputs = list(model.graph.output)
     if any(not _has_shape(info) for info in outputs):
-        outputs = _inferred_outputs(model)
+        outputs = _inferred_outputs(path)
     names = [info.name for info in (*inputs, *outputs)]
     if not all(names) or len(set(names)) != len(names):
         raise ModelError(f"'{path}' has inputs or outputs without a name of their own")
@@ -155,14 +156,10 @@ def _interface(
     )
 
 
-def _inferred_outputs(model: ModelProto) -> list[ValueInfoProto]:
+def _inferred_outputs(path: Path) -> list[ValueInfoProto]:
     """Return the outputs with the shapes that ONNX can infer; weights are not needed for it."""
-    light = ModelProto()
-    light.CopyFrom(model)
-    try:
-        return list(shape_inference.infer_shapes(light).graph.output)
-    except (shape_inference.InferenceError, ValueError, RuntimeError):
-        return list(model.graph.output)
+    answer = run_guarded("infer", {"model": str(path.resolve())}, what=f"'{path}'")
+    return [ValueInfoProto.FromString(base64.b64decode(text)) for text in answer["outputs"]]
 
 
 def _has_shape(info: ValueInfoProto) -> bool:
@@ -178,10 +175,12 @@ def _tensor_spec(path: Path, kind: str, info: ValueInfoProto) -> TensorSpec:
         )
     datatype = _DATATYPES.get(info.type.tensor_type.elem_type)
     if datatype is None:
-        name = TensorProto.DataType.Name(info.type.tensor_type.elem_type)
+        number = info.type.tensor_type.elem_type
+        known = number in TensorProto.DataType.values()
+        name = TensorProto.DataType.Name(number) if known else str(number)
         raise ModelError(
-            f"the {kind} '{info.name}' of '{path}' has the type {name}, for which the Open "
-            "Inference Protocol has no name",
+            f"the {kind} '{info.name}' of '{path}' has the type {name}, which cannot be "
+            "sent in a request",
             hint="add a Cast to float32 or int64 at the model's edge",
         )
     if not _has_shape(info):

@@ -6,10 +6,10 @@ a crash, or a defect of ours, ends with another code.
 
 from __future__ import annotations
 
+import base64
 import json
 import logging
 import os
-import resource
 import sys
 from collections.abc import Callable
 from pathlib import Path
@@ -18,7 +18,8 @@ from typing import Any
 import onnx
 
 from edgectl.errors import EdgectlError
-from edgectl.model.quantize import convert_fp16, quantize_dynamic_int8, quantize_static_int8
+from edgectl.model.half import convert_fp16
+from edgectl.model.quantize import quantize_dynamic_int8, quantize_static_int8
 from edgectl.model.runtime import RUNTIME_ERRORS, open_session, short_reason
 
 _REFUSALS: tuple[type[Exception], ...] = (
@@ -36,6 +37,9 @@ _STUMBLES = (
 )
 
 
+Answer = dict[str, Any]
+
+
 def check(model: str) -> None:
     """Check a model with onnx, then load it into the runtime."""
     # With a path, the checker also takes models of more than 2 GiB with external data.
@@ -43,30 +47,45 @@ def check(model: str) -> None:
     open_session(Path(model), what="it")
 
 
-VERBS: dict[str, Callable[..., None]] = {
+def infer_outputs(model: str) -> Answer:
+    """Return the outputs with the shapes that onnx infers, each a ValueInfoProto in base64."""
+    loaded = onnx.load(model, load_external_data=False)
+    outputs = onnx.shape_inference.infer_shapes(loaded).graph.output
+    return {"outputs": [base64.b64encode(o.SerializeToString()).decode() for o in outputs]}
+
+
+VERBS: dict[str, Callable[..., Answer | None]] = {
     "check": check,
+    "infer": infer_outputs,
     "fp16": convert_fp16,
     "int8-static": quantize_static_int8,
     "int8-dynamic": quantize_dynamic_int8,
 }
 
 
-def answer(verb: str, arguments: dict[str, Any]) -> dict[str, str]:
+def answer(verb: str, arguments: dict[str, Any]) -> Answer:
     """Run one verb; what a library refuses becomes an answer."""
+    run = VERBS[verb]
     try:
-        VERBS[verb](**arguments)
+        return run(**arguments) or {}
     except EdgectlError as exc:
         return {"error": f"failed '{verb}': {exc.message}", "hint": exc.hint}
     except _REFUSALS as exc:
         return {"error": f"failed '{verb}': {short_reason(exc)}"}
     except _STUMBLES as exc:
         return {"error": f"failed '{verb}': {type(exc).__name__}: {short_reason(exc)}"}
-    return {}
+
+
+def _no_core_files() -> None:
+    if sys.platform != "win32":
+        import resource  # noqa: PLC0415 - Windows has no such module
+
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
 
 
 def main() -> None:
     """Answer the question on stdin."""
-    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    _no_core_files()
     logging.basicConfig(level=logging.ERROR)
     out = os.dup(1)
     os.dup2(2, 1)
