@@ -42,6 +42,7 @@ DOCUMENTED = [
         ("GET", "/rest/v1/targets/{}"),
         ("DELETE", "/rest/v1/targets/{}"),
         ("GET", "/rest/v1/targets/{}/attributes"),
+        ("GET", "/rest/v1/targets/{}/tags"),
         ("GET", "/rest/v1/targets/{}/actions"),
         ("GET", "/rest/v1/targets/{}/actions/{}/status"),
         ("DELETE", "/rest/v1/targets/{}/actions/{}"),
@@ -60,7 +61,8 @@ DOCUMENTED = [
         ("GET", "/rest/v1/system/configs/{}"),
     )
 ]
-_LOGGED = re.compile(r"HTTP Request: (\S+) https?://[^/]+(/\S*)")
+# The plugin uses the number, the tests' own clients the name; so the log tells them apart.
+_LOGGED = re.compile(r"HTTP Request: (\S+) https?://127\.0\.0\.1:\d+(/\S*)")
 
 
 class Server(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,7 +76,8 @@ class Server(msgspec.Struct, frozen=True, kw_only=True):
 
     def operator(self) -> httpx.Client:
         """Return a client of the tests' own."""
-        return httpx.Client(base_url=self.url, auth=(self.username, self.password), timeout=30)
+        url = self.url.replace("127.0.0.1", "localhost")
+        return httpx.Client(base_url=url, auth=(self.username, self.password), timeout=30)
 
     def config(self, **more: Any) -> dict[str, Any]:
         """Return the provider's configuration for this server."""
@@ -279,8 +282,8 @@ class SimulatedDevice:
         assert config.hub is not None
         self.config = config
         self.id = config.device.id
+        self._root = f"{config.hub.url}/{config.hub.tenant}/controller/v1/{self.id}"
         self._http = httpx.Client(
-            base_url=f"{config.hub.url}/{config.hub.tenant}/controller/v1/{self.id}",
             headers={"Authorization": f"TargetToken {config.hub.token}"},
             timeout=30,
         )
@@ -290,14 +293,14 @@ class SimulatedDevice:
 
     def poll(self) -> dict[str, Any]:
         """Return the links that say what there is to do."""
-        links = self._http.get("").raise_for_status().json().get("_links", {})
+        links = self._http.get(self._root).raise_for_status().json().get("_links", {})
         assert isinstance(links, dict)
         return links
 
     def say(self, **attributes: str) -> None:
         """Write attributes."""
         body = {"mode": "merge", "data": attributes}
-        self._http.put("/configData", json=body).raise_for_status()
+        self._http.put(f"{self._root}/configData", json=body).raise_for_status()
 
     def report(self, release: int, state: api.State, **more: Any) -> None:
         """Write a report as our agent does."""
@@ -323,6 +326,14 @@ class SimulatedDevice:
         link = links.get("download") or links["download-http"]
         return self._http.get(link["href"]).raise_for_status().content
 
+    def accept_cancel(self) -> None:
+        """Give an assignment up, as the server asked."""
+        link = self.poll()["cancelAction"]["href"]
+        stop = self._http.get(link).raise_for_status().json()["cancelAction"]["stopId"]
+        status = {"execution": "closed", "result": {"finished": "success"}, "details": []}
+        body = {"id": stop, "status": status}
+        self._http.post(f"{self._root}/cancelAction/{stop}/feedback", json=body).raise_for_status()
+
     def feedback(self, finished: str, *, details: tuple[str, ...] = (), code: int = 0) -> None:
         """Close the open deployment."""
         action = self.deployment()["id"]
@@ -334,7 +345,7 @@ class SimulatedDevice:
         if code:
             status["code"] = code
         self._http.post(
-            f"/deploymentBase/{action}/feedback", json={"id": action, "status": status}
+            f"{self._root}/deploymentBase/{action}/feedback", json={"id": action, "status": status}
         ).raise_for_status()
 
 

@@ -1,9 +1,22 @@
-"""``deploy``: assign a release's set to devices that do not have it yet."""
+"""``deploy``: assign a release's set to devices that were not given it yet.
+
+A device that took the release and failed is not given it again: hawkBit takes the set off such a
+device, but its own words and its feedback still say so.
+"""
 
 from __future__ import annotations
 
-from edgectl.api import ConflictError, DeployRequest, DeployResult, NotFoundError
+from edgectl.api import (
+    ConflictError,
+    DeployRequest,
+    DeployResult,
+    NotFoundError,
+    Reason,
+    Release,
+    State,
+)
 from edgectl_selfhosted import fiql
+from edgectl_selfhosted._sdk.actions import has_failed, release_actions
 from edgectl_selfhosted._sdk.client import Client
 from edgectl_selfhosted._sdk.devices import Scope, check_known
 from edgectl_selfhosted._sdk.publish import SETS, find_set
@@ -32,7 +45,7 @@ def assign(client: Client, request: DeployRequest) -> DeployResult:
         return DeployResult()
     scope = Scope(client, devices=wanted)
     check_known(scope, wanted)
-    have = scope.find(fiql.release_is(release.application, release.number))
+    have = _had(client, scope, release)
     missing = tuple(device for device in wanted if device not in have)
     for start in range(0, len(missing), BATCH):
         batch = missing[start : start + BATCH]
@@ -47,3 +60,24 @@ def assign(client: Client, request: DeployRequest) -> DeployResult:
     return DeployResult(
         assigned=missing, unchanged=tuple(device for device in wanted if device in have)
     )
+
+
+def _had(client: Client, scope: Scope, release: Release) -> frozenset[str]:
+    """Return the devices that were given the release and were not called back from it."""
+    application, number = release.application, release.number
+    assigned = scope.find(fiql.release_is(application, number))
+    about = fiql.both(
+        fiql.equal("attribute.edgectl_app", application),
+        fiql.attribute("edgectl_release", str(number)),
+    )
+    settled = [state.value for state in State if state.is_settled]
+    finished = scope.find(fiql.both(about, fiql.one_of("attribute.edgectl_state", settled)))
+    if finished.keys() - assigned.keys():
+        canceled = fiql.attribute("edgectl_reason", Reason.CANCELED.value)
+        for device in scope.find(fiql.both(about, canceled)):
+            finished.pop(device, None)
+    errored = scope.find("updatestatus==error")
+    if errored.keys() - finished.keys():
+        actions = release_actions(client, application, number, keep=has_failed)
+        errored = {device: errored[device] for device, _action in actions if device in errored}
+    return frozenset({*assigned, *finished, *errored})

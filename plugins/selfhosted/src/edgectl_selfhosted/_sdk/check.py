@@ -117,7 +117,7 @@ def _device_side(config: SelfhostedConfig, connect: Connect) -> Finding:
 def _telemetry(config: SelfhostedConfig, connect: Connect) -> Finding:
     endpoint = config.device_otlp
     with connect(endpoint) as client:
-        status = client.probe("")
+        status = client.probe()
     if status == 404 or status >= 500:
         return Finding(
             name="telemetry",

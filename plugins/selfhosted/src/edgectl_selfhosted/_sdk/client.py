@@ -174,18 +174,18 @@ class Client:
 
         return self._decoded(what, self._attempts(what, "POST", send), kind)
 
-    def probe(self, path: str) -> int:
-        """Return the status that a GET without credentials gets.
+    def probe(self, path: str = "") -> int:
+        """Return the status that a GET without credentials gets; "" is the address itself.
 
         Raises:
             UnreachableError: There was no answer.
         """
-        request = self._http.build_request("GET", path)
+        request = self._http.build_request("GET", self.server + path)
         request.headers.pop("Authorization", None)
         try:
             return self._http.send(request, auth=None).status_code
         except httpx.HTTPError as exc:
-            raise from_transport(f"read '{path}'", self.server, _problem(exc)) from exc
+            raise from_transport(f"read '{self.server}{path}'", self.server, _problem(exc)) from exc
 
     def _send(
         self,

@@ -8,6 +8,7 @@ from edgectl.api import NotFoundError
 from edgectl_selfhosted import fiql
 from edgectl_selfhosted._sdk.client import Client, Params
 from edgectl_selfhosted._sdk.wire import TargetView
+from edgectl_selfhosted.states import Contact
 
 TARGETS = "/rest/v1/targets"
 BY_NAME_UP_TO = 2000
@@ -75,3 +76,20 @@ def check_known(scope: Scope, devices: Iterable[str]) -> None:
             f"the server does not know {names}{more}",
             hint="`edgectl devices list` shows a target's devices, `devices add` makes one",
         )
+
+
+def contact_of(target: TargetView) -> Contact:
+    """Return what the server knows of a device, times in seconds."""
+    return Contact(
+        device=target.controller_id,
+        update_status=target.update_status,
+        overdue=None if target.poll_status is None else target.poll_status.overdue,
+        called_at=seconds(target.last_controller_request_at),
+        changed_at=seconds(target.last_modified_at or target.created_at),
+        installed_at=seconds(target.installed_at),
+    )
+
+
+def seconds(milliseconds: int | None) -> float | None:
+    """Return hawkBit's milliseconds as seconds."""
+    return None if milliseconds is None else milliseconds / 1000

@@ -27,7 +27,7 @@ from edgectl_selfhosted import fiql
 from edgectl_selfhosted._sdk.client import Client
 from edgectl_selfhosted._sdk.devices import TARGETS
 from edgectl_selfhosted._sdk.inventory import HARDWARE_LABEL
-from edgectl_selfhosted._sdk.tags import give_tag
+from edgectl_selfhosted._sdk.tags import device_tags, give_tag
 from edgectl_selfhosted._sdk.wire import TargetView
 from edgectl_selfhosted.config import SelfhostedConfig, in_project, same_origin
 
@@ -51,8 +51,10 @@ def enroll(
     labels = {**request.labels, HARDWARE_LABEL: request.hardware}
     names = [*fiql.selector_tags(request.target)]
     names += [fiql.label_tag(key, value) for key, value in labels.items()]
+    have = device_tags(client, request.name)
     for name in dict.fromkeys(names):
-        give_tag(client, request.name, name)
+        if name not in have:
+            give_tag(client, request.name, name)
     files = {DEVICE_FILE: device_config(config, request, target.security_token).to_toml()}
     if config.ca:
         files[CA_FILE] = in_project(config.ca, project_dir).read_text(encoding="utf-8")
@@ -109,10 +111,14 @@ def _check_fits(request: EnrollRequest) -> None:
 
 def _create(client: Client, name: str) -> TargetView:
     what = f"enrol '{name}'"
-    # Enrolling a known device gives its files anew.
-    with contextlib.suppress(ConflictError):
-        client.post(what, TARGETS, list[TargetView], [{"controllerId": name, "name": name}])
-    target = client.get(what, f"{TARGETS}/{quote(name, safe='')}", TargetView)
+    path = f"{TARGETS}/{quote(name, safe='')}"
+    try:
+        target = client.get(what, path, TargetView)
+    except NotFoundError:
+        # Somebody else may enrol it at the same moment; then theirs is taken.
+        with contextlib.suppress(ConflictError):
+            client.post(what, TARGETS, list[TargetView], [{"controllerId": name, "name": name}])
+        target = client.get(what, path, TargetView)
     if not target.security_token:
         raise AuthError(
             f"cannot {what}: the server does not show the device's token",

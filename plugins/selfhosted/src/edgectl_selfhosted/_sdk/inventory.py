@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from edgectl.api import PROFILES, Device, InventoryPage, InventoryRequest
 from edgectl_selfhosted import fiql
 from edgectl_selfhosted._sdk.client import Client
-from edgectl_selfhosted._sdk.devices import Scope
+from edgectl_selfhosted._sdk.devices import Scope, seconds
 from edgectl_selfhosted._sdk.tags import tags
 from edgectl_selfhosted._sdk.wire import TargetView
 
@@ -38,7 +38,7 @@ def inventory(client: Client, request: InventoryRequest) -> InventoryPage:
                 or labels[device].get(HARDWARE_LABEL)
                 or request.target.hardware,
                 labels=labels[device],
-                last_seen=_seconds(target.last_controller_request_at),
+                last_seen=seconds(target.last_controller_request_at),
             )
             for device, target in found.items()
         )
@@ -73,7 +73,3 @@ def _label_tags(client: Client) -> Iterator[tuple[str, str]]:
     for tag in tags(client, 'name=="*=*"'):
         if (label := fiql.tag_label(tag.name)) is not None:
             yield label
-
-
-def _seconds(milliseconds: int | None) -> float | None:
-    return None if milliseconds is None else milliseconds / 1000

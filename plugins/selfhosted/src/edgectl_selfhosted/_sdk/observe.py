@@ -10,9 +10,9 @@ at all.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 import msgspec
 
@@ -26,8 +26,9 @@ from edgectl.api import (
     State,
 )
 from edgectl_selfhosted import fiql
+from edgectl_selfhosted._sdk.actions import has_failed, release_actions
 from edgectl_selfhosted._sdk.client import Client, Params
-from edgectl_selfhosted._sdk.devices import TARGETS, Scope
+from edgectl_selfhosted._sdk.devices import TARGETS, Scope, contact_of
 from edgectl_selfhosted._sdk.history import all_releases
 from edgectl_selfhosted._sdk.publish import find_set
 from edgectl_selfhosted._sdk.wire import ActionStatus, ActionView, TargetView
@@ -44,7 +45,6 @@ from edgectl_selfhosted.states import (
     with_report,
 )
 
-ACTIONS = "/rest/v1/actions"
 ASK_AT_ONCE = 8
 ASK_UP_TO = 100
 ASK_ALL_UP_TO = 50
@@ -111,6 +111,7 @@ class _Look:
                     package=package,
                     silent=self._is_silent(contact),
                 )
+        given |= self._failed_on(release, besides=given.keys() | statuses.keys())
         rest = {device: target for device, target in given.items() if device not in statuses}
         return statuses | self._unreported(rest, release, package)
 
@@ -119,6 +120,7 @@ class _Look:
         spoke = fiql.both(self._is_ours, "attribute.edgectl_release!=0")
         assigned = fiql.equal("assignedds.name", self._application)
         expected = self._find(assigned) | self._find(spoke)
+        expected |= self._failed_on(None, besides=expected.keys())
         statuses: Statuses = {}
         for record in list(all_releases(self._client, self._application).values())[:RELEASES_UP_TO]:
             if expected.keys() <= statuses.keys():
@@ -133,11 +135,16 @@ class _Look:
 
     def superseded(self, release: int, known: Statuses) -> Statuses:
         """Return the devices that were given a release once and have another now."""
-        other = fiql.both(
-            fiql.equal("assignedds.name", self._application),
-            f"assignedds.version!={fiql.quoted(str(release))}",
+        others = (
+            fiql.both(
+                fiql.equal("assignedds.name", self._application),
+                f"assignedds.version!={fiql.quoted(str(release))}",
+            ),
+            fiql.both(
+                self._is_ours, f"attribute.edgectl_release=out=(0,{fiql.quoted(str(release))})"
+            ),
         )
-        if not self._scope.count(other):
+        if not any(self._scope.count(other) for other in others):
             return {}
         actions = release_actions(self._client, self._application, release)
         once = {device for device, _action in actions} - set(known)
@@ -145,6 +152,7 @@ class _Look:
             return {}
         return {
             device: superseded_status(contact_of(target), release=release)
+            for other in others
             for device, target in self._find(other).items()
             if device in once
         }
@@ -165,6 +173,16 @@ class _Look:
 
     def _is_silent(self, contact: Contact) -> bool:
         return is_silent(contact, now=self._client.server_time, after_s=self._after_s)
+
+    def _failed_on(self, release: int | None, *, besides: Collection[str]) -> dict[str, TargetView]:
+        """Return devices whose feedback was a failure; hawkBit takes the set off those."""
+        found = self._find("updatestatus==error")
+        errored = {device: target for device, target in found.items() if device not in besides}
+        if not errored:
+            return {}
+        actions = release_actions(self._client, self._application, release, keep=has_failed)
+        failed = {device for device, _action in actions}
+        return {device: target for device, target in errored.items() if device in failed}
 
     def _unreported(self, given: dict[str, TargetView], release: int, package: str) -> Statuses:
         agents: Iterable[str] = ()
@@ -243,46 +261,5 @@ class _Look:
         return status if error is None else with_messages(status, error.messages, error.code)
 
 
-def contact_of(target: TargetView) -> Contact:
-    """Return what the server knows of a device, times in seconds."""
-    return Contact(
-        device=target.controller_id,
-        update_status=target.update_status,
-        overdue=None if target.poll_status is None else target.poll_status.overdue,
-        called_at=_seconds(target.last_controller_request_at),
-        changed_at=_seconds(target.last_modified_at or target.created_at),
-        installed_at=_seconds(target.installed_at),
-    )
-
-
-def release_actions(
-    client: Client,
-    application: str,
-    release: int | None,
-    *,
-    keep: Callable[[ActionView], bool] = lambda _action: True,
-) -> list[tuple[str, ActionView]]:
-    """Return an application's assignments, each with its device; of one release or of all."""
-    condition = fiql.equal("distributionset.name", application)
-    if release is not None:
-        condition = fiql.both(condition, fiql.equal("distributionset.version", str(release)))
-    actions = client.pages(
-        f"list the assignments of '{application}'",
-        ACTIONS,
-        ActionView,
-        {"q": condition, "representation": "full", "sort": "id:ASC"},
-    )
-    return [(_device_of(action), action) for action in actions if keep(action)]
-
-
 def _path(device: str) -> str:
     return f"{TARGETS}/{quote(device, safe='')}"
-
-
-def _device_of(action: ActionView) -> str:
-    link = action.links.get("target")
-    return "" if link is None else unquote(link.href.split("?")[0].rstrip("/").rsplit("/", 1)[-1])
-
-
-def _seconds(milliseconds: int | None) -> float | None:
-    return None if milliseconds is None else milliseconds / 1000

@@ -1,4 +1,8 @@
-"""``telemetry``: records of a target's devices, from the hub or from a collector's files."""
+"""``telemetry``: records of a target's devices, from the hub or from a collector's files.
+
+The hub's pages follow the order of arrival, so that none is missed by who reads on; within a page
+records are ordered by time.
+"""
 
 from __future__ import annotations
 
@@ -55,7 +59,8 @@ def records(
         return TelemetryPage(records=found, next=after)
     with connect(config.telemetry_server) as client:
         page = _ask(client, request)
-    return TelemetryPage(records=tuple(filter(wanted, page.records)), next=page.next)
+    found = sorted(filter(wanted, page.records), key=lambda r: (r.time_unix_ns, r.id))
+    return TelemetryPage(records=tuple(found), next=page.next)
 
 
 def _ask(client: Client, request: TelemetryRequest) -> RecordsPage:

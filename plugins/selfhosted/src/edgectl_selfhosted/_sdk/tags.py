@@ -8,6 +8,7 @@ from urllib.parse import quote
 from edgectl.api import ConflictError
 from edgectl_selfhosted import fiql
 from edgectl_selfhosted._sdk.client import Client
+from edgectl_selfhosted._sdk.devices import TARGETS
 from edgectl_selfhosted._sdk.wire import TagView
 
 TAGS = "/rest/v1/targettags"
@@ -35,6 +36,13 @@ def delete_tag(client: Client, tag: TagView) -> None:
         NotFoundError: It is gone.
     """
     client.command(f"delete the tag '{tag.name}'", "DELETE", f"{TAGS}/{tag.id}")
+
+
+def device_tags(client: Client, device: str) -> frozenset[str]:
+    """Return the names of a device's tags."""
+    path = f"{TARGETS}/{quote(device, safe='')}/tags"
+    found = client.get(f"read the tags of '{device}'", path, list[TagView])
+    return frozenset(tag.name for tag in found)
 
 
 def give_tag(client: Client, device: str, name: str) -> None:

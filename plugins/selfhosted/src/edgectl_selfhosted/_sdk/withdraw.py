@@ -12,13 +12,9 @@ from urllib.parse import quote
 
 from edgectl.api import NotFoundError, WithdrawRequest, WithdrawResult
 from edgectl_selfhosted import fiql
+from edgectl_selfhosted._sdk.actions import is_open, release_actions
 from edgectl_selfhosted._sdk.client import Client
 from edgectl_selfhosted._sdk.devices import TARGETS, Scope
-from edgectl_selfhosted._sdk.observe import release_actions
-from edgectl_selfhosted._sdk.wire import ActionView
-
-_OPEN = "pending"
-_CANCELING = frozenset({"canceling", "canceled"})
 
 
 def withdraw(
@@ -29,7 +25,7 @@ def withdraw(
     Returns the devices whose assignment was canceled now; those that were being canceled
     already are left alone. A device that is away hears of it when it comes back.
     """
-    actions = release_actions(client, request.application, request.release, keep=_is_open)
+    actions = release_actions(client, request.application, request.release, keep=is_open)
     scope = Scope(client, fiql.selector_query(request.target), request.devices)
     devices = scope.find() if actions else {}
     canceled = set()
@@ -39,10 +35,6 @@ def withdraw(
     if request.release is None:
         _say_what_stays(scope, request.application, progress)
     return WithdrawResult(devices=tuple(sorted(canceled)))
-
-
-def _is_open(action: ActionView) -> bool:
-    return action.status.lower() == _OPEN and action.detail_status.lower() not in _CANCELING
 
 
 def _cancel(client: Client, device: str, action_id: int) -> bool:
