@@ -15,6 +15,7 @@ from cryptography.exceptions import InvalidSignature
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from edge_components.contract.device import PEM_MARK
 from edge_components.contract.errors import ContractError
 from edge_components.contract.package import Manifest, layer_paths
 from edge_components.contract.release import (
@@ -95,14 +96,22 @@ def load_publisher(pem: bytes) -> Publisher:
     return Publisher(key)
 
 
-def load_publishers(paths: Iterable[str]) -> tuple[Publisher, ...]:
-    """Read the PEM public keys at ``paths``.
+def is_pem(key: str) -> bool:
+    """Whether a configured key is PEM text, and not the path of a file that holds it."""
+    return key.lstrip().startswith(PEM_MARK)
+
+
+def load_publishers(keys: Iterable[str]) -> tuple[Publisher, ...]:
+    """Read public keys: each is PEM text, or the path of a PEM file.
 
     Raises:
         ContractError: ``bad-key``, with the path in the message.
     """
     publishers = []
-    for path in paths:
+    for path in keys:
+        if is_pem(path):
+            publishers.append(load_publisher(path.encode()))
+            continue
         try:
             publishers.append(load_publisher(Path(path).read_bytes()))
         except OSError as exc:

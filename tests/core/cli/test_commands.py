@@ -93,7 +93,9 @@ def test_a_setting_of_a_provider_that_is_wrong_names_file_line_and_key(site: Any
 def test_a_hook_that_a_provider_lacks_is_an_error_that_says_so(site: Any) -> None:
     site.write()
     text = (site.folder / "edgectl.yaml").read_text()
-    (site.folder / "edgectl.yaml").write_text(text.replace("provider: memory", "provider: gke"))
+    text = text.replace("provider: memory", "provider: gke")
+    text = text.replace("providers:", "providers:\n  gke: {project: p, location: us-east4}")
+    (site.folder / "edgectl.yaml").write_text(text)
     done = site.run("status", code=1)
     assert done.stderr.startswith("error: provider 'gke' does not implement")
 

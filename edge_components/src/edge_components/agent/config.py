@@ -6,7 +6,7 @@ from pathlib import Path
 
 import edge_components
 from edge_components.agent.reporting import Identity
-from edge_components.contract.device import DeviceConfig, parse_device_config
+from edge_components.contract.device import PEM_MARK, DeviceConfig, parse_device_config
 from edge_components.contract.errors import ContractError
 from edge_components.contract.hardware import PROFILES, HardwareProfile
 
@@ -50,4 +50,5 @@ def identity_of(config: DeviceConfig) -> Identity:
 def _named_files(config: DeviceConfig) -> list[str]:
     hub = config.hub
     certificates = () if hub is None else (hub.ca, hub.certificate, hub.key)
-    return [*config.trust.publishers, *(file for file in certificates if file)]
+    keys = [key for key in config.trust.publishers if not key.lstrip().startswith(PEM_MARK)]
+    return [*keys, *(file for file in certificates if file)]

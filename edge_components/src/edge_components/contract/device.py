@@ -19,6 +19,7 @@ import msgspec
 
 from edge_components.contract.errors import ContractError
 
+PEM_MARK = "-----BEGIN "
 VERSION_RELEASE = "release.json"
 VERSION_MANIFEST = "manifest.json"
 VERSION_SIGNATURE = "model.sig"
@@ -59,7 +60,11 @@ class HubSection(_Section, frozen=True, kw_only=True):
 
 
 class TrustSection(_Section, frozen=True, kw_only=True):
-    """Whose releases are taken: PEM public keys (ECDSA P-256, P-384 or P-521)."""
+    """Whose releases are taken.
+
+    Attributes:
+        publishers: Public keys (ECDSA P-256, P-384 or P-521): PEM text, or the path of a PEM file.
+    """
 
     publishers: tuple[str, ...]
 
