@@ -112,6 +112,9 @@ def main() -> int:
         if order["op"] == "wait":
             _, status = os.waitpid(order["pid"], 0)
             answer = {"exit": os.waitstatus_to_exitcode(status)}
+        elif order["op"] == "look":
+            pid, status = os.waitpid(order["pid"], os.WNOHANG)
+            answer = {"exit": os.waitstatus_to_exitcode(status) if pid else None}
         else:
             sys.stdout.flush()
             pid = os.fork()

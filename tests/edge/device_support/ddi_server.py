@@ -140,6 +140,7 @@ class DdiServer:
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    disable_nagle_algorithm = True
     state: DdiServer
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
@@ -213,6 +214,7 @@ class _Handler(BaseHTTPRequestHandler):
 
     def _deployment(self, action: Action) -> None:
         artifacts = []
+        base = self.state.download_url or self.state.url
         for name, data in action.files.items():
             sha256 = hashlib.sha256(data).hexdigest()
             artifacts.append(
@@ -220,11 +222,7 @@ class _Handler(BaseHTTPRequestHandler):
                     "filename": name,
                     "size": len(data),
                     "hashes": {"sha256": sha256},
-                    "_links": {
-                        "download-http": {
-                            "href": f"{self.state.download_url or self.state.url}/files/{sha256}/{name}"
-                        }
-                    },
+                    "_links": {"download-http": {"href": f"{base}/files/{sha256}/{name}"}},
                 }
             )
         half = len(artifacts) // 2

@@ -25,8 +25,11 @@ from edge_components.contract.device import (
     StoreSection,
     TrustSection,
 )
+from edge_components.contract.digest import sha256_digest
+from edge_components.contract.package import PACKAGE_FILE, parse_manifest, parse_package_info
 from edge_components.store.store import read_record
 from edge_components.update.record import Record
+from edge_components.update.selection import needed_layers
 
 
 class Zygote:
@@ -123,14 +126,40 @@ class Device:
         self.pid = 0
         return code
 
-    def cleanup(self) -> None:
-        if self.pid:
-            self.kill()
+    def has_exited(self) -> bool:
+        """Return whether the agent has ended, and forget it if so."""
+        if self._zygote.ask(op="look", pid=self.pid)["exit"] is None:
+            return False
+        self.pid = 0
+        return True
+
+    def kill_runtime(self) -> None:
+        """Kill the runtime with SIGKILL, if there is one."""
         try:
             pid = int((self.state_dir / "runtime.pid").read_text())
             os.kill(pid, signal.SIGKILL)
         except (OSError, ValueError):
             pass
+
+    def assert_whole(self) -> Record:
+        """Check every file of every version that the record names, byte for byte."""
+        record = self.record()
+        for version in record.kept():
+            folder = self.state_dir / "store/versions" / str(version.number)
+            manifest = parse_manifest(
+                (folder / "manifest.json").read_bytes(), digest=version.package
+            )
+            info = parse_package_info((folder / "package" / PACKAGE_FILE).read_bytes(), manifest)
+            for path, layer in needed_layers(manifest, info, version.precision).items():
+                assert sha256_digest((folder / "package" / path).read_bytes()) == layer.digest
+            assert (folder / "release.json").stat().st_size
+            assert (folder / "model.sig").stat().st_size
+        return record
+
+    def cleanup(self) -> None:
+        if self.pid:
+            self.kill()
+        self.kill_runtime()
 
     def package(self, answer: str, *, precisions: str = "int8", **how: Any) -> Package:
         size = how.pop("size", 0)

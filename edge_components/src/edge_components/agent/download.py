@@ -188,7 +188,8 @@ class _Download:
                 self._receive(response, skip)
         finally:
             # What was not read to its end is not worth keeping the connection for.
-            response.close()
+            if response.length_remaining != 0:
+                response.close()
             response.release_conn()
 
     def _skip(self, response: urllib3.BaseHTTPResponse) -> int | None:

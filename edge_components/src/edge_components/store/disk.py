@@ -48,19 +48,27 @@ class Disk:
             DiskFullError: There is no room; the old file stands.
         """
         temporary = path.with_name(path.name + TMP_SUFFIX)
-        self.step(f"write {path.name}: begin")
+        self.fill(temporary, data)
+        self.rename(temporary, path)
+
+    def fill(self, path: Path, data: bytes) -> None:
+        """Write a file that nothing refers to yet; its bytes are durable afterwards.
+
+        Raises:
+            DiskFullError: There is no room; the file is gone.
+        """
+        self.step(f"fill {path.name}: begin")
         try:
-            with temporary.open("wb") as file:
+            with path.open("wb") as file:
                 file.write(data)
-                self.step(f"write {path.name}: written")
+                self.step(f"fill {path.name}: written")
                 file.flush()
                 os.fsync(file.fileno())
         except OSError as exc:
-            temporary.unlink(missing_ok=True)
+            path.unlink(missing_ok=True)
             if is_full(exc):
                 raise DiskFullError(f"no room to write '{path.name}'") from exc
             raise
-        self.rename(temporary, path)
 
     def rename(self, source: Path, target: Path) -> None:
         """Move a finished file or folder to its place, on the same file system."""

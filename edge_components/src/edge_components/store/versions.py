@@ -71,9 +71,9 @@ class Versions:
                 self._disk.remove(stale)
         try:
             building.mkdir()
-            self._disk.write(building / VERSION_RELEASE, documents.release)
-            self._disk.write(building / VERSION_MANIFEST, documents.manifest)
-            self._disk.write(building / VERSION_SIGNATURE, documents.signature)
+            self._disk.fill(building / VERSION_RELEASE, documents.release)
+            self._disk.fill(building / VERSION_MANIFEST, documents.manifest)
+            self._disk.fill(building / VERSION_SIGNATURE, documents.signature)
             package = building / VERSION_PACKAGE
             package.mkdir()
             for path, blob in files.items():
