@@ -3,7 +3,8 @@
 Rules kept here: a blob has the digest that is its name, and is read back only after that was
 checked; nothing is opened through a link; ``index.json`` is replaced whole, by one writer at a
 time, so a killed or concurrent writer loses no entry. Blobs are flushed to the disk before they
-are named. Source: OCI image-spec 1.1, image-layout.
+are named, and their names before the index that lists them.
+Source: OCI image-spec 1.1, image-layout.
 """
 
 from __future__ import annotations
@@ -125,7 +126,6 @@ class Layout:
         The caller has checked the digest and flushed the file.
         """
         partial.replace(self.blob_path(digest))
-        sync_folder(self._blobs)
 
     def blob_path(self, digest: str) -> Path:
         """Return where a blob lies or would lie.
@@ -207,6 +207,7 @@ class Layout:
             before = self.index()
             after = change(before)
             if after != before:
+                sync_folder(self._blobs)
                 write_atomically(self.path / _INDEX_FILE, after.to_bytes())
 
     def add_manifest(self, manifest: Manifest, *, tag: str = "") -> Content:

@@ -21,7 +21,7 @@ import urllib3
 from urllib3.exceptions import HTTPError
 
 from edgectl.errors import RegistryError
-from edgectl.package.challenge import parse_challenge, parse_token, token_request
+from edgectl.package.challenge import TokenRequest, parse_challenge, parse_token, token_request
 from edgectl.package.credentials import find_credentials
 from edgectl.package.failures import TransientError, failure, refusal
 from edgectl.package.reference import Reference
@@ -33,6 +33,7 @@ Body = bytes | Callable[[], BinaryIO] | None
 _MAX_REDIRECTS = 5
 _BLOCK_BYTES = 1 << 18
 _MAX_TOKEN_BYTES = 1 << 20
+_MAX_DRAINED_BYTES = 64 << 10
 
 
 class RetryPolicy(msgspec.Struct, frozen=True, kw_only=True):
@@ -129,7 +130,7 @@ class Transport:
         except HTTPError as exc:
             raise failure(self._name, exc, answered=self._answered) from exc
         finally:
-            response.close()
+            _finish(response)
 
     def repeat(self, action: Callable[[], T]) -> T:
         """Do something, and again as long as it fails for a passing reason and attempts last.
@@ -161,8 +162,10 @@ class Transport:
             raise failure(self._name, exc, answered=self._answered) from exc
         if response.status in accept:
             return response
-        with contextlib.closing(response):
+        try:
             raise refusal(self._name, method, response)
+        finally:
+            _finish(response)
 
     def _follow(
         self,
@@ -176,7 +179,7 @@ class Transport:
             location = response.headers.get("Location", "")
             if response.status not in {301, 302, 303, 307, 308} or not location:
                 return response
-            response.close()
+            _finish(response)
             url = urljoin(url, location)
             if urlsplit(url).scheme not in ({"https", "http"} if self._plain_http else {"https"}):
                 raise RegistryError(f"{self._name} redirects to '{url[:200]}', which is not safe")
@@ -200,33 +203,49 @@ class Transport:
 
     def _authenticate(self, response: Response) -> bool:
         """Get what a 401 asks for; say whether there is something new to try."""
-        challenge = parse_challenge(response.headers.get("WWW-Authenticate", ""))
+        try:
+            authorization = self._authorization_for(response.headers.get("WWW-Authenticate", ""))
+        except BaseException:
+            response.close()
+            raise
+        if authorization:
+            self._authorization = authorization
+            _finish(response)
+        return bool(authorization)
+
+    def _authorization_for(self, header: str) -> str:
+        challenge = parse_challenge(header)
         credentials = find_credentials(self._reference.host)
-        if challenge.scheme == "basic":
-            if credentials is None or credentials.identity_token:
-                return False
-            self._authorization = credentials.basic
-        elif challenge.scheme == "bearer":
+        if challenge.scheme == "bearer":
             wanted = token_request(
                 challenge, credentials, scope=self._scope, plain_http=self._plain_http
             )
-            answer = self._pool.request(
-                wanted.method,
-                wanted.url,
-                body=wanted.body,
-                headers=wanted.headers,
-                redirect=False,
-                preload_content=False,
-            )
-            with contextlib.closing(answer):
-                if answer.status != 200:
-                    raise refusal(self._name, "token", answer)
-                token = parse_token(answer.read(_MAX_TOKEN_BYTES, decode_content=True))
-            self._authorization = f"Bearer {token}"
-        else:
-            return False
-        response.close()
-        return True
+            return f"Bearer {self._fetch_token(wanted)}"
+        if challenge.scheme == "basic" and credentials and not credentials.identity_token:
+            return credentials.basic
+        return ""
+
+    def _fetch_token(self, wanted: TokenRequest) -> str:
+        answer = self._pool.request(
+            wanted.method,
+            wanted.url,
+            body=wanted.body,
+            headers=wanted.headers,
+            redirect=False,
+            preload_content=False,
+        )
+        with contextlib.closing(answer):
+            if answer.status != 200:
+                raise refusal(self._name, "token", answer)
+            return parse_token(answer.read(_MAX_TOKEN_BYTES, decode_content=True))
+
+
+def _finish(response: Response) -> None:
+    """Give the connection back for the next request if what is left to read is little."""
+    left = response.length_remaining
+    if left is not None and left <= _MAX_DRAINED_BYTES:
+        response.drain_conn()
+    response.close()
 
 
 def _make_pool(base: str) -> urllib3.PoolManager:
