@@ -7,6 +7,7 @@ a crash, or a defect of ours, ends with another code.
 from __future__ import annotations
 
 import base64
+import importlib
 import json
 import logging
 import os
@@ -18,8 +19,6 @@ from typing import Any
 import onnx
 
 from edgectl.errors import EdgectlError
-from edgectl.model.half import convert_fp16
-from edgectl.model.quantize import quantize_dynamic_int8, quantize_static_int8
 from edgectl.model.runtime import RUNTIME_ERRORS, open_session, short_reason
 
 _REFUSALS: tuple[type[Exception], ...] = (
@@ -54,18 +53,20 @@ def infer_outputs(model: str) -> Answer:
     return {"outputs": [base64.b64encode(o.SerializeToString()).decode() for o in outputs]}
 
 
-VERBS: dict[str, Callable[..., Answer | None]] = {
-    "check": check,
-    "infer": infer_outputs,
-    "fp16": convert_fp16,
-    "int8-static": quantize_static_int8,
-    "int8-dynamic": quantize_dynamic_int8,
+# Module and function; the quantisers take half a second to import, which a check need not pay.
+VERBS = {
+    "check": (__name__, "check"),
+    "infer": (__name__, "infer_outputs"),
+    "fp16": ("edgectl.model.half", "convert_fp16"),
+    "int8-static": ("edgectl.model.quantize", "quantize_static_int8"),
+    "int8-dynamic": ("edgectl.model.quantize", "quantize_dynamic_int8"),
 }
 
 
 def answer(verb: str, arguments: dict[str, Any]) -> Answer:
     """Run one verb; what a library refuses becomes an answer."""
-    run = VERBS[verb]
+    module, function = VERBS[verb]
+    run: Callable[..., Answer | None] = getattr(importlib.import_module(module), function)
     try:
         return run(**arguments) or {}
     except EdgectlError as exc:
