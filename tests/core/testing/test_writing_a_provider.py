@@ -23,25 +23,13 @@ def blocks() -> list[str]:
     return re.findall(r"^```python\n(.*?)^```", PAGE.read_text(), re.DOTALL | re.MULTILINE)
 
 
-def run_kit(
-    folder: Path, provider: str, test: str, only: str = "test"
-) -> subprocess.CompletedProcess[str]:
-    """Run the example as an author would: two files in a folder, and pytest."""
-    (folder / "shelf.py").write_text(provider)
-    (folder / "test_shelf.py").write_text(test)
+def run_kit(folder: Path, only: str = "test") -> subprocess.CompletedProcess[str]:
+    """Run the tests in a folder as an author would."""
     (folder / "pytest.ini").write_text("[pytest]\nfilterwarnings = error\npythonpath = .\n")
     return subprocess.run(
         [
-            sys.executable,
-            "-m",
-            "pytest",
-            "-q",
-            "-p",
-            "no:cacheprovider",
-            "-c",
-            "pytest.ini",
-            "-k",
-            only,
+            *(sys.executable, "-m", "pytest", "-qrA", "-p", "no:cacheprovider"),
+            *("-c", "pytest.ini", "-k", only, "."),
         ],
         cwd=folder,
         env={**os.environ, "PYTEST_ADDOPTS": ""},
@@ -50,6 +38,31 @@ def run_kit(
         timeout=110,
         check=False,
     )
+
+
+# A defect in the example, and the test that has to find it.
+DEFECTS = [
+    ("present != request.expect", "False", "test_coordinate_refuses"),
+    ("known.content != record.content", "False", "test_package_refuses_other_content"),
+    ("-r.number", "r.number", "test_history_begins_with_the_newest"),
+    ("unchanged.append(name)", "assigned.append(name)", "test_deploy_twice"),
+    ("folder.name in request.devices", "True", "test_observe_lists_only"),
+    ("if not target.exists():", "if True:", "test_package_twice_sends_nothing"),
+    ("State.SUPERSEDED", "State.HEALTHY", "test_observe_tells_that_a_newer"),
+]
+
+
+@pytest.fixture(scope="module")
+def defects_found(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """Run all defective examples in one go, each against the test that has to find it."""
+    folder = tmp_path_factory.mktemp("defects")
+    provider, test, *_ = blocks()
+    for number, (right, wrong, _) in enumerate(DEFECTS):
+        assert right in provider
+        (folder / f"shelf_{number}.py").write_text(provider.replace(right, wrong))
+        own = test.replace("from shelf import", f"from shelf_{number} import")
+        (folder / f"test_shelf_{number}.py").write_text(own)
+    return run_kit(folder, only=" or ".join(caught_by for *_, caught_by in DEFECTS)).stdout
 
 
 def test_all_hooks_are_found() -> None:
@@ -80,30 +93,18 @@ def test_every_fixture_that_can_be_overridden_is_listed() -> None:
 
 def test_example_passes_the_kit(tmp_path: Path) -> None:
     provider, test, *_ = blocks()
-    done = run_kit(tmp_path, provider, test)
+    (tmp_path / "shelf.py").write_text(provider)
+    (tmp_path / "test_shelf.py").write_text(test)
+    done = run_kit(tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     passed = re.search(r"(\d+) passed", done.stdout)
     assert passed is not None
     assert int(passed[1]) >= 25
 
 
-@pytest.mark.parametrize(
-    ("right", "wrong", "caught_by"),
-    [
-        ("present != request.expect", "False", "test_coordinate_refuses"),
-        ("known.content != record.content", "False", "test_package_refuses_other_content"),
-        ("-r.number", "r.number", "test_history_begins_with_the_newest"),
-        ("unchanged.append(name)", "assigned.append(name)", "test_deploy_twice"),
-        ("folder.name in request.devices", "True", "test_observe_lists_only"),
-        ("if not target.exists():", "if True:", "test_package_twice_sends_nothing"),
-        ("State.SUPERSEDED", "State.HEALTHY", "test_observe_tells_that_a_newer"),
-    ],
-)
-def test_kit_finds_a_provider_that_breaks_a_rule(
-    tmp_path: Path, right: str, wrong: str, caught_by: str
-) -> None:
-    provider, test, *_ = blocks()
-    assert right in provider
-    done = run_kit(tmp_path, provider.replace(right, wrong), test, only=caught_by)
-    assert done.returncode == 1
-    assert f"::{caught_by}" in done.stdout
+@pytest.mark.parametrize("number", range(len(DEFECTS)), ids=[caught for *_, caught in DEFECTS])
+def test_kit_finds_a_provider_that_breaks_a_rule(defects_found: str, number: int) -> None:
+    caught_by = DEFECTS[number][2]
+    assert re.search(
+        rf"^FAILED test_shelf_{number}\.py::\w+::{caught_by}", defects_found, re.MULTILINE
+    )

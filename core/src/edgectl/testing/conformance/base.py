@@ -17,12 +17,13 @@ from typing import Protocol
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.asymmetric import ec
 
 from edge_components.contract.digest import sha256_digest
 from edge_components.contract.package import TensorSpec, Variant
 from edge_components.contract.release import DeviceSettings, ReleaseDocument
 from edgectl.package.build import PackageContent, build_package
-from edgectl.package.keys import SigningKey, ensure_key
+from edgectl.package.keys import SigningKey
 from edgectl.package.sign import sign_package, sign_release
 from edgectl.provider import Provider
 from edgectl.records import DeviceStatus, ModelVersion, Package, Release, Target
@@ -110,9 +111,9 @@ class Fixtures:
         return found[:2]
 
     @pytest.fixture
-    def key(self, tmp_path: Path) -> SigningKey:
+    def key(self) -> SigningKey:
         """The publisher's key; the devices have to trust it."""
-        return ensure_key(tmp_path / "publisher.key")
+        return SigningKey(ec.generate_private_key(ec.SECP256R1()))
 
     @pytest.fixture
     def make_package(
