@@ -86,7 +86,9 @@ class Device:
         self._key = self.publisher.save(folder / "publisher.pem")
         self.configure()
 
-    def configure(self, *, application: str = "plates", **store: int) -> DeviceConfig:
+    def configure(
+        self, *, application: str = "plates", hub: HubSection | None = None, **store: int
+    ) -> DeviceConfig:
         config = DeviceConfig(
             device=DeviceSection(
                 id="d1",
@@ -94,7 +96,7 @@ class Device:
                 hardware="x86-64-cpu",
                 state_dir=str(self.state_dir),
             ),
-            hub=HubSection(url=self.server.url, token=TOKEN, poll_s=0.05),
+            hub=hub or HubSection(url=self.server.url, token=TOKEN, poll_s=0.05),
             trust=TrustSection(publishers=(str(self._key),)),
             runtime=RuntimeSection(port=self.port),
             store=msgspec.convert({"reserve_bytes": 0, **store}, StoreSection),
@@ -102,13 +104,14 @@ class Device:
         self.config_path.write_text(config.to_toml())
         return config
 
-    def start(self, kill_at: int = 0, *, trace: bool = False) -> None:
+    def start(self, kill_at: int = 0, *, trace: bool = False, real: bool = False) -> None:
         answer = self._zygote.ask(
             op="start",
             config=str(self.config_path),
             publishers=[str(self._key)],
             log=str(self.log),
             kill_at=kill_at,
+            real=real,
             trace=str(self.trace) if trace else "",
         )
         self.pid = answer["pid"]

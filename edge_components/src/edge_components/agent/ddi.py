@@ -158,7 +158,6 @@ class DdiClient:
         resource = "cancelAction" if feedback.cancel else "deploymentBase"
         href = f"{self._root}/{resource}/{quote(feedback.action, safe='')}/feedback"
         body = {
-            "id": feedback.action,
             "status": {
                 "execution": feedback.execution,
                 "result": {"finished": feedback.finished},

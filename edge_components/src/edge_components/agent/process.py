@@ -10,6 +10,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Protocol, Self
 
+_STDERR = 2
+
 
 class RuntimeProcess(Protocol):
     """A process that can be watched and ended."""
@@ -33,8 +35,9 @@ class Child:
     """A runtime that this agent started. Its standard input is a pipe that ends with the agent."""
 
     def __init__(self, command: Sequence[str], folder: Path) -> None:
+        # Its words go where the agent's log goes; the agent's standard output stays its own.
         self._child = subprocess.Popen(
-            command, stdin=subprocess.PIPE, cwd=folder, start_new_session=True
+            command, stdin=subprocess.PIPE, stdout=_STDERR, cwd=folder, start_new_session=True
         )
         self.pid = self._child.pid
 
