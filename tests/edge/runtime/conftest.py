@@ -55,13 +55,14 @@ def scaling_model(path: Path, factor: float, *, width: int = 4) -> Path:
     return save(graph, path)
 
 
-def echo_model(path: Path, onnx_type: int) -> Path:
-    """``y = x`` for a vector of any type."""
+def echo_model(path: Path, types: dict[str, int]) -> Path:
+    """``y_T = x_T`` for a vector of each type."""
+    names = list(types)
     graph = helper.make_graph(
-        [helper.make_node("Identity", ["x"], ["y"])],
+        [helper.make_node("Identity", [f"x_{name}"], [f"y_{name}"]) for name in names],
         "echo",
-        [helper.make_tensor_value_info("x", onnx_type, ["n"])],
-        [helper.make_tensor_value_info("y", onnx_type, ["n"])],
+        [helper.make_tensor_value_info(f"x_{name}", types[name], ["n"]) for name in names],
+        [helper.make_tensor_value_info(f"y_{name}", types[name], ["n"]) for name in names],
     )
     return save(graph, path)
 
@@ -201,9 +202,7 @@ class VersionMaker:
         manifest = pk.Manifest(
             media_type=pk.MANIFEST_TYPE,
             artifact_type=pk.ARTIFACT_TYPE,
-            config=pk.Descriptor(
-                media_type=pk.CONFIG_TYPE, digest=sha256_digest(b"{}"), size=2
-            ),
+            config=pk.Descriptor(media_type=pk.CONFIG_TYPE, digest=sha256_digest(b"{}"), size=2),
             layers=layers,
         ).to_bytes()
         release = ReleaseDocument(

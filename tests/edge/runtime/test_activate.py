@@ -13,6 +13,12 @@ from typing import Any
 import pytest
 
 
+@pytest.fixture(scope="module")
+def bare(module_start: Any) -> Any:
+    """A runtime without a version."""
+    return module_start()
+
+
 @pytest.fixture
 def v1(make_version: Any, build: Any) -> Path:
     folder: Path = make_version(1, {"fp32": lambda path: build.scaling(path, 2.0)})
@@ -28,8 +34,8 @@ def version(make_version: Any, build: Any, number: int, factor: float, **more: A
     )
 
 
-def test_without_a_version_the_runtime_is_live_but_not_ready(start: Any) -> None:
-    served = start()
+def test_without_a_version_the_runtime_is_live_but_not_ready(bare: Any) -> None:
+    served = bare
     assert served.json("GET", "/v2/health/live")[0] == 200
     assert served.json("GET", "/v2/health/ready") == (503, {"live": True, "ready": False})
     assert served.control("GET", "/control/status")[1]["ready"] is False
@@ -52,8 +58,8 @@ def test_activation_makes_the_release_answer(start: Any, make_version: Any, buil
     assert served.json("GET", "/v2/models/plates")[1]["parameters"]["release"] == 7
 
 
-def test_the_control_socket_is_for_its_owner_only(start: Any) -> None:
-    served = start()
+def test_the_control_socket_is_for_its_owner_only(bare: Any) -> None:
+    served = bare
     assert stat.S_IMODE(os.stat(served.socket_path).st_mode) == 0o600
 
 
@@ -180,13 +186,12 @@ def test_the_faster_variant_is_taken_and_the_next_where_it_does_not_hold(
     ],
 )
 def test_control_requests_are_checked(
-    start: Any, method: str, path: str, body: Any, status: int
+    bare: Any, method: str, path: str, body: Any, status: int
 ) -> None:
-    served = start()
-    assert served.control(method, path, body)[0] == status
+    assert bare.control(method, path, body)[0] == status
 
 
-def test_the_public_port_has_no_control_and_the_control_socket_no_inference(start: Any) -> None:
-    served = start()
+def test_the_public_port_has_no_control_and_the_control_socket_no_inference(bare: Any) -> None:
+    served = bare
     assert served.json("GET", "/control/status")[0] == 404
     assert served.control("GET", "/v2")[0] == 404

@@ -126,9 +126,7 @@ def test_label_agreement_is_the_smallest_over_the_outputs() -> None:
     scores = np.array([[1, 0], [0, 1], [1, 0], [1, 0]], dtype=np.float32)
     labels = np.array([0, 1, 0, 0])
     flipped = np.array([[1, 0], [1, 0], [1, 0], [1, 0]], dtype=np.float32)
-    found = compare(
-        {"p": flipped, "l": labels}, {"p": scores, "l": labels}, atol=9, rtol=0
-    )
+    found = compare({"p": flipped, "l": labels}, {"p": scores, "l": labels}, atol=9, rtol=0)
     assert found.label_agreement == 0.75
     assert found.holds(0.75)
     assert not found.holds(0.8)

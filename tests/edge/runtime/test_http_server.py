@@ -249,8 +249,17 @@ def test_expect_100_continue_is_answered(port: int) -> None:
 
 def test_connection_close_is_kept(port: int) -> None:
     with connected(port) as connection:
+        start = time.monotonic()
         connection.sendall(post(b"", headers="Connection: close\r\n"))
         assert b"Connection: close" in read_all(connection)
+        assert time.monotonic() - start < FAST.idle_timeout_s
+
+
+def test_a_wish_for_another_protocol_is_ignored(port: int) -> None:
+    headers = "Connection: Upgrade, HTTP2-Settings\r\nUpgrade: h2c\r\nHTTP2-Settings: AAA\r\n"
+    with connected(port) as connection:
+        connection.sendall(post(b"abc", headers=headers))
+        assert read_answer(connection) == (200, b'{"bytes":3,"path":"/length"}')
 
 
 def test_http_1_0_is_answered_and_closed(port: int) -> None:

@@ -161,20 +161,18 @@ class Recorder:
         while True:
             stopping = self._stop.wait(_FLUSH_S)
             now = time.monotonic()
-            try:
-                if now >= next_health:
-                    next_health = now + self._health_interval_s
-                    self._record_health()
-                if now >= next_expiry:
-                    next_expiry = now + _EXPIRE_S
-                    self._queue.expire()
-                self._flush(now)
-            except Exception:  # telemetry must not end because of one bad record
-                log.exception("telemetry failed")
+            if now >= next_health:
+                next_health = now + self._health_interval_s
+                _guarded(self._record_health)
+            if now >= next_expiry:
+                next_expiry = now + _EXPIRE_S
+                _guarded(self._queue.expire)
+            _guarded(self._flush)
             if stopping:
                 return
 
-    def _flush(self, now: float) -> None:
+    def _flush(self) -> None:
+        now = time.monotonic()
         self._tokens = min(2 * self._rate, self._tokens + (now - self._refilled) * self._rate)
         self._refilled = now
         records = [self._events.popleft() for _ in range(len(self._events))]
@@ -240,6 +238,13 @@ class Recorder:
         with self._id_lock:
             self._next += 1
             return f"{self._boot}-{self._next:x}"
+
+
+def _guarded(work: Callable[[], None]) -> None:
+    try:
+        work()
+    except Exception:  # telemetry must not end because of one bad record or sensor
+        log.exception("telemetry failed")
 
 
 def _best_class(specs: Sequence[TensorSpec], arrays: Sequence[Array]) -> dict[str, Value]:

@@ -1,0 +1,244 @@
+"""The durable queue: order, budget, priority, and a disk that does not help."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from edge_components.contract.telemetry import Kind, TelemetryRecord
+from edge_components.telemetry.queue import PRIORITY, TelemetryQueue
+
+Make = Callable[..., TelemetryRecord]
+
+
+def ids(queue: TelemetryQueue) -> list[str]:
+    return [item.record.id for item in queue.peek(max_records=10_000, max_bytes=1 << 30)]
+
+
+def test_records_come_back_oldest_first_and_events_before_predictions(
+    queue: TelemetryQueue, record: Make
+) -> None:
+    queue.put([record(1), record(2), record(3, Kind.HEALTH), record(4, Kind.EVENT), record(5)])
+    assert ids(queue) == ["r4", "r3", "r1", "r2", "r5"]
+
+
+def test_acknowledged_records_are_gone_and_the_rest_stays(
+    queue: TelemetryQueue, record: Make
+) -> None:
+    queue.put([record(number) for number in range(5)])
+    batch = queue.peek(max_records=3, max_bytes=1 << 20)
+    queue.ack([item.seq for item in batch])
+    assert ids(queue) == ["r3", "r4"]
+    assert len(queue) == 2
+
+
+def test_a_batch_keeps_its_size_limit_but_is_never_empty(
+    queue: TelemetryQueue, record: Make
+) -> None:
+    queue.put([record(number, body="a" * 1000) for number in range(5)])
+    assert len(queue.peek(max_records=10, max_bytes=2500)) == 2
+    assert len(queue.peek(max_records=10, max_bytes=1)) == 1
+
+
+def test_records_survive_a_restart_with_their_content(tmp_path: Path, record: Make) -> None:
+    path = tmp_path / "q.db"
+    first = TelemetryQueue(path, max_bytes=1 << 20, ttl_s=3600)
+    kept = record(1, Kind.EVENT, "Straße")
+    first.put([kept])
+    first.close()
+    second = TelemetryQueue(path, max_bytes=1 << 20, ttl_s=3600)
+    assert [item.record for item in second.peek(max_records=9, max_bytes=1 << 20)] == [kept]
+    assert len(second) == 1
+    assert second.size_bytes == first.size_bytes
+    second.close()
+
+
+def test_over_budget_the_oldest_of_the_lowest_priority_go_and_are_counted(
+    tmp_path: Path, record: Make
+) -> None:
+    queue = TelemetryQueue(tmp_path / "q.db", max_bytes=20_000, ttl_s=3600)
+    queue.put([record(1, Kind.EVENT, "a" * 3000), record(2, Kind.HEALTH, "a" * 3000)])
+    queue.put([record(number, body="a" * 1000) for number in range(10, 40)])
+    assert queue.size_bytes <= 20_000
+    found = ids(queue)
+    assert found[:2] == ["r1", "r2"]
+    assert found[-1] == "r39"
+    assert found[2:] == [f"r{number}" for number in range(40 - len(found[2:]), 40)]
+    assert queue.drops == {"prediction.budget": 32 - len(found)}
+    queue.put([record(number, Kind.EVENT, "a" * 3000) for number in range(50, 55)])
+    assert [name for name in ids(queue) if name in {"r1", "r50", "r54"}] == ["r1", "r50", "r54"]
+    queue.close()
+
+
+@settings(
+    max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+@given(
+    batches=st.lists(
+        st.lists(st.tuples(st.sampled_from(list(Kind)), st.integers(0, 900)), max_size=12),
+        max_size=8,
+    )
+)
+def test_the_budget_holds_and_every_record_is_kept_or_counted(
+    record: Make, batches: list[list[tuple[Kind, int]]]
+) -> None:
+    queue = TelemetryQueue(Path(":memory:"), max_bytes=4000, ttl_s=3600)
+    number = 0
+    put: list[TelemetryRecord] = []
+    for batch in batches:
+        records = [record(number + n, kind, "a" * size) for n, (kind, size) in enumerate(batch)]
+        number += len(batch)
+        put += records
+        queue.put(records)
+        assert queue.size_bytes <= 4000
+    kept = [item.record for item in queue.peek(max_records=10_000, max_bytes=1 << 30)]
+    assert len(kept) == len(queue)
+    assert len(put) == len(kept) + queue.drops.total()
+    lost = {r.kind for r in put} - {r.kind for r in kept}
+    if kept and lost:
+        lowest_kept = min(PRIORITY[r.kind] for r in kept)
+        assert min(PRIORITY[kind] for kind in lost) <= lowest_kept
+    queue.close()
+
+
+def test_records_older_than_their_time_to_live_are_dropped_and_counted(
+    tmp_path: Path, record: Make
+) -> None:
+    queue = TelemetryQueue(tmp_path / "q.db", max_bytes=1 << 20, ttl_s=0.0)
+    queue.put([record(1), record(2, Kind.EVENT)])
+    time.sleep(0.01)
+    queue.expire()
+    assert len(queue) == 0
+    assert queue.drops == {"prediction.ttl": 1, "event.ttl": 1}
+    queue.close()
+
+
+def test_the_file_stays_near_its_budget(tmp_path: Path, record: Make) -> None:
+    queue = TelemetryQueue(tmp_path / "q.db", max_bytes=200_000, ttl_s=3600)
+    for start in range(0, 20_000, 500):
+        queue.put([record(number, body="a" * 100) for number in range(start, start + 500)])
+    size = sum(path.stat().st_size for path in tmp_path.iterdir())
+    assert size < 200_000 * 2 + (3 << 20)
+    queue.close()
+
+
+def test_a_file_that_is_no_queue_is_set_aside(tmp_path: Path, record: Make) -> None:
+    path = tmp_path / "q.db"
+    path.write_bytes(b"this is not a database, certainly" * 100)
+    queue = TelemetryQueue(path, max_bytes=1 << 20, ttl_s=3600)
+    assert queue.put([record(1)])
+    assert ids(queue) == ["r1"]
+    assert (tmp_path / "q.db.broken").exists()
+    queue.close()
+
+
+def test_a_folder_that_cannot_be_written_leaves_a_queue_in_memory(record: Make) -> None:
+    queue = TelemetryQueue(Path("/proc/none/q.db"), max_bytes=1 << 20, ttl_s=3600)
+    assert queue.put([record(1)])
+    assert ids(queue) == ["r1"]
+    queue.close()
+
+
+def test_a_full_disk_costs_predictions_and_is_counted_and_heals(
+    tmp_path: Path, record: Make
+) -> None:
+    queue = TelemetryQueue(tmp_path / "q.db", max_bytes=1 << 30, ttl_s=3600)
+    queue.put([record(number, body="a" * 1000) for number in range(50)])
+    # SQLite's own limit gives the very error of a full disk.
+    pages = queue._database.execute("PRAGMA page_count").fetchone()[0]
+    queue._database.execute(f"PRAGMA max_page_count={pages}")
+    lost = [record(number, body="b" * 4000) for number in range(100, 300)]
+    assert queue.put(lost) is False
+    assert queue.drops["prediction.disk"] >= 200
+    assert queue.put([record(1000, Kind.EVENT, "after")]) is True
+    assert ids(queue)[0] == "r1000"
+    assert len(queue) == len(ids(queue))
+    queue.close()
+
+
+def test_a_broken_record_is_counted_and_does_not_block_the_others(
+    tmp_path: Path, record: Make
+) -> None:
+    path = tmp_path / "q.db"
+    queue = TelemetryQueue(path, max_bytes=1 << 20, ttl_s=3600)
+    queue.put([record(1), record(2)])
+    with sqlite3.connect(path) as other:
+        other.execute("UPDATE records SET body = x'ff' WHERE seq = 1")
+    other.close()
+    assert ids(queue) == ["r2"]
+    assert queue.drops == {"prediction.unreadable": 1}
+    assert len(queue) == 1
+    queue.close()
+
+
+WRITER = """
+import sys
+from pathlib import Path
+from edge_components.contract.telemetry import Kind, TelemetryRecord
+from edge_components.telemetry.queue import TelemetryQueue
+queue = TelemetryQueue(Path(sys.argv[1]), max_bytes=1 << 28, ttl_s=3600)
+number = 0
+while True:
+    batch = [
+        TelemetryRecord(id=str(number + n), kind=Kind.PREDICTION, time_unix_ns=1, device="d",
+                        body="a" * 200)
+        for n in range(20)
+    ]
+    if queue.put(batch):
+        number += 20
+        print(number, flush=True)
+"""
+
+
+@pytest.mark.parametrize("lines", [1, 7, 30, 100])
+def test_no_acknowledged_record_is_lost_by_sigkill(tmp_path: Path, lines: int) -> None:
+    path = tmp_path / "q.db"
+    process = subprocess.Popen(
+        [sys.executable, "-c", WRITER, str(path)], stdout=subprocess.PIPE, text=True
+    )
+    assert process.stdout is not None
+    for _ in range(lines):
+        process.stdout.readline()
+    os.kill(process.pid, signal.SIGKILL)
+    acknowledged = lines * 20
+    for line in process.stdout:
+        if line.endswith("\n"):
+            acknowledged = int(line)
+    process.wait(10)
+    process.stdout.close()
+    queue = TelemetryQueue(path, max_bytes=1 << 28, ttl_s=3600)
+    batch = queue.peek(max_records=1 << 20, max_bytes=1 << 30)
+    found = [int(item.record.id) for item in batch]
+    assert found[:acknowledged] == list(range(acknowledged))
+    assert len(found) == len(set(found))
+    queue.close()
+
+
+def test_two_threads_can_put_and_take(queue: TelemetryQueue, record: Make, until: Any) -> None:
+    import threading
+
+    taken: list[str] = []
+
+    def take() -> None:
+        while len(taken) < 1000:
+            batch = queue.peek(max_records=50, max_bytes=1 << 20)
+            queue.ack([item.seq for item in batch])
+            taken.extend(item.record.id for item in batch)
+
+    thread = threading.Thread(target=take)
+    thread.start()
+    for start in range(0, 1000, 10):
+        queue.put([record(number) for number in range(start, start + 10)])
+    thread.join(20)
+    assert sorted(taken, key=lambda name: int(name[1:])) == [f"r{n}" for n in range(1000)]
