@@ -20,6 +20,7 @@ from edgectl.requests import (
     InventoryRequest,
     RetireRequest,
     TelemetryRequest,
+    WithdrawRequest,
 )
 
 TARGET = Target(name="lots", provider="memory")
@@ -119,6 +120,25 @@ def test_failed_device_answers_with_the_release_before_and_can_go_back_to_it(
     fleet.look(back)
     status = fleet.look(back)["device-0001"]
     assert (status.state, status.active_release) == (State.HEALTHY, 3)
+
+
+def test_release_that_was_taken_back_counts_as_never_given_and_can_be_given_again(
+    open_fleet: OpenFleet,
+) -> None:
+    fleet = open_fleet(devices=2, behaviours={"*": {"observations": 1}})
+    first, second = fleet.release(1), fleet.release(2, version="2.0.0", digit="b")
+    fleet.give(first, ["device-0001"])
+    for _ in range(2):
+        fleet.look(first)
+    fleet.give(second, ["device-0001", "device-0002"])
+    request = WithdrawRequest(target=TARGET, application="plates", release=2)
+    assert fleet.provider.withdraw(request).devices == ("device-0001", "device-0002")
+    assert fleet.look(second) == {}
+    assert fleet.look()["device-0001"].active_release == 1
+    fleet.give(second, ["device-0001", "device-0002"])
+    for _ in range(2):
+        states = fleet.look(second)
+    assert {status.state for status in states.values()} == {State.HEALTHY}
 
 
 def test_what_devices_did_is_told_as_telemetry(open_fleet: OpenFleet) -> None:

@@ -31,11 +31,11 @@ from edgectl.testing.memory_fleet import (
     Behaviour,
     MemoryDevice,
     as_device,
-    cancel,
     give,
     needs_release,
     numbered_devices,
     status_of,
+    without_unfinished,
 )
 from edgectl.testing.memory_ledger import add_release, advance, find_records, require_release
 from edgectl.testing.memory_store import FleetStore
@@ -203,9 +203,16 @@ class MemoryProvider:
                 for name in there:
                     del given[name]
                 return rq.WithdrawResult(devices=tuple(there))
-            now = self._clock()
-            back = [name for name in there if given[name].release == request.release]
-            return rq.WithdrawResult(devices=tuple(n for n in back if cancel(given[n], now)))
+            back = [
+                name
+                for name in there
+                if given[name].release == request.release and not given[name].state.is_settled
+            ]
+            for name in back:
+                before = without_unfinished(given.pop(name), self._clock())
+                if before is not None:
+                    given[name] = before
+            return rq.WithdrawResult(devices=tuple(back))
 
     @hookimpl
     def coordinate(self, request: rq.CoordinateRequest) -> rq.CoordinateResult:

@@ -138,10 +138,8 @@ def give(before: Given | None, *, release: int, package: str, version: str, now:
 
 
 def needs_release(before: Given | None, release: int) -> bool:
-    """Whether a device takes a release: it never had it or a newer one, or it was taken back."""
-    if before is None or before.release < release:
-        return True
-    return before.release == release and before.reason == Reason.CANCELED
+    """Whether a device takes a release: it has neither this one nor a newer one."""
+    return before is None or before.release < release
 
 
 def step(given: Given, behaviour: Behaviour, now: float) -> bool:
@@ -172,12 +170,25 @@ def _settle(given: Given, behaviour: Behaviour) -> None:
         given.reason = behaviour.reason or Reason.GOLDEN_FAILED
 
 
-def cancel(given: Given, now: float) -> bool:
-    """Take an unfinished release back; returns whether there was one."""
-    if given.state.is_settled:
-        return False
-    given.state, given.reason, given.since = State.SKIPPED, Reason.CANCELED, now
-    return True
+def without_unfinished(given: Given, now: float) -> Given | None:
+    """Return a device's record after its unfinished release was taken back.
+
+    It stands where it stood before, as if it had never been given the release; None if it runs
+    nothing.
+    """
+    if not given.active_release:
+        return None
+    return Given(
+        release=given.active_release,
+        package=given.active_package,
+        version=given.version,
+        since=now,
+        state=State.HEALTHY,
+        earlier=[number for number in given.earlier if number != given.active_release],
+        active_release=given.active_release,
+        active_package=given.active_package,
+        ran=given.ran,
+    )
 
 
 def status_of(device: str, given: Given, release: int | None) -> DeviceStatus | None:

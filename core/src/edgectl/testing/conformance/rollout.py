@@ -271,7 +271,7 @@ class WithdrawConformance(Fixtures):
         release_factory: MakeRelease,
         settle: Settle,
     ) -> None:
-        """Devices for which something was taken back do not become healthy with it."""
+        """Such devices do not become healthy with it, until they are given it again."""
         self._need_withdraw(provider)
         need(provider, "package", "deploy", "observe")
         release = release_factory(package)
@@ -288,3 +288,6 @@ class WithdrawConformance(Fixtures):
         assert [d for d in back if d in states and states[d].state is State.HEALTHY] == []
         assert states[devices[1]].state is State.HEALTHY
         assert provider.withdraw(request).devices == ()
+        if back:
+            assert give(provider, target, package, release, *devices).assigned == back
+            assert settle(release)[devices[0]].state is State.HEALTHY
