@@ -26,7 +26,6 @@ from edgectl_selfhosted.hub.http import (
 )
 from edgectl_selfhosted.hub.hub import now_ms
 from edgectl_selfhosted.hub.store import actions, modules, sets, targets
-from edgectl_selfhosted.hub.store.paging import Query
 from edgectl_selfhosted.hub.store.rows import Tx
 
 Handler = Callable[[Request], Awaitable[Response]]
@@ -101,9 +100,9 @@ def _history(request: Request) -> int | None:
 
 def _retrieved(tx: Tx, controller_id: str, id_: int) -> actions.Action:
     action = _own(tx.conn, controller_id, id_)
-    newest = actions.history(tx.conn, id_, Query(limit=1)).content
-    is_new = not newest or newest[0].status == actions.RUNNING
-    if action.active and action.status == actions.RUNNING and is_new:
+    # A device that reads again after it reported does not fall back behind what it reported.
+    has_spoken = action.modified_by == controller_id
+    if action.active and action.status == actions.RUNNING and not has_spoken:
         actions.set_state(tx, action, actions.RETRIEVED, active=True)
         said = ("The device retrieved the action and should start to download.",)
         actions.say(tx, action, actions.Said(status=actions.RETRIEVED, messages=said))
