@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import stat
 import subprocess
 import sys
@@ -15,7 +16,7 @@ from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from edge_components.contract.jsonio import canonical_json
 from edge_components.contract.release import DeviceSettings, ReleaseDocument
-from edge_components.contract.signature import Envelope, parse_bundle
+from edge_components.contract.signature import BUNDLE_TYPE, Envelope, parse_bundle
 from edgectl.errors import SignatureError
 from edgectl.package.keys import SigningKey, ensure_key, load_key
 from edgectl.package.read import export_folder, open_package
@@ -150,6 +151,15 @@ def test_signing_twice_gives_the_same_signature(signed: Any, key: SigningKey) ->
     first = find_signature(signed.layout, signed.digest)
     assert sign_package(signed.layout, signed.digest, key) == first
     assert (signed.layout / "index.json").read_bytes() == before
+
+
+def test_the_signature_is_listed_under_the_referrers_tag(signed: Any) -> None:
+    tagged = signed.store.index().find("sha256-" + signed.digest.removeprefix("sha256:"))
+    assert tagged is not None
+    listed = json.loads(signed.store.read(tagged.digest, max_bytes=10_000))
+    assert [one["artifactType"] for one in listed["manifests"]] == [BUNDLE_TYPE]
+    signature = json.loads(signed.store.read(listed["manifests"][0]["digest"], max_bytes=10_000))
+    assert signature["subject"]["digest"] == signed.digest
 
 
 def test_signing_reads_no_weights(built: Any, key: SigningKey) -> None:

@@ -172,6 +172,17 @@ def test_a_full_disk_is_a_clear_error_and_leaves_no_blob(layout: Layout, tmp_pat
     assert list((layout.path / "blobs" / "sha256").iterdir()) == []
 
 
+def test_what_a_killed_writer_left_is_removed_later(layout: Layout) -> None:
+    layout.incoming.mkdir()
+    ages = {"leftover": 7200, "fresh": 10, "resumable.part": 7200, "forgotten.part": 8 * 86_400}
+    for name, age_s in ages.items():
+        path = layout.incoming / name
+        path.touch()
+        os.utime(path, (time.time() - age_s,) * 2)
+    Layout.create(layout.path)
+    assert {path.name for path in layout.incoming.iterdir()} == {"fresh", "resumable.part"}
+
+
 def test_a_store_that_cannot_be_written_is_a_clear_error(layout: Layout) -> None:
     (layout.path / "blobs" / "sha256").rmdir()
     with pytest.raises(PackageError, match="cannot be written"):

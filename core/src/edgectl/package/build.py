@@ -128,7 +128,10 @@ def describe_package(layout: Path, digest: str, info: PackageInfo, *, signed_by:
         layout=layout,
         digest=digest,
         size_bytes=sum(sizes.values()),
-        sizes={one.precision: sum(sizes[path] for path in one.files) for one in info.variants},
+        sizes={
+            one.precision: sum(sizes[path] for path in {one.path, *one.files})
+            for one in info.variants
+        },
         signed_by=signed_by,
     )
 

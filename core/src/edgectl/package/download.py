@@ -34,7 +34,7 @@ from edgectl.package.progress import Progress, Report
 from edgectl.package.reference import parse_reference
 from edgectl.package.referrers import MAX_REFERRERS, signature_parts, store_signature_manifest
 from edgectl.package.remote import Repository
-from edgectl.package.store import Layout
+from edgectl.package.store import PARTIAL_SUFFIX, Layout
 from edgectl.package.transport import RetryPolicy, Transport
 
 
@@ -226,7 +226,7 @@ class _Arriving:
 def _partial_file(store: Layout, digest: str) -> Iterator[tuple[BinaryIO, Path]]:
     """Open what has arrived of a blob; another process's part is left alone."""
     store.incoming.mkdir(exist_ok=True)
-    path = store.incoming / f"{digest_hex(digest)}.part"
+    path = store.incoming / f"{digest_hex(digest)}{PARTIAL_SUFFIX}"
     flags = os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW | os.O_CLOEXEC
     with os.fdopen(os.open(path, flags, 0o644), "r+b", buffering=0) as file:
         try:

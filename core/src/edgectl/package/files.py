@@ -104,8 +104,9 @@ def copy_hashed(source: BinaryIO, write: Callable[[memoryview], object], *, limi
     digest = hashlib.sha256()
     size = 0
     hashing: Future[None] | None = None
+    room = min(CHUNK_BYTES, limit + 1)
     with ThreadPoolExecutor(1) as pool:
-        for buffer in cycle((bytearray(CHUNK_BYTES), bytearray(CHUNK_BYTES))):
+        for buffer in cycle((bytearray(room), bytearray(room))):
             count = _fill(source, buffer)
             if not count:
                 break

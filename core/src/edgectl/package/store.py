@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Self
@@ -45,6 +46,9 @@ _INDEX_FILE = "index.json"
 _LOCK_FILE = ".lock"
 _INCOMING = ".incoming"
 _VERSION = {"imageLayoutVersion": "1.0.0"}
+PARTIAL_SUFFIX = ".part"
+_PARTIAL_KEPT_S = 7 * 86_400
+_LEFTOVER_KEPT_S = 3_600
 
 
 class Layout:
@@ -61,7 +65,9 @@ class Layout:
 
     @classmethod
     def create(cls, path: Path) -> Self:
-        """Open the layout in ``path``, and make it first if it is not there.
+        """Open the layout in ``path`` for writing, and make it first if it is not there.
+
+        What killed writers left in the incoming folder long ago is removed.
 
         Raises:
             PackageError: The folder holds something else, or cannot be written.
@@ -72,7 +78,9 @@ class Layout:
                 layout._make()
         except OSError as exc:
             raise PackageError(f"the store '{path}' cannot be made: {exc.strerror}") from exc
-        return cls.open(path)
+        opened = cls.open(path)
+        opened.sweep()
+        return opened
 
     @classmethod
     def open(cls, path: Path) -> Self:
@@ -241,6 +249,15 @@ class Layout:
             if not (self.path / _INDEX_FILE).exists():
                 write_atomically(self.path / _INDEX_FILE, Index().to_bytes())
             write_atomically(self.path / _LAYOUT_FILE, canonical_json(_VERSION))
+
+    def sweep(self) -> None:
+        """Remove what killed writers left long ago; a cut pull's part is kept for a week."""
+        now = time.time()
+        for path in self.incoming.glob("*"):
+            kept_s = _PARTIAL_KEPT_S if path.suffix == PARTIAL_SUFFIX else _LEFTOVER_KEPT_S
+            with contextlib.suppress(OSError):
+                if now - path.lstat().st_mtime > kept_s:
+                    path.unlink()
 
     @contextlib.contextmanager
     def _receive(self) -> Iterator[tuple[BinaryIO, Callable[[str], None]]]:
