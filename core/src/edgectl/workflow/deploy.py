@@ -9,11 +9,12 @@ from __future__ import annotations
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import msgspec
 
 from edge_components.contract.release import ReleaseDocument
-from edgectl.errors import EdgectlError, NotFoundError
+from edgectl.errors import EdgectlError, NotFoundError, PackageError
 from edgectl.package.read import open_package
 from edgectl.package.sign import find_signature, sign_release
 from edgectl.provider import Provider
@@ -169,7 +170,7 @@ class Deployer:
 
     def make_release(self, number: int, digest: str, version: str) -> Release:
         """Sign a release of a package for the devices."""
-        signature = find_signature(self._session.layout, digest) or b""
+        signature = _signature(self._session.layout, digest)
         return sign_release(self._document(number, digest, version), signature, self._session.key())
 
     def _document(self, number: int, digest: str, version: str) -> ReleaseDocument:
@@ -274,6 +275,14 @@ class Deployer:
             package = known_package(self._session, application, before.version, digest)
             provider.package(PackageRequest(target=target, package=package, release=release))
             return release, package
+
+
+def _signature(layout: Path, digest: str) -> bytes:
+    """Return the package's signature, or nothing where another machine's store has it."""
+    try:
+        return find_signature(layout, digest) or b""
+    except PackageError:
+        return b""
 
 
 def known_package(session: Session, application: str, version: str, digest: str) -> Package:

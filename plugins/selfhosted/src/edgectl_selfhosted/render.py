@@ -79,15 +79,24 @@ def release_modules(
     weights = _weights(manifest, info)
     rest = [layer for layer in manifest.layers if layer.media_type != WEIGHT_TYPE]
     package = [_given(MANIFEST_FILE, manifest_bytes), *_layers(rest)]
-    signed = [_given(RELEASE_FILE, release.envelope), _given(SIGNATURE_FILE, release.signature)]
     modules = [
         module
         for precision, layers in weights.items()
         for module in _modules(f"{application}.{precision}", _layers(layers))
     ]
     modules += _modules(f"{application}.package", package)
-    modules += _modules(f"{application}.release", signed)
-    return tuple(modules)
+    return (*modules, *signed_modules(release, release.signature))
+
+
+def release_module_name(application: str) -> str:
+    """Return the name of the module that holds a release's envelope and signature."""
+    return f"{application}.release"
+
+
+def signed_modules(release: Release, signature: bytes) -> tuple[ModulePlan, ...]:
+    """Return the module of the release itself: its envelope and its package's signature."""
+    signed = [_given(RELEASE_FILE, release.envelope), _given(SIGNATURE_FILE, signature)]
+    return tuple(_modules(release_module_name(release.application), signed))
 
 
 def set_description(release: Release) -> str:

@@ -8,6 +8,7 @@ host and a quota are final at once.
 
 from __future__ import annotations
 
+import functools
 import random
 import ssl
 import time
@@ -95,6 +96,16 @@ class Client:
         """
         response = self._send(what, "GET", path, params=dict(params or {}))
         return self._decoded(what, response, kind)
+
+    def fetch(self, what: str, path: str) -> bytes:
+        """Read a small file as it is.
+
+        Raises:
+            ProviderError: A subclass that says what the server or the connection said.
+        """
+        headers = {"Accept": "application/octet-stream"}
+        send = functools.partial(self._http.request, "GET", path, headers=headers)
+        return self._attempts(what, "GET", send).content
 
     def pages(
         self, what: str, path: str, kind: type[T], params: Params | None = None

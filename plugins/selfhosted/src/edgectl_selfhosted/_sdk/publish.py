@@ -15,6 +15,7 @@ from typing import BinaryIO
 from edgectl.api import (
     MAX_MANIFEST_BYTES,
     PACKAGE_FILE,
+    SIGNATURE_FILE,
     ConflictError,
     ContractError,
     Manifest,
@@ -38,10 +39,12 @@ from edgectl_selfhosted.render import (
     ModulePlan,
     missing_files,
     module_body,
+    release_module_name,
     release_modules,
     release_record,
     set_body,
     set_description,
+    signed_modules,
 )
 
 MODULES = "/rest/v1/softwaremodules"
@@ -63,16 +66,52 @@ def publish(
     if found is not None:
         _check_same(found, release)
         return PackageResult(location=_location(client, found))
-    manifest_bytes, manifest, info = _read_package(request.package.layout, release.package)
-    modules = release_modules(release, manifest_bytes, manifest, info)
+    ids: list[int] = []
+    if _is_local(request.package.layout, release.package):
+        manifest_bytes, manifest, info = _read_package(request.package.layout, release.package)
+        modules = release_modules(release, manifest_bytes, manifest, info)
+    else:
+        ids, signature = _from_earlier_release(client, release)
+        modules = signed_modules(release, signature)
     sent = 0
-    ids = []
     for module in modules:
         module_id, uploaded = _ensure_module(client, module, request.package.layout, progress)
         ids.append(module_id)
         sent += uploaded
     return PackageResult(
         location=_location(client, _create_set(client, release, ids)), uploaded_bytes=sent
+    )
+
+
+def _from_earlier_release(client: Client, release: Release) -> tuple[list[int], bytes]:
+    """Find a package at the server, for an operator whose own store does not have it.
+
+    Returns:
+        The modules that hold the package, and its signature.
+
+    Raises:
+        PackageError: No earlier release there holds the package.
+    """
+    what = f"look for package {release.package}"
+    query = {"q": fiql.equal("name", release.application), "sort": "id:DESC"}
+    for found in client.pages(what, SETS, SetView, query):
+        record = release_record(
+            found.name, found.version, found.description, None, application=release.application
+        )
+        if record is None or record.package != release.package:
+            continue
+        modules = list(client.pages(what, f"{SETS}/{found.id}/assignedSM", ModuleView))
+        own = [m for m in modules if m.name == release_module_name(release.application)]
+        kept = [m.id for m in modules if m not in own]
+        for module in own:
+            artifacts = f"{MODULES}/{module.id}/artifacts"
+            for artifact in client.get(what, artifacts, list[ArtifactView]):
+                if artifact.provided_filename == SIGNATURE_FILE:
+                    path = f"{artifacts}/{artifact.id}/download"
+                    return kept, client.fetch(what, path)
+    raise PackageError(
+        f"the package '{release.package}' is neither in the local store nor at '{client.server}'",
+        hint="`edgectl package --pull` fetches it from a registry",
     )
 
 
@@ -206,6 +245,10 @@ def _open_blob(layout: Path, digest: str, size: int | None = None) -> BinaryIO:
             f"the blob '{digest}' cannot be read from '{layout}': {exc.strerror}",
             hint="build or pull the package again",
         ) from exc
+
+
+def _is_local(layout: Path, digest: str) -> bool:
+    return (layout / "blobs" / "sha256" / digest_hex(digest)).is_file()
 
 
 def _read_package(layout: Path, digest: str) -> tuple[bytes, Manifest, PackageInfo]:
