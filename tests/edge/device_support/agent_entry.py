@@ -41,7 +41,7 @@ QUICK = Tuning(
         download=DownloadPolicy(fruitless=5, backoff=Backoff(first_s=0.01, most_s=0.1)),
     ),
     supervisor=SupervisorTiming(
-        look_s=0.05,
+        look_s=0.03,
         start_s=10.0,
         silence_s=3.0,
         stop_s=2.0,

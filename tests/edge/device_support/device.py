@@ -96,7 +96,7 @@ class Device:
                 hardware="x86-64-cpu",
                 state_dir=str(self.state_dir),
             ),
-            hub=hub or HubSection(url=self.server.url, token=TOKEN, poll_s=0.05),
+            hub=hub or HubSection(url=self.server.url, token=TOKEN, poll_s=0.03),
             trust=TrustSection(publishers=(str(self._key),)),
             runtime=RuntimeSection(port=self.port),
             store=msgspec.convert({"reserve_bytes": 0, **store}, StoreSection),

@@ -156,16 +156,17 @@ class Supervisor:
             try:
                 if version is None:
                     self._end_process()
-                    return
-                if not self._is_ready():
-                    self._end_process()
-                self._bring_up(version, stop)
+                else:
+                    self._bring_up(version, stop)
             finally:
                 self._look()
 
     def _bring_up(self, version: Installed, stop: threading.Event) -> str:
-        if self._process is None or self._process.ending() is not None:
-            self._reap()
+        self._reap()
+        if self._process is not None and not self._is_ready():
+            # It serves nobody, and its own version's faults must not be laid at this one's door.
+            self._end_process()
+        if self._process is None:
             self._launch(version)
             return self._await_start(version, stop)
         folder = self._version_dir(version.number)
