@@ -1,7 +1,10 @@
 """Throughput, latency, start and memory of ``edge-runtime`` against a plain ``session.run`` loop.
 
 The server is pinned to one core and the client to another; the raw loop runs on the server's core
-before the server starts. Ratios are what matters: machines differ, the run is the same.
+before the server starts. A bare uvloop server that answers a fixed 200 bytes without reading the
+request shows what sockets cost on this machine: no server in Python can be faster. Ratios are what
+matters: machines differ, the run is the same. A core that is not near 100 % busy means that
+something else has the machine, and the figures mean nothing.
 
     python benchmarks/serving.py [--seconds 3] [--connections 8 32]
 """
@@ -103,10 +106,12 @@ class Client(asyncio.Protocol):
         self.transport: asyncio.Transport | None = None
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        """Send the first request."""
         self.transport = transport  # type: ignore[assignment]  # TCP gives a Transport
         self._send()
 
     def data_received(self, data: bytes) -> None:
+        """Send the next request when the answer is whole."""
         if not self.expected:
             if not data.startswith(b"HTTP/1.1 200"):
                 raise SystemExit(f"the server answered {data[:200]!r}")
@@ -150,7 +155,9 @@ async def load(port: int, request: bytes, connections: int, seconds: float) -> t
     return rate, p99
 
 
-def start_server(model: Path, folder: Path, core: int) -> tuple[subprocess.Popen[bytes], int, float]:
+def start_server(
+    model: Path, folder: Path, core: int
+) -> tuple[subprocess.Popen[bytes], int, float]:
     """Start the server; return it, its port, and the seconds to its first answer."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
@@ -161,11 +168,7 @@ def start_server(model: Path, folder: Path, core: int) -> tuple[subprocess.Popen
         *("--state-dir", str(folder / "state")),
     ]
     start = time.perf_counter()
-    server = subprocess.Popen(
-        command,
-        stdout=subprocess.DEVNULL,
-        preexec_fn=lambda: os.sched_setaffinity(0, {core}),
-    )
+    server = subprocess.Popen(["taskset", "-c", str(core), *command], stdout=subprocess.DEVNULL)
     request = request_json()
     while server.poll() is None:
         try:
@@ -177,6 +180,44 @@ def start_server(model: Path, folder: Path, core: int) -> tuple[subprocess.Popen
             pass
         time.sleep(0.002)
     raise SystemExit("the server ended")
+
+
+ECHO = """
+import asyncio, sys, uvloop
+ANSWER = b"HTTP/1.1 200 OK\\r\\nContent-Length: 200\\r\\n\\r\\n" + b"x" * 200
+class Echo(asyncio.Protocol):
+    def connection_made(self, transport):
+        self.transport = transport
+    def data_received(self, data):
+        self.transport.write(ANSWER)
+async def main():
+    server = await asyncio.get_running_loop().create_server(Echo, "127.0.0.1", 0)
+    print(server.sockets[0].getsockname()[1], flush=True)
+    await asyncio.Event().wait()
+uvloop.run(main())
+"""
+
+
+def measure(port: int, request: bytes, connections: int, seconds: float) -> tuple[float, float]:
+    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+        return runner.run(load(port, request, connections, seconds))
+
+
+def bare_server(core: int, connections: int, seconds: float) -> tuple[float, float]:
+    """Measure a server that does nothing but answer."""
+    command = ["taskset", "-c", str(core), sys.executable, "-c", ECHO]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
+    try:
+        assert server.stdout is not None
+        return measure(int(server.stdout.readline()), request_json(), connections, seconds)
+    finally:
+        server.kill()
+        server.communicate()
+
+
+def cpu_s(pid: int) -> float:
+    fields = Path(f"/proc/{pid}/stat").read_text(encoding="ascii").rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 def rss_mb(pid: int) -> float:
@@ -205,11 +246,14 @@ def main() -> None:
             print(f"memory                 {rss_mb(server.pid):9.1f} MB RSS after one answer")
             for kind, request in (("json", request_json()), ("binary", request_binary())):
                 for connections in options.connections:
-                    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-                        rate, p99 = runner.run(load(port, request, connections, options.seconds))
+                    bare, _ = bare_server(server_core, connections, options.seconds)
+                    before, start = cpu_s(server.pid), time.perf_counter()
+                    rate, p99 = measure(port, request, connections, options.seconds)
+                    busy = (cpu_s(server.pid) - before) / (time.perf_counter() - start)
                     print(
                         f"REST {kind:<7} {connections:>3} conn  {rate:9.0f}/s   {rate / raw:.3f}"
-                        f"   p99 {p99 * 1000:.2f} ms"
+                        f"   p99 {p99 * 1000:.2f} ms   {rate / bare:.2f} of a bare server "
+                        f"({bare:.0f}/s, {bare / raw:.3f}), core {busy:.0%} busy"
                     )
             print(f"memory                 {rss_mb(server.pid):9.1f} MB RSS at the end")
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import struct
 import zlib
@@ -103,14 +104,16 @@ def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
 @settings(
     max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
-@given(data=st.binary(max_size=80), at=st.integers(0, 100), suffix=st.sampled_from([".png", ".bmp", ".pgm", ".jpg", ".json", ".npy"]))
+@given(
+    data=st.binary(max_size=80),
+    at=st.integers(0, 100),
+    suffix=st.sampled_from([".png", ".bmp", ".pgm", ".jpg", ".json", ".npy"]),
+)
 def test_any_damage_is_an_array_or_a_pipeline_error(
     tmp_path: Path, data: bytes, at: int, suffix: str
 ) -> None:
     path = tmp_path / f"a{suffix}"
     whole = png(np.zeros((4, 4), np.uint8))
     path.write_bytes(whole[:at] + data + whole[at + len(data) :])
-    try:
+    with contextlib.suppress(PipelineError):
         assert read_reading(path).ndim >= 1
-    except PipelineError:
-        pass

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import http.client
 import io
@@ -212,8 +213,6 @@ class VersionMaker:
             package=sha256_digest(manifest),
             settings=settings,
         )
-        import base64
-
         envelope = {
             "payload": base64.b64encode(release.to_bytes()).decode(),
             "payloadType": RELEASE_TYPE,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import http.client
 import json
-import os
 import stat
 import threading
 from pathlib import Path
@@ -60,7 +59,7 @@ def test_activation_makes_the_release_answer(start: Any, make_version: Any, buil
 
 def test_the_control_socket_is_for_its_owner_only(bare: Any) -> None:
     served = bare
-    assert stat.S_IMODE(os.stat(served.socket_path).st_mode) == 0o600
+    assert stat.S_IMODE(served.socket_path.stat().st_mode) == 0o600
 
 
 def test_no_request_fails_while_versions_change(

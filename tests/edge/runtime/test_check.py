@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 import time
@@ -111,8 +112,6 @@ def test_the_next_precision_is_tried_where_one_fails(make_version: Any, build: A
 def test_a_crashing_variant_costs_its_process_only(
     make_version: Any, build: Any, tmp_path: Path
 ) -> None:
-    import os
-
     (tmp_path / "sitecustomize.py").write_text(CRASHING)
     env = {**os.environ, "PYTHONPATH": str(tmp_path)}
     models = {name: lambda path: build.scaling(path, 2.0) for name in ("int8", "fp32")}
@@ -124,9 +123,7 @@ def test_a_crashing_variant_costs_its_process_only(
 
 
 def test_a_hanging_model_is_ended_at_the_deadline(make_version: Any, build: Any) -> None:
-    folder = make_version(
-        1, {"fp32": lambda path: build.endless(path)}, golden=build.scaling_golden(1.0)
-    )
+    folder = make_version(1, {"fp32": build.endless}, golden=build.scaling_golden(1.0))
     start = time.monotonic()
     report = check(folder, "--timeout", "2")
     assert (report["ok"], report["reason"]) == (False, "golden-failed")

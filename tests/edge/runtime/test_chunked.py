@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -19,7 +21,7 @@ def feed(data: bytes, cuts: list[int], max_bytes: int = 10_000) -> tuple[bytes, 
     body = ChunkedBody(max_bytes)
     pending = b""
     edges = sorted({0, len(data), *(cut for cut in cuts if cut < len(data))})
-    for start, end in zip(edges, edges[1:], strict=False):
+    for start, end in itertools.pairwise(edges):
         pending += data[start:end]
         complete, used = body.feed(pending)
         pending = pending[used:]

@@ -301,8 +301,7 @@ REFUSED = {
         b"GET /length HTTP/1.1\r\n\r\n",
         b"POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
         b"POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n",
-        b"POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\n"
-        b"Transfer-Encoding: chunked\r\n\r\n0\r\n\r\n",
+        b"GET / HTTP/1.1\r\nHost: x\r\nContent-Length: 3\r\nTransfer-Encoding: chunked\r\n\r\n",
         b"POST /length HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
         b"POST /length HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n",
         b"GET /length HTTP/1.1\r\nHost: x\r\n folded: y\r\n\r\n",

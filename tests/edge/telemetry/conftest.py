@@ -17,9 +17,7 @@ from edge_components.telemetry.queue import TelemetryQueue
 
 
 def make_record(number: int, kind: Kind = Kind.PREDICTION, body: str = "") -> TelemetryRecord:
-    return TelemetryRecord(
-        id=f"r{number}", kind=kind, time_unix_ns=number, device="d", body=body
-    )
+    return TelemetryRecord(id=f"r{number}", kind=kind, time_unix_ns=number, device="d", body=body)
 
 
 @pytest.fixture(scope="session")

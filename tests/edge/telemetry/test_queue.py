@@ -7,6 +7,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -226,8 +227,6 @@ def test_no_acknowledged_record_is_lost_by_sigkill(tmp_path: Path, lines: int) -
 
 
 def test_two_threads_can_put_and_take(queue: TelemetryQueue, record: Make, until: Any) -> None:
-    import threading
-
     taken: list[str] = []
 
     def take() -> None:

@@ -8,6 +8,7 @@ length beside chunks, a folded header. Sources: RFC 9110, RFC 9112; the binary e
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
@@ -105,6 +106,8 @@ class _Collector:
         self.url = b""
         self.headers: list[tuple[bytes, bytes]] = []
         self.complete = False
+        self.keep_alive = False
+        self.parser: Any = None
 
     def on_url(self, url: bytes) -> None:
         self.url += url
@@ -114,6 +117,8 @@ class _Collector:
 
     def on_headers_complete(self) -> None:
         self.complete = True
+        # Asked now, because the parser forgets it when a request without a body ends.
+        self.keep_alive = self.parser.should_keep_alive()
 
 
 def parse_head(data: bytes, limits: Limits) -> Head:
@@ -123,14 +128,14 @@ def parse_head(data: bytes, limits: Limits) -> Head:
         HttpError: 400, 411, 413, 417, 431, 501 or 505; the connection has to be closed.
     """
     collector = _Collector()
-    parser = httptools.HttpRequestParser(collector)
+    parser = collector.parser = httptools.HttpRequestParser(collector)
     try:
-        parser.feed_data(data)
+        # A wish to change protocols may be ignored (RFC 9110, 7.8).
+        with contextlib.suppress(httptools.HttpParserUpgrade):
+            parser.feed_data(data)
         url = httptools.parse_url(collector.url)
         target = (url.path or b"").decode("ascii")
         query = (url.query or b"").decode("ascii")
-    except httptools.HttpParserUpgrade as exc:
-        raise HttpError(400, "this server does not change protocols", close=True) from exc
     except (httptools.HttpParserError, UnicodeDecodeError) as exc:
         raise HttpError(400, f"the request is not HTTP/1.1: {exc}", close=True) from exc
     if not collector.complete:
@@ -142,7 +147,7 @@ def parse_head(data: bytes, limits: Limits) -> Head:
     head = Head()
     head.method = parser.get_method().decode("ascii")
     head.target, head.query = target, query
-    head.keep_alive = parser.should_keep_alive()
+    head.keep_alive = collector.keep_alive
     version = parser.get_http_version()
     if version not in {"1.0", "1.1"}:
         raise HttpError(505, f"HTTP/{version} is not spoken here", close=True)

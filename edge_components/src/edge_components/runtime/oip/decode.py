@@ -25,6 +25,7 @@ from edge_components.runtime.oip.validate import check_complete, check_input, un
 from edge_components.runtime.oip.values import array_from_json
 
 _Parameters = dict[str, Parameter] | None
+_NOTHING = memoryview(b"")
 _SHARED_MEMORY = "shared_memory_region"
 
 
@@ -76,25 +77,28 @@ def decode_request(
     Raises:
         ProtocolError: With a message for the client.
     """
-    view = memoryview(body)
-    length = len(view) if header_length is None else header_length
-    if length > len(view):
-        raise ProtocolError(
-            f"Inference-Header-Content-Length is {length}, the body has {len(view)} bytes"
-        )
-    request = _parse(view[:length] if length != len(view) else body)
+    rest = _NOTHING
+    document = body
+    if header_length is not None:
+        if header_length > len(body):
+            raise ProtocolError(
+                f"Inference-Header-Content-Length is {header_length}, "
+                f"the body has {len(body)} bytes"
+            )
+        view = memoryview(body)
+        document, rest = view[:header_length], view[header_length:]
+    request = _parse(document)
     _check_counts(request, limits)
-    position = length
     inputs: dict[str, Array] = {}
     for item in request.inputs:
-        inputs_left = view[position:]
-        array, used = _decode_input(item, inputs_left, signature, limits)
+        array, used = _decode_input(item, rest, signature, limits)
         if item.name in inputs:
             raise ProtocolError(f"input '{item.name}' is given twice")
         inputs[item.name] = array
-        position += used
-    if position != len(view):
-        raise ProtocolError(f"{len(view) - position} bytes follow the last binary input")
+        if used:
+            rest = rest[used:]
+    if rest:
+        raise ProtocolError(f"{len(rest)} bytes follow the last binary input")
     if len(inputs) != len(signature.inputs):
         check_complete(dict(inputs), signature.inputs)
     binary = (request.parameters or {}).get("binary_data_output") is True

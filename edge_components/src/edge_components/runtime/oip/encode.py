@@ -26,7 +26,8 @@ def encode_response(response: InferResponse) -> tuple[list[Buffer], int | None]:
     tail: list[Buffer] = []
     outputs = []
     binary = response.binary
-    for index, (spec, array) in enumerate(zip(response.specs, response.arrays, strict=True)):
+    for index, spec in enumerate(response.specs):
+        array = response.arrays[index]
         output: dict[str, Any] = {
             "name": spec.name,
             "datatype": spec.datatype,

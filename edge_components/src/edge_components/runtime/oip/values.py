@@ -28,6 +28,7 @@ from edge_components.runtime.oip.messages import ProtocolError
 
 _PACK = {"FP32": "f", "FP64": "d", "FP16": "e"}
 _SPACE = b" \t\r\n"
+_MAYBE_DEEPER = _SPACE + b"["
 
 
 def array_from_json(name: str, datatype: str, shape: tuple[int, ...], raw: memoryview) -> Array:
@@ -63,6 +64,8 @@ def array_from_json(name: str, datatype: str, shape: tuple[int, ...], raw: memor
 
 
 def _depth(raw: memoryview) -> int:
+    if len(raw) > 1 and raw[0] == 0x5B and raw[1] not in _MAYBE_DEEPER:
+        return 1  # nearly always
     depth = 0
     for byte in raw[: 4 * MAX_RANK]:
         if byte == 0x5B:
