@@ -305,13 +305,8 @@ class SimulatedDevice:
     def report(self, release: int, state: api.State, **more: Any) -> None:
         """Write a report as our agent does."""
         device = self.config.device
-        report = api.DeviceReport(
-            application=device.application,
-            hardware=device.hardware,
-            release=release,
-            state=state,
-            **more,
-        )
+        who = {"application": device.application, "hardware": device.hardware}
+        report = api.DeviceReport(**{**who, "release": release, "state": state, **more})
         self.say(**api.to_attributes(report))
 
     def deployment(self) -> dict[str, Any]:

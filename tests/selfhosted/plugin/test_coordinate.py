@@ -93,24 +93,27 @@ def test_few_tags_stay_behind(swap: Any, server: Any, unique: str) -> None:
 
 
 def test_a_text_of_400_characters_with_markup_fits(swap: Any) -> None:
-    text = '{"who":"a@b","why":"<b>ä"}'.ljust(400, "x")
+    text = '{"who":"a@b","why":"<b>ä"}'.ljust(400, "ö")
     assert swap(value=text).swapped
     assert swap(read_only=True).value == text
 
 
 def test_a_text_that_is_too_long_is_refused(swap: Any) -> None:
-    with pytest.raises(api.LimitError, match="at most 512"):
+    with pytest.raises(api.LimitError, match="512"):
         swap(value="x" * 600)
 
 
-@given(st.text(st.characters(exclude_categories=("Cs",)), max_size=50))
+@given(st.text(st.characters(exclude_categories=("Cs", "Co")), max_size=400))
 def test_every_text_is_read_back(text: str) -> None:
+    if len(text.encode("utf-16-le")) // 2 > 510:
+        return
     description = describe(text)
     assert read_description(description) == text
     assert not set("<>&\n") & set(description)
+    assert description == description.strip()
 
 
-@pytest.mark.parametrize("description", [None, "", "none", "written by hand"])
+@pytest.mark.parametrize("description", [None, "", "none", "[", "written by hand"])
 def test_anything_else_is_nothing(description: str | None) -> None:
     assert read_description(description) is None
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from urllib.parse import quote, unquote
+from urllib.parse import quote
 
 from edgectl.api import (
     ConflictError,
@@ -26,9 +26,10 @@ from edgectl_selfhosted._sdk.wire import TagView
 
 MAX_DESCRIPTION = 512
 _NOTHING = "none"
-_TEXT = "text:"
-# hawkBit refuses what could be HTML; the rest of a text stays readable in its user interface.
-_SAFE = " !\"#$'()*+,/:;=?@[]^`{|}"
+# hawkBit refuses what could be HTML and trims spaces: such characters are moved, one for one, to
+# the private use area, and brackets stand around the text.
+_MOVED = {code: 0xE000 + code for code in (*range(32), ord("<"), ord(">"), ord("&"), 127)}
+_BACK = {moved: code for code, moved in _MOVED.items()}
 
 
 def coordinate(client: Client, request: CoordinateRequest) -> CoordinateResult:
@@ -72,20 +73,21 @@ def describe(value: str | None) -> str:
     """
     if value is None:
         return _NOTHING
-    description = _TEXT + quote(value, safe=_SAFE)
-    if len(description) > MAX_DESCRIPTION:
+    description = f"[{value.translate(_MOVED)}]"
+    units = len(description.encode("utf-16-le", "surrogatepass")) // 2
+    if units > MAX_DESCRIPTION or any(ord(character) in _BACK for character in value):
         raise LimitError(
-            f"a shared text of {len(description)} characters does not fit into a hawkBit "
-            f"description, at most {MAX_DESCRIPTION} do"
+            f"a shared text of {len(value)} characters does not fit into a hawkBit description, "
+            f"which has at most {MAX_DESCRIPTION}"
         )
     return description
 
 
 def read_description(description: str | None) -> str | None:
     """Read what ``describe`` wrote; None for anything else."""
-    if description is None or not description.startswith(_TEXT):
+    if description is None or not (description.startswith("[") and description.endswith("]")):
         return None
-    return unquote(description.removeprefix(_TEXT))
+    return description[1:-1].translate(_BACK)
 
 
 def _row(client: Client, prefix: str) -> dict[int, TagView]:
