@@ -22,7 +22,7 @@ from edgectl.records import Package, Record, Release, ReleaseRecord, Target
 from edgectl.requests import PackageRequest
 from edgectl.rollout.verdict import Outcome, Verdict
 from edgectl.session import Session
-from edgectl.workflow.drive import Driver, Rollout
+from edgectl.workflow.drive import Driver, Rollout, Watch
 from edgectl.workflow.plan import Plan, TargetPlan, plan_release, plan_target, release_history
 from edgectl.workflow.shared import Shared
 
@@ -143,14 +143,21 @@ class Deployer:
     Args:
         session: The project at work.
         say: Takes one line of progress; called from several threads.
+        watch: Takes the target, its number of devices, and how many are in which state.
         poll_s: Seconds between looks at the devices.
     """
 
     def __init__(
-        self, session: Session, say: Callable[[str], None], *, poll_s: float = 1.0
+        self,
+        session: Session,
+        say: Callable[[str], None],
+        *,
+        watch: Watch = lambda target, total, counts: None,
+        poll_s: float = 1.0,
     ) -> None:
         self._session = session
         self._say = say
+        self._watch = watch
         self._poll_s = poll_s
         self._making = threading.Lock()
 
@@ -246,6 +253,7 @@ class Deployer:
                 rollout,
                 lambda digest: self._make_back(provider, target, digest),
                 self._say,
+                watch=self._watch,
                 poll_s=self._poll_s,
             )
             verdict = driver.run(wait=wait)

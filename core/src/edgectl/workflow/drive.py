@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -52,6 +52,7 @@ class Rollout(Record, frozen=True, kw_only=True):
     baseline: str = ""
 
 
+Watch = Callable[[str, int, Mapping[str, int]], None]
 MakeRelease = Callable[[str], tuple[Release, Package]]
 Clock = Callable[[], float]
 
@@ -65,6 +66,7 @@ class Driver:
         rollout: What goes out, and to whom.
         go_back: Makes the rollback release for a package digest, and brings it to the provider.
         say: Takes one line of progress.
+        watch: Takes the target, its number of devices, and how many are in which state.
         poll_s: Seconds between looks at the devices.
     """
 
@@ -76,6 +78,7 @@ class Driver:
         go_back: MakeRelease,
         say: Callable[[str], None],
         *,
+        watch: Watch = lambda target, total, counts: None,
         poll_s: float = 1.0,
         clock: Clock = time.time,
         sleep: Callable[[float], None] = time.sleep,
@@ -85,6 +88,7 @@ class Driver:
         self._rollout = rollout
         self._go_back = go_back
         self._say = say
+        self._watch = watch
         self._poll_s = poll_s
         self._clock = clock
         self._sleep = sleep
@@ -154,6 +158,11 @@ class Driver:
             release=release,
         )
         self._seen = fill_since(self._provider.observe(request), self._seen, now)
+        total = sum(len(wave) for wave in self._rollout.waves)
+        self._watch(self._rollout.target.name, total, self._counts())
+
+    def _counts(self) -> Counter[str]:
+        return Counter(str(status.state) for status in self._seen.values())
 
     def _act(self, decision: Decision, control: Control) -> Verdict | None:
         match decision:
@@ -272,8 +281,7 @@ class Driver:
 
     def _tell(self, what: str) -> None:
         """Say where the rollout stands, when that changed."""
-        counts = Counter(str(status.state) for status in self._seen.values())
-        states = ", ".join(f"{n} {state}" for state, n in sorted(counts.items()))
+        states = ", ".join(f"{n} {state}" for state, n in sorted(self._counts().items()))
         line = f"{self._rollout.target.name}: {what}" + (f" ({states})" if states else "")
         stem = line.partition(" soaks for ")[0]
         if stem != self._said:

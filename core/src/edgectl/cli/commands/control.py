@@ -8,13 +8,13 @@ import click
 import msgspec
 
 from edgectl.cli.app import App, command, target_options
-from edgectl.cli.commands.deploy import show_results
+from edgectl.cli.commands.deploy import drive, show_results
 from edgectl.codec import plain
 from edgectl.errors import PlanError
 from edgectl.records import Target
 from edgectl.requests import WithdrawRequest
 from edgectl.session import Session
-from edgectl.workflow.deploy import Deployer, exit_code
+from edgectl.workflow.deploy import exit_code
 from edgectl.workflow.resume import resume_plan
 from edgectl.workflow.shared import Control, Phase, Shared
 
@@ -75,7 +75,7 @@ def resume(app: App, targets: tuple[str, ...], provider: str | None, poll: float
     for target in app.choose(session, targets, provider):
         control = _set(session, target, "run")
         plan, package = resume_plan(session, target, control)
-        results += Deployer(session, app.out.progress, poll_s=poll).run(plan, package)
+        results += drive(app, session, plan, package, poll=poll)
     show_results(app, results)
     click.get_current_context().exit(exit_code(results))
 

@@ -5,12 +5,14 @@ from __future__ import annotations
 import click
 
 from edgectl.cli.app import App, command, target_options
+from edgectl.cli.board import Board
 from edgectl.codec import plain
 from edgectl.records import Package
 from edgectl.session import Session
 from edgectl.workflow import build
 from edgectl.workflow.deploy import Deployer, TargetResult, exit_code, make_plan
 from edgectl.workflow.drive import describe
+from edgectl.workflow.plan import Plan
 
 
 @click.command()
@@ -82,9 +84,18 @@ def roll_out(
         f"{plan.application} {plan.version} {plan.package[:19]} as release {plan.release}: "
         f"{plan.changes} devices change"
     )
-    results = Deployer(session, app.out.progress, poll_s=poll).run(plan, package, wait=wait)
+    results = drive(app, session, plan, package, poll=poll, wait=wait)
     show_results(app, results)
     return exit_code(results)
+
+
+def drive(
+    app: App, session: Session, plan: Plan, package: Package, *, poll: float, wait: bool = True
+) -> list[TargetResult]:
+    """Carry out a plan and show it while it runs."""
+    with Board(app.out) as board:
+        deployer = Deployer(session, board.say, watch=board.watch, poll_s=poll)
+        return deployer.run(plan, package, wait=wait)
 
 
 def show_results(app: App, results: list[TargetResult]) -> None:

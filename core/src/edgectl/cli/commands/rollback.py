@@ -5,8 +5,8 @@ from __future__ import annotations
 import click
 
 from edgectl.cli.app import App, command, target_options
-from edgectl.cli.commands.deploy import show_results
-from edgectl.workflow.deploy import Deployer, exit_code
+from edgectl.cli.commands.deploy import drive, show_results
+from edgectl.workflow.deploy import exit_code
 from edgectl.workflow.resume import rollback_plan
 
 
@@ -47,6 +47,6 @@ def rollback(
             f"{target.name}: back to {package.version} {package.digest[:19]} "
             f"as release {plan.release}"
         )
-        results += Deployer(session, app.out.progress, poll_s=poll).run(plan, package)
+        results += drive(app, session, plan, package, poll=poll)
     show_results(app, results)
     click.get_current_context().exit(exit_code(results))
