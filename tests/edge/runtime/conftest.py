@@ -68,6 +68,18 @@ def echo_model(path: Path, types: dict[str, int]) -> Path:
     return save(graph, path)
 
 
+def reshaping_model(path: Path) -> Path:
+    """A model that says any number of rows and takes two."""
+    graph = helper.make_graph(
+        [helper.make_node("Reshape", ["x", "shape"], ["y"])],
+        "reshaping",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, [8])],
+        [numpy_helper.from_array(np.array([8], dtype=np.int64), "shape")],
+    )
+    return save(graph, path)
+
+
 def two_input_model(path: Path) -> Path:
     """``sum = a + b`` and ``diff = a - b`` for float32 ``[2, 2]``."""
     pair = [
@@ -372,6 +384,7 @@ def build() -> Any:
         scaling = staticmethod(scaling_model)
         echo = staticmethod(echo_model)
         pair = staticmethod(two_input_model)
+        reshaping = staticmethod(reshaping_model)
         endless = staticmethod(endless_model)
         golden = staticmethod(golden_bytes)
         scaling_golden = staticmethod(scaling_golden)

@@ -101,7 +101,7 @@ class Model:
         """Run on zeros a few times and note how long that takes.
 
         Raises:
-            ModelError: The model fails on zeros of its own shapes.
+            ModelError: All shapes are fixed, and the model fails on zeros.
         """
         feeds = {spec.name: _zeros(spec) for spec in self.inputs}
         times = []
@@ -109,8 +109,12 @@ class Model:
             start = time.perf_counter()
             try:
                 self.run(feeds)
-            except InputRejected:
-                break  # sizes that only real data has; the model stays on the thread pool
+            except ModelError:
+                # Sizes that vary were guessed as 1, which a model may refuse; without a measured
+                # latency it stays on the thread pool.
+                if all(-1 not in spec.shape for spec in self.inputs):
+                    raise
+                break
             times.append(time.perf_counter() - start)
         self.latency_s = min(times, default=float("inf"))
         self._elements = max(1, sum(array.size for array in feeds.values()))

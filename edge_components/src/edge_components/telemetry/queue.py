@@ -4,6 +4,10 @@ SQLite in WAL mode, one transaction per batch: what ``put`` has taken survives a
 moment. When the budget is full the oldest records of the lowest priority make room (prediction
 before health and drift before event). A full or broken disk costs records, which are counted, and
 never raises.
+
+A log of segments takes four times as many records a second (measured: 500,000 against 130,000 in
+batches of 500), but SQLite drops the very record that matters least, and recovers by code that
+others have tested; the queue needs 20,000.
 """
 
 from __future__ import annotations
@@ -95,12 +99,15 @@ class TelemetryQueue:
 
     def peek(self, *, max_records: int, max_bytes: int) -> list[Queued]:
         """Return the most important and oldest records, without removing them."""
+        rows: list[tuple[int, str, int, bytes]] = []
         with self._lock:
             try:
-                rows = self._database.execute(
-                    "SELECT seq, kind, size, body FROM records ORDER BY priority DESC, seq LIMIT ?",
-                    (max_records,),
-                ).fetchall()
+                for priority in (2, 1, 0):  # one index walk each; DESC over two columns would sort
+                    rows += self._database.execute(
+                        "SELECT seq, kind, size, body FROM records WHERE priority = ?"
+                        " ORDER BY seq LIMIT ?",
+                        (priority, max_records - len(rows)),
+                    ).fetchall()
             except sqlite3.Error as exc:
                 log.warning("telemetry cannot be read: %s", exc)
                 return []
@@ -172,13 +179,17 @@ class TelemetryQueue:
         return dropped
 
     def _delete(self, seqs: list[int]) -> None:
-        for seq in seqs:
-            row = self._database.execute(
-                "DELETE FROM records WHERE seq = ? RETURNING size", (seq,)
-            ).fetchone()
-            if row is not None:
-                self._count -= 1
-                self._bytes -= row[0]
+        chosen = (msgspec.json.encode(seqs).decode(),)
+        count, size = self._database.execute(
+            "SELECT COUNT(*), COALESCE(SUM(size), 0) FROM records"
+            " WHERE seq IN (SELECT value FROM json_each(?))",
+            chosen,
+        ).fetchone()
+        self._database.execute(
+            "DELETE FROM records WHERE seq IN (SELECT value FROM json_each(?))", chosen
+        )
+        self._count -= count
+        self._bytes -= size
 
     def _make_room(self) -> None:
         # The disk is full for everybody: give back what matters least.
