@@ -123,7 +123,9 @@ def test_python_runs(block: Block, tmp_path: Path) -> None:
 )
 def test_the_pages_commands_run_one_after_the_other(page: Path, tmp_path: Path) -> None:
     blocks = [block for block in of(*SHELL) if block.page == page and block.runs]
-    script = "\n".join(f"echo '== line {block.line}' >&2\n{block.text}" for block in blocks)
+    script = "trap 'kill $(jobs -p) 2>/dev/null; wait' EXIT\n" + "\n".join(
+        f"echo '== line {block.line}' >&2\n{block.text}" for block in blocks
+    )
     result = run(["bash", "-euo", "pipefail", "-s"], tmp_path, script)
     assert result.returncode == 0, f"{page}\n{result.stdout}\n{result.stderr}"
 
