@@ -55,6 +55,8 @@ DOCUMENTED = [
         ("POST", "/rest/v1/softwaremodules"),
         ("GET", "/rest/v1/softwaremodules/{}/artifacts"),
         ("POST", "/rest/v1/softwaremodules/{}/artifacts"),
+        ("GET", "/rest/v1/softwaremodules/{}/artifacts/{}/download"),
+        ("GET", "/rest/v1/distributionsets/{}/assignedSM"),
         ("GET", "/rest/v1/distributionsets"),
         ("POST", "/rest/v1/distributionsets"),
         ("POST", "/rest/v1/distributionsets/{}/assignedTargets"),

@@ -57,6 +57,20 @@ def test_labels_come_back(fleet: Any, unique: str) -> None:
     assert device.labels["fleet"] == unique
 
 
+def test_labels_come_back_also_where_there_are_more_tags_than_devices(
+    fleet: Any, unique: str, server: Any
+) -> None:
+    fleet.enroll("one", labels={"site": f"east-{unique}"})
+    with server.operator() as operator:
+        bodies = [{"name": f"n{n}={unique}", "description": ""} for n in range(5)]
+        operator.post("/rest/v1/targettags", json=bodies).raise_for_status()
+    assert fleet.inventory()[fleet.name("one")].labels == {
+        "site": f"east-{unique}",
+        "fleet": unique,
+        "hardware": "x86-64-cpu",
+    }
+
+
 def test_hardware_is_what_the_device_says(fleet: Any) -> None:
     device = fleet.device("one", hardware="raspberry-pi-4")
     assert fleet.inventory()[device.id].hardware == "raspberry-pi-4"
@@ -94,8 +108,7 @@ def test_a_large_fleet_is_listed_in_pages(fleet: Any, wire: Any, server: Any, un
     wire.clear()
     found = fleet.inventory(target=target(q=f"controllerid==n*-{unique}"))
     assert list(found) == [f"n{n:04d}-{unique}" for n in range(600)]
-    listings = [path for _method, path in wire.calls if path.startswith("/rest/v1/targets?")]
-    assert len(listings) < 40
+    assert len(wire.calls) < 200
 
 
 def test_an_unknown_selector_key_is_named(provider: Any) -> None:

@@ -195,6 +195,26 @@ def test_without_a_release_each_device_tells_what_it_did_last(
     assert (found["late"].active_release, found["late"].active_package) == (1, first.package)
 
 
+def test_a_device_that_was_called_back_stands_where_it_stood(
+    fleet: Any, publish: Publish, deploy: Deploy
+) -> None:
+    device = fleet.device("one")
+    first = publish(1)
+    deploy(first, "one")
+    active = {"active_release": 1, "active_package": first.package}
+    device.report(1, State.HEALTHY, **active)
+    device.feedback("success")
+    deploy(publish(2, seed="b"), "one")
+    device.report(2, State.SKIPPED, reason="canceled", **active)
+    request = api.WithdrawRequest(target=fleet.target, application=fleet.application, release=2)
+    fleet.provider.withdraw(request)
+    device.accept_cancel()
+    assert fleet.observe(2) == {}
+    status = fleet.observe()["one"]
+    assert (status.state, status.release) == (State.HEALTHY, 1)
+    assert status.active_package == first.package
+
+
 def test_a_device_that_speaks_of_a_release_the_server_forgot_is_told(fleet: Any) -> None:
     device = fleet.device("one")
     device.report(41, State.HEALTHY, active_release=41, active_package="sha256:" + "c" * 64)

@@ -5,6 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from edgectl import api
@@ -158,19 +159,34 @@ def test_of_two_that_make_the_same_number_one_wins(fleet: Any, shop: Any) -> Non
     assert winners == [record.package]
 
 
-def test_a_missing_layout_says_what_to_do(fleet: Any, shop: Any, tmp_path: Path) -> None:
+def elsewhere(package: api.Package, folder: Path) -> api.Package:
+    return msgspec.structs.replace(package, layout=folder)
+
+
+def test_a_package_that_is_nowhere_says_what_to_do(fleet: Any, shop: Any, tmp_path: Path) -> None:
     package = shop.package()
-    release = shop.release(1, package)
-    moved = api.Package(
-        application=package.application,
-        version=package.version,
-        layout=tmp_path / "nowhere",
-        digest=package.digest,
-        size_bytes=1,
-    )
-    with pytest.raises(api.PackageError) as caught:
-        fleet.provider.package(request(fleet, moved, release))
-    assert "build or pull" in caught.value.hint
+    moved = elsewhere(package, tmp_path / "nowhere")
+    with pytest.raises(api.PackageError, match="neither in the local store nor at") as caught:
+        fleet.provider.package(request(fleet, moved, shop.release(1, package)))
+    assert "--pull" in caught.value.hint
+
+
+def test_a_package_of_an_earlier_release_need_not_be_here(
+    fleet: Any, shop: Any, tmp_path: Path, deploy: Callable[..., Any]
+) -> None:
+    device = fleet.device("cam")
+    old, new = shop.package(seed="a"), shop.package(seed="b")
+    fleet.provider.package(request(fleet, old, shop.release(1, old)))
+    fleet.provider.package(request(fleet, new, shop.release(2, new)))
+    back = shop.release(3, old)
+    fleet.provider.package(request(fleet, elsewhere(old, tmp_path / "nowhere"), back))
+    deploy(back, "cam")
+    chunks = device.deployment()["deployment"]["chunks"]
+    artifacts = {a["filename"]: a for chunk in chunks for a in chunk["artifacts"]}
+    assert device.download(artifacts[api.RELEASE_FILE]) == back.envelope
+    assert device.download(artifacts[api.SIGNATURE_FILE]) == back.signature
+    named = {"sha256:" + name.removeprefix("sha256-") for name in artifacts if "sha256-" in name}
+    assert named == layer_digests(old)
 
 
 def history_of(fleet: Any) -> api.HistoryRequest:

@@ -140,6 +140,18 @@ def report_of(attributes: dict[str, str], application: str) -> DeviceReport | No
     return report if report is not None and report.application == application else None
 
 
+def before_canceled(report: DeviceReport) -> DeviceReport:
+    """Return where a device stood before a release that was taken back; release 0 for nowhere."""
+    return msgspec.structs.replace(
+        report,
+        release=report.active_release,
+        package=report.active_package,
+        state=State.HEALTHY,
+        reason="",
+        detail="",
+    )
+
+
 def with_messages(status: DeviceStatus, messages: Iterable[str], code: int | None) -> DeviceStatus:
     """Add what a foreign device said in its feedback to its failed status."""
     detail = "; ".join(message.strip() for message in messages if message.strip())

@@ -6,6 +6,8 @@ device, but its own words and its feedback still say so.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 from edgectl.api import (
     ConflictError,
     DeployRequest,
@@ -16,7 +18,7 @@ from edgectl.api import (
     State,
 )
 from edgectl_selfhosted import fiql
-from edgectl_selfhosted._sdk.actions import has_failed, release_actions
+from edgectl_selfhosted._sdk.actions import being_canceled, cancel, has_failed, release_actions
 from edgectl_selfhosted._sdk.client import Client
 from edgectl_selfhosted._sdk.devices import Scope, check_known
 from edgectl_selfhosted._sdk.publish import SETS, find_set
@@ -45,7 +47,7 @@ def assign(client: Client, request: DeployRequest) -> DeployResult:
         return DeployResult()
     scope = Scope(client, devices=wanted)
     check_known(scope, wanted)
-    have = _had(client, scope, release)
+    have = _had(client, scope, release) - _called_back(client, release, wanted)
     missing = tuple(device for device in wanted if device not in have)
     for start in range(0, len(missing), BATCH):
         batch = missing[start : start + BATCH]
@@ -60,6 +62,18 @@ def assign(client: Client, request: DeployRequest) -> DeployResult:
     return DeployResult(
         assigned=missing, unchanged=tuple(device for device in wanted if device in have)
     )
+
+
+def _called_back(client: Client, release: Release, wanted: Iterable[str]) -> frozenset[str]:
+    """Let go of devices that were asked to give the release up and have not answered yet.
+
+    Only then can they be given it again.
+    """
+    canceling = being_canceled(client, release.application, release.number)
+    again = frozenset(wanted) & canceling.keys()
+    for device in sorted(again):
+        cancel(client, device, canceling[device].id, force=True)
+    return again
 
 
 def _had(client: Client, scope: Scope, release: Release) -> frozenset[str]:

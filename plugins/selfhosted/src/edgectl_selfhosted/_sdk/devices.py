@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from edgectl.api import NotFoundError
 from edgectl_selfhosted import fiql
-from edgectl_selfhosted._sdk.client import Client, Params
+from edgectl_selfhosted._sdk.client import Client
 from edgectl_selfhosted._sdk.wire import TargetView
 from edgectl_selfhosted.states import Contact
 
@@ -41,11 +41,6 @@ class Scope:
                 if self._only is None or target.controller_id in self._only:
                     found[target.controller_id] = target
         return dict(sorted(found.items()))
-
-    def count(self, condition: str) -> int:
-        """Return for how many devices of the selector a condition holds, named or not."""
-        query: Params = {"q": fiql.both(self._selector, condition), "limit": 1}
-        return self._client.page("count the devices", TARGETS, TargetView, query).total
 
     def _queries(self, condition: str) -> Iterator[str]:
         if self._only is None or len(self._only) > BY_NAME_UP_TO:

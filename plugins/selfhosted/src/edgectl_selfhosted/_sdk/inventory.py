@@ -1,22 +1,27 @@
 """``inventory``: the devices that a selector finds, with what is known of each.
 
 All on one page: the selector's devices, then one listing per hardware profile and per label tag
-until every device is described, so the calls grow with pages, profiles and tags.
+until every device is described, so the calls grow with pages, profiles and tags (at most
+``LABELS_UP_TO``). Where the server has more tags than the target devices, these are asked.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import functools
+from concurrent.futures import ThreadPoolExecutor
 
-from edgectl.api import PROFILES, Device, InventoryPage, InventoryRequest
+from edgectl.api import PROFILES, Device, InventoryPage, InventoryRequest, NotFoundError
 from edgectl_selfhosted import fiql
 from edgectl_selfhosted._sdk.client import Client
 from edgectl_selfhosted._sdk.devices import Scope, seconds
-from edgectl_selfhosted._sdk.tags import tags
+from edgectl_selfhosted._sdk.tags import device_tags, tags
 from edgectl_selfhosted._sdk.wire import TargetView
 
 HARDWARE_LABEL = "hardware"
 LABELS_UP_TO = 100
+ASK_AT_ONCE = 8
+
+Labels = dict[str, dict[str, str]]
 
 
 def inventory(client: Client, request: InventoryRequest) -> InventoryPage:
@@ -27,7 +32,7 @@ def inventory(client: Client, request: InventoryRequest) -> InventoryPage:
     """
     scope = Scope(client, fiql.selector_query(request.target))
     found = scope.find(what=f"list the devices of '{request.target.name}'")
-    labels = _labels(client, scope, found)
+    labels = _labels(client, found, scope)
     hardware = _hardware(scope, found)
     return InventoryPage(
         devices=tuple(
@@ -56,20 +61,32 @@ def _hardware(scope: Scope, found: dict[str, TargetView]) -> dict[str, str]:
     return hardware
 
 
-def _labels(
-    client: Client, scope: Scope, found: dict[str, TargetView]
-) -> dict[str, dict[str, str]]:
-    labels: dict[str, dict[str, str]] = {device: {} for device in found}
-    for number, (key, value) in enumerate(_label_tags(client) if found else ()):
-        if number == LABELS_UP_TO:
-            break
-        for device in scope.find(fiql.equal("tag", fiql.label_tag(key, value))):
-            if device in labels:
+def _labels(client: Client, found: dict[str, TargetView], scope: Scope) -> Labels:
+    """Read the labels tag by tag or device by device, whichever is less, up to a bound."""
+    labels: Labels = {device: {} for device in found}
+    known = _label_tags(client) if found else {}
+    if len(known) <= len(found):
+        # The tags that may carry the hardware go first.
+        first = sorted(known, key=lambda tag: known[tag][0] != HARDWARE_LABEL)
+        for tag in first[:LABELS_UP_TO]:
+            key, value = known[tag]
+            for device in scope.find(fiql.equal("tag", tag)).keys() & labels.keys():
                 labels[device][key] = value
+        return labels
+    with ThreadPoolExecutor(max_workers=ASK_AT_ONCE) as pool:
+        several = pool.map(functools.partial(_tags_or_none, client), found)
+        for device, names in zip(found, several, strict=True):
+            labels[device] = dict(known[name] for name in sorted(names & known.keys()))
     return labels
 
 
-def _label_tags(client: Client) -> Iterator[tuple[str, str]]:
-    for tag in tags(client, 'name=="*=*"'):
-        if (label := fiql.tag_label(tag.name)) is not None:
-            yield label
+def _label_tags(client: Client) -> dict[str, tuple[str, str]]:
+    named = ((tag.name, fiql.tag_label(tag.name)) for tag in tags(client, 'name=="*=*"'))
+    return {name: label for name, label in named if label is not None}
+
+
+def _tags_or_none(client: Client, device: str) -> frozenset[str]:
+    try:
+        return device_tags(client, device)
+    except NotFoundError:
+        return frozenset()  # removed since it was listed

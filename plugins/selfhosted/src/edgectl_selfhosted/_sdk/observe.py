@@ -26,7 +26,7 @@ from edgectl.api import (
     State,
 )
 from edgectl_selfhosted import fiql
-from edgectl_selfhosted._sdk.actions import has_failed, release_actions
+from edgectl_selfhosted._sdk.actions import being_canceled, has_failed, release_actions
 from edgectl_selfhosted._sdk.client import Client, Params
 from edgectl_selfhosted._sdk.devices import TARGETS, Scope, contact_of
 from edgectl_selfhosted._sdk.history import all_releases
@@ -37,6 +37,7 @@ from edgectl_selfhosted.states import (
     REPORTED,
     Contact,
     assigned_status,
+    before_canceled,
     is_silent,
     report_of,
     reported_status,
@@ -49,8 +50,11 @@ ASK_AT_ONCE = 8
 ASK_UP_TO = 100
 ASK_ALL_UP_TO = 50
 RELEASES_UP_TO = 20
+LATER_UP_TO = 200
 
 Statuses = dict[str, DeviceStatus]
+_NOT_TAKEN = frozenset({State.SKIPPED, State.FAILED})
+_CANCELED = fiql.attribute("edgectl_reason", Reason.CANCELED.value)
 
 
 def observe(client: Client, request: ObserveRequest, *, unreachable_after_s: float) -> ObservePage:
@@ -113,7 +117,19 @@ class _Look:
                 )
         given |= self._failed_on(release, besides=given.keys() | statuses.keys())
         rest = {device: target for device, target in given.items() if device not in statuses}
-        return statuses | self._unreported(rest, release, package)
+        statuses |= self._unreported(rest, release, package)
+        return self._without_canceled(statuses, release, about)
+
+    def _without_canceled(self, statuses: Statuses, release: int, about: str) -> Statuses:
+        """Leave out devices that the release was taken back from: as if it was never given."""
+        gone: set[str] = set()
+        if any(not status.state.is_settled for status in statuses.values()):
+            canceling = being_canceled(self._client, self._application, release)
+            gone = {d for d in canceling if d in statuses and not statuses[d].state.is_settled}
+        if any(status.state in _NOT_TAKEN for status in statuses.values()):
+            canceled = self._find(fiql.both(about, _CANCELED))
+            gone |= {d for d in canceled if d in statuses and statuses[d].state in _NOT_TAKEN}
+        return {device: status for device, status in statuses.items() if device not in gone}
 
     def at_latest(self) -> Statuses:
         """Return what every device did last: what it was given last, or spoke of last."""
@@ -121,9 +137,10 @@ class _Look:
         assigned = fiql.equal("assignedds.name", self._application)
         expected = self._find(assigned) | self._find(spoke)
         expected |= self._failed_on(None, besides=expected.keys())
+        canceled = self._find(fiql.both(self._is_ours, _CANCELED))
         statuses: Statuses = {}
         for record in list(all_releases(self._client, self._application).values())[:RELEASES_UP_TO]:
-            if expected.keys() <= statuses.keys():
+            if expected.keys() - canceled.keys() <= statuses.keys():
                 break
             statuses = self.at_release(record.number, record.package) | statuses
         left = [target for device, target in expected.items() if device not in statuses]
@@ -134,26 +151,22 @@ class _Look:
         return statuses
 
     def superseded(self, release: int, known: Statuses) -> Statuses:
-        """Return the devices that were given a release once and have another now."""
-        others = (
-            fiql.both(
-                fiql.equal("assignedds.name", self._application),
-                f"assignedds.version!={fiql.quoted(str(release))}",
-            ),
-            fiql.both(
-                self._is_ours, f"attribute.edgectl_release=out=(0,{fiql.quoted(str(release))})"
-            ),
-        )
-        if not any(self._scope.count(other) for other in others):
+        """Return the devices that were given a release once, and a later one since."""
+        numbers = all_releases(self._client, self._application)
+        later = [str(number) for number in numbers if number > release][:LATER_UP_TO]
+        if not later:
+            return {}
+        assigned = fiql.equal("assignedds.name", self._application)
+        found = self._find(fiql.both(assigned, fiql.one_of("assignedds.version", later)))
+        spoke = fiql.one_of("attribute.edgectl_release", later)
+        found |= self._find(fiql.both(self._is_ours, spoke))
+        if not found.keys() - known.keys():
             return {}
         actions = release_actions(self._client, self._application, release)
         once = {device for device, _action in actions} - set(known)
-        if not once:
-            return {}
         return {
             device: superseded_status(contact_of(target), release=release)
-            for other in others
-            for device, target in self._find(other).items()
+            for device, target in found.items()
             if device in once
         }
 
@@ -216,6 +229,8 @@ class _Look:
 
     def _asked_alone(self, target: TargetView) -> DeviceStatus | None:
         report = self._report(target.controller_id)
+        if report is not None and report.reason == Reason.CANCELED:
+            report = before_canceled(report)
         if report is None or not report.release:
             return None
         contact = contact_of(target)

@@ -8,13 +8,12 @@ devices that run it keep running it; progress says how many those are.
 from __future__ import annotations
 
 from collections.abc import Callable
-from urllib.parse import quote
 
-from edgectl.api import NotFoundError, WithdrawRequest, WithdrawResult
+from edgectl.api import WithdrawRequest, WithdrawResult
 from edgectl_selfhosted import fiql
-from edgectl_selfhosted._sdk.actions import is_open, release_actions
+from edgectl_selfhosted._sdk.actions import cancel, is_open, release_actions
 from edgectl_selfhosted._sdk.client import Client
-from edgectl_selfhosted._sdk.devices import TARGETS, Scope
+from edgectl_selfhosted._sdk.devices import Scope
 
 
 def withdraw(
@@ -30,20 +29,11 @@ def withdraw(
     devices = scope.find() if actions else {}
     canceled = set()
     for device, action in actions:
-        if device in devices and _cancel(client, device, action.id):
+        if device in devices and cancel(client, device, action.id):
             canceled.add(device)
     if request.release is None:
         _say_what_stays(scope, request.application, progress)
     return WithdrawResult(devices=tuple(sorted(canceled)))
-
-
-def _cancel(client: Client, device: str, action_id: int) -> bool:
-    path = f"{TARGETS}/{quote(device, safe='')}/actions/{action_id}"
-    try:
-        client.command(f"cancel the assignment of '{device}'", "DELETE", path)
-    except NotFoundError:
-        return False
-    return True
 
 
 def _say_what_stays(scope: Scope, application: str, progress: Callable[[str], None]) -> None:
