@@ -78,6 +78,7 @@ from edgectl.localtrain import run_training
 from edgectl.plugins import open_provider, provider_from_plugin
 from edgectl.project.load import Project, load_project
 from edgectl.provider import Provider, ProviderContext
+from edgectl.pushing import push_package
 from edgectl.records import (
     Approval,
     Capabilities,
@@ -228,6 +229,7 @@ __all__ = [
     "parse_package_info",
     "parse_release_envelope",
     "provider_from_plugin",
+    "push_package",
     "run_training",
     "sha256_digest",
     "to_attributes",

@@ -36,7 +36,8 @@ class SelfhostedConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         device_telemetry_url: The OTLP/HTTP logs endpoint that devices write to; "" is
             ``device_url`` with ``/v1/logs``.
         device_state_dir: Folder on the device, a folder with the device's name is made in it.
-        registry: An OCI repository (``host/name``) that packages are pushed to as well, or "".
+        registry: An OCI registry, with a path where it wants one (``host/team``), that packages
+            are pushed to as well, as ``<registry>/<application>:release-<number>``; or "".
         timeout_s: How long one request may stand still.
         unreachable_after_s: A device that was given a release and has never called is called
             unreachable after this; for the others the server's own poll supervision decides.

@@ -49,10 +49,11 @@ class SelfhostedProvider:
     @hookimpl
     def package(self, request: api.PackageRequest) -> api.PackageResult:
         """Upload what is missing and make the release's distribution set."""
-        from edgectl_selfhosted._sdk.publish import publish
+        from edgectl_selfhosted._sdk.publish import also_pushed, publish
 
         with self._connect() as client:
-            return publish(client, request, self._context.progress)
+            result = publish(client, request, self._context.progress)
+        return also_pushed(self._config.registry, request, result)
 
     @hookimpl
     def deploy(self, request: api.DeployRequest) -> api.DeployResult:

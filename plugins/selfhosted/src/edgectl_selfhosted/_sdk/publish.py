@@ -28,6 +28,7 @@ from edgectl.api import (
     layer_paths,
     parse_manifest,
     parse_package_info,
+    push_package,
     sha256_digest,
 )
 from edgectl_selfhosted import fiql
@@ -112,6 +113,25 @@ def _from_earlier_release(client: Client, release: Release) -> tuple[list[int], 
     raise PackageError(
         f"the package '{release.package}' is neither in the local store nor at '{client.server}'",
         hint="`edgectl package --pull` fetches it from a registry",
+    )
+
+
+def also_pushed(registry: str, request: PackageRequest, result: PackageResult) -> PackageResult:
+    """Push the package to an OCI registry as well, if one is configured and the package is here.
+
+    Raises:
+        RegistryError: The registry refused, or could not be reached.
+    """
+    package = request.package
+    if not registry or not _is_local(package.layout, package.digest):
+        return result
+    repository = f"{registry.rstrip('/')}/{package.application}"
+    sent = push_package(
+        package.layout, package.digest, repository, tag=f"release-{request.release.number}"
+    )
+    return PackageResult(
+        location=f"{result.location} and {repository}@{package.digest}",
+        uploaded_bytes=result.uploaded_bytes + sent,
     )
 
 
