@@ -96,11 +96,8 @@ def test_a_folder_that_is_something_else_is_not_touched(
 def test_a_virtual_environment_is_kept_until_it_is_moved(
     environment_script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    find = importlib.util.find_spec
     # Without ensurepip it is made in a moment, as where only pip is installed.
-    monkeypatch.setattr(
-        importlib.util, "find_spec", lambda n: None if n == "ensurepip" else find(n)
-    )
+    monkeypatch.setattr(importlib.util, "find_spec", {"pip": object()}.get)
     first, second = tmp_path / "first", tmp_path / "second"
     environment_script.make_venv(first)
     (first / "mark").touch()
