@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import socket
 import ssl
 import threading
 from collections.abc import Callable, Iterator
+from datetime import UTC, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from edgectl import api
 from edgectl_selfhosted._sdk import client as client_module
@@ -54,6 +60,11 @@ class _Handler(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
     do_GET = do_POST = do_PUT = do_DELETE = handle_any  # noqa: N815 - the base class's names
+
+    def handle(self) -> None:
+        # A client that refuses the certificate ends the connection in the middle.
+        with contextlib.suppress(ssl.SSLError, ConnectionError):
+            super().handle()
 
     def log_message(self, *_arguments: Any) -> None:
         pass
@@ -225,6 +236,62 @@ def test_tls_against_a_plain_server_says_so(scripted: Any, connect: Any) -> None
         list_devices(connect(url))
     assert "begins with http://" in caught.value.hint
     assert scripted.asked == []
+
+
+@pytest.fixture
+def secure(scripted: Scripted, tmp_path: Path) -> Scripted:
+    """The scripted server behind TLS, with a certificate for ``localhost`` only."""
+    key = ec.generate_private_key(ec.SECP256R1())
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "test authority")])
+    now = datetime.now(UTC)
+    certificate = (
+        x509.CertificateBuilder()
+        .subject_name(name)
+        .issuer_name(name)
+        .public_key(key.public_key())
+        .serial_number(1)
+        .not_valid_before(now - timedelta(hours=1))
+        .not_valid_after(now + timedelta(hours=1))
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("localhost")]), critical=False)
+        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
+        .sign(key, hashes.SHA256())
+    )
+    pem = serialization.Encoding.PEM
+    (tmp_path / "ca.pem").write_bytes(certificate.public_bytes(pem))
+    (tmp_path / "key.pem").write_bytes(
+        key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+    )
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(tmp_path / "ca.pem", tmp_path / "key.pem")
+    scripted.socket = context.wrap_socket(
+        scripted.socket, server_side=True, do_handshake_on_connect=False
+    )
+    return scripted
+
+
+def test_a_private_authority_is_trusted_when_named(secure: Any, connect: Any) -> None:
+    secure.script = [(200, {}, EMPTY)]
+    url = f"https://localhost:{secure.server_port}"
+    assert list_devices(connect(url, ca="ca.pem")) == []
+
+
+def test_an_unknown_authority_is_refused_at_once(secure: Any, connect: Any) -> None:
+    with pytest.raises(api.UnreachableError) as caught:
+        list_devices(connect(f"https://localhost:{secure.server_port}"))
+    assert "as `ca`" in caught.value.hint
+    assert secure.asked == []
+
+
+def test_a_certificate_for_another_name_is_refused(secure: Any, connect: Any) -> None:
+    with pytest.raises(api.UnreachableError) as caught:
+        list_devices(connect(f"https://127.0.0.1:{secure.server_port}", ca="ca.pem"))
+    assert "another name" in caught.value.hint
+
+
+def test_plain_http_to_a_tls_server_says_so(secure: Any, connect: Any) -> None:
+    with pytest.raises(api.UnreachableError) as caught:
+        list_devices(connect(f"http://localhost:{secure.server_port}"))
+    assert "begins with https://" in caught.value.hint
 
 
 def test_a_broken_ca_file_is_named(connect: Any, tmp_path: Path) -> None:

@@ -9,7 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgectl import api
+from edgectl_selfhosted._sdk import coordinate as coordinate_module
 from edgectl_selfhosted._sdk.coordinate import describe, read_description, tag_prefix
+from edgectl_selfhosted._sdk.tags import create_tag
 
 
 @pytest.fixture
@@ -120,3 +122,22 @@ def test_anything_else_is_nothing(description: str | None) -> None:
 
 def test_names_cannot_run_into_each_other() -> None:
     assert tag_prefix("a/b", "c", "lease") != tag_prefix("a", "b/c", "lease")
+
+
+def test_a_writer_that_slept_through_several_swaps_loses(
+    swap: Any, monkeypatch: pytest.MonkeyPatch, server: Any, unique: str
+) -> None:
+    swap(value="1")
+
+    def late(client: Any, name: str, description: str) -> Any:
+        monkeypatch.undo()
+        for number in range(1, 4):
+            assert swap(expect=str(number), value=str(number + 1)).swapped
+        return create_tag(client, name, description)
+
+    monkeypatch.setattr(coordinate_module, "create_tag", late)
+    assert swap(expect="1", value="late") == api.CoordinateResult(value="4")
+    with server.operator() as operator:
+        query = {"q": f'name=="{tag_prefix("plates", f"lots-{unique}", "lease")}*"'}
+        found = operator.get("/rest/v1/targettags", params=query).json()["content"]
+    assert "[late]" not in {tag["description"] for tag in found}

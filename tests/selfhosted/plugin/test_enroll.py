@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -80,6 +81,30 @@ def test_the_token_is_not_given_to_another_server(
     assert config.hub is not None
     assert config.hub.token
     assert any("another server" in note for note in result.notes)
+
+
+def test_a_private_authority_comes_along(
+    fleet: Any, open_plugin: Callable[..., api.Provider], tmp_path: Path
+) -> None:
+    (tmp_path / "authority.pem").write_text("PEM")
+    fleet.provider = open_plugin(ca="authority.pem")
+    result = fleet.enroll("one")
+    config = api.parse_device_config(result.files["device.toml"])
+    assert result.files["ca.pem"] == "PEM"
+    assert config.hub is not None
+    assert config.hub.ca == config.telemetry.ca == f"{config.device.state_dir}/ca.pem"
+    assert any("ca.pem" in note for note in result.notes)
+
+
+def test_a_device_that_has_the_authority_already_is_told_where(
+    fleet: Any, open_plugin: Callable[..., api.Provider]
+) -> None:
+    fleet.provider = open_plugin(ca="authority.pem", device_ca="/etc/ssl/site.pem")
+    result = fleet.enroll("one")
+    config = api.parse_device_config(result.files["device.toml"])
+    assert set(result.files) == {"device.toml"}
+    assert config.hub is not None
+    assert config.hub.ca == "/etc/ssl/site.pem"
 
 
 def test_a_retired_device_is_gone_and_its_token_worth_nothing(fleet: Any) -> None:

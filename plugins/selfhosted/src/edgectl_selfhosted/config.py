@@ -35,6 +35,8 @@ class SelfhostedConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
         device_url: The server's address as devices see it; "" is ``url``.
         device_telemetry_url: The OTLP/HTTP logs endpoint that devices write to; "" is
             ``device_url`` with ``/v1/logs``.
+        device_ca: Where the device finds the authorities to trust for ``device_url``; "" is the
+            system's, or ``ca.pem`` in its state folder if ``ca`` is given.
         device_state_dir: Folder on the device, a folder with the device's name is made in it.
         registry: An OCI registry, with a path where it wants one (``host/team``), that packages
             are pushed to as well, as ``<registry>/<application>:release-<number>``; or "".
@@ -55,6 +57,7 @@ class SelfhostedConfig(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown
     telemetry_files: str = ""
     device_url: str = ""
     device_telemetry_url: str = ""
+    device_ca: str = ""
     device_state_dir: str = "/var/lib/edgectl"
     registry: str = ""
     timeout_s: float = 30.0

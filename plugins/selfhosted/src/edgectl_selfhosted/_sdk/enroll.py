@@ -56,7 +56,7 @@ def enroll(
         if name not in have:
             give_tag(client, request.name, name)
     files = {DEVICE_FILE: device_config(config, request, target.security_token).to_toml()}
-    if config.ca:
+    if _brings_ca(config):
         files[CA_FILE] = in_project(config.ca, project_dir).read_text(encoding="utf-8")
     device = Device(id=request.name, name=request.name, hardware=request.hardware, labels=labels)
     return EnrollResult(device=device, files=files, notes=_notes(request, config))
@@ -78,14 +78,15 @@ def device_config(config: SelfhostedConfig, request: EnrollRequest, token: str) 
     The device's token goes along with telemetry only where that is the same server.
     """
     otlp = config.device_otlp
-    ca = CA_FILE if config.ca else ""
+    state_dir = _state_dir(config, request)
+    ca = f"{state_dir}/{CA_FILE}" if _brings_ca(config) else config.device_ca
     ours = same_origin(otlp, config.device_server)
     return DeviceConfig(
         device=DeviceSection(
             id=request.name,
             application=request.application,
             hardware=request.hardware,
-            state_dir=f"{config.device_state_dir.rstrip('/')}/{request.name}",
+            state_dir=state_dir,
         ),
         hub=HubSection(url=config.device_server, tenant=config.tenant, token=token, ca=ca),
         trust=TrustSection(publishers=(request.publisher_key,)),
@@ -93,6 +94,14 @@ def device_config(config: SelfhostedConfig, request: EnrollRequest, token: str) 
             url=otlp, authorization=f"TargetToken {token}" if ours else "", ca=ca if ours else ""
         ),
     )
+
+
+def _state_dir(config: SelfhostedConfig, request: EnrollRequest) -> str:
+    return f"{config.device_state_dir.rstrip('/')}/{request.name}"
+
+
+def _brings_ca(config: SelfhostedConfig) -> bool:
+    return bool(config.ca and not config.device_ca)
 
 
 def _check_fits(request: EnrollRequest) -> None:
@@ -136,6 +145,8 @@ def _notes(request: EnrollRequest, config: SelfhostedConfig) -> tuple[str, ...]:
         )
     if "q" in request.target.selector:
         notes.append(f"target '{request.target.name}' finds the device once its query matches it")
+    if _brings_ca(config):
+        notes.append(f"copy {CA_FILE} to {_state_dir(config, request)}/{CA_FILE} on the device")
     if not same_origin(config.device_otlp, config.device_server):
         notes.append(
             "telemetry goes to another server: set `telemetry.authorization` in the device's file "
