@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import shutil
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -83,8 +84,9 @@ class Running:
 class Site:
     """A project on the memory provider, and the command line in its folder."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, cache: Path) -> None:
         self.folder = folder
+        self.cache = cache
         self.env = {k: v for k, v in os.environ.items() if not k.startswith("EDGECTL_")}
         (folder / "train.py").write_text(TRAIN)
 
@@ -115,6 +117,17 @@ class Site:
         assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
         return done
 
+    def built(self, version: str, scale: float) -> Path:
+        """Return the ``.edgectl`` folder of a project that has built this version."""
+        project = self.cache / f"{version}-{scale}"
+        if not project.exists():
+            project.mkdir()
+            other = Site(project, self.cache)
+            other.write(version=version, scale=scale)
+            for step in ("train", "register", "package"):
+                other.run(step)
+        return project / ".edgectl"
+
     @contextlib.contextmanager
     def start(self, *arguments: str) -> Iterator[Running]:
         """Run a command in the background; it is killed at the end of the block."""
@@ -131,12 +144,21 @@ class Site:
             finally:
                 process.kill()
 
-    def build(self, **options: object) -> None:
-        self.write(**options)  # type: ignore[arg-type] - the options of write
+    def build(self, version: str = "1", scale: float = 1.0, **options: str) -> None:
+        """Train, register and package; the first build of a version is taken from the cache."""
+        self.write(version=version, scale=scale, **options)
+        if not (self.folder / ".edgectl").exists():
+            shutil.copytree(self.built(version, scale), self.folder / ".edgectl")
+            return
         for step in ("train", "register", "package"):
             self.run(step)
 
 
+@pytest.fixture(scope="session")
+def build_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return tmp_path_factory.mktemp("built")
+
+
 @pytest.fixture
-def site(tmp_path: Path) -> Site:
-    return Site(tmp_path)
+def site(tmp_path: Path, build_cache: Path) -> Site:
+    return Site(tmp_path, build_cache)

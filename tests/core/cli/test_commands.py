@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -147,8 +148,6 @@ def test_what_init_writes_is_the_example(site: Any) -> None:
 
 
 def test_a_closed_pipe_is_no_error(site: Any) -> None:
-    import subprocess
-
     shell = " ".join(site.command("schema")) + " | head -1; echo ${PIPESTATUS[0]}"
     done = subprocess.run(
         ["bash", "-c", shell], cwd=site.folder, env=site.env, capture_output=True, text=True,

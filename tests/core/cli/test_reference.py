@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from edgectl.cli.main import COMMANDS
+from edgectl.cli.main import COMMANDS, cli
 from edgectl.cli.reference import cli_reference
 
 REFERENCE = Path(__file__).parents[3] / "docs" / "cli.md"
@@ -24,8 +24,6 @@ def test_every_command_is_in_the_reference() -> None:
 
 def test_the_one_line_help_of_each_command_begins_its_long_help() -> None:
     """The list in ``--help`` is written by hand so that it needs no import; it may not drift."""
-    from edgectl.cli.main import cli
-
     for name in COMMANDS:
         command = cli.get_command(None, name)  # type: ignore[arg-type] - the context is not used
         assert command is not None
