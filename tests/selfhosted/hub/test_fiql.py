@@ -87,8 +87,8 @@ def test_no_text_crashes_the_parser(text: str) -> None:
 
 
 PIECES = st.sampled_from(
-    ["a", "name", "==", "!=", "=in=", "=out=", "<", ">=", "(", ")", ";", ",", "'", '"', "\\", "*"]
-    + [" and ", " or ", "attribute.x", "tag", "createdat", "1", "null", "--", "; DROP TABLE target"]
+    ["a", "name", "==", "!=", "=in=", "=out=", "<", ">=", "(", ")", ";", ",", "'", '"', "\\", "*", "attribute.x", "tag", "createdat", "1", "null", "--"]
+    + [" and ", " or ", "; DROP TABLE target"]
 )
 
 
@@ -96,7 +96,10 @@ PIECES = st.sampled_from(
 def conn() -> Any:
     found = sqlite3.connect(":memory:", isolation_level=None)
     migrate(found, 1)
-    row = "(controller_id, name, token, token_sha256, created_at, created_by, modified_at, modified_by)"
+    row = (
+        "(controller_id, name, token, token_sha256, created_at, created_by, "
+        "modified_at, modified_by)"
+    )
     for number, hw in enumerate(["Jetson", "rpi", "50%_x", None, "a*b"]):
         found.execute(
             f"INSERT INTO target {row} VALUES (?, ?, 't', 't', ?, 'a', 1, 'a')",

@@ -14,6 +14,7 @@ import os
 import resource
 import signal
 import socket
+import sqlite3
 import ssl
 import sys
 from collections.abc import Iterator
@@ -29,6 +30,7 @@ from edgectl_selfhosted.hub.app import HubApp
 from edgectl_selfhosted.hub.auth import write_private
 from edgectl_selfhosted.hub.config import HubConfig
 from edgectl_selfhosted.hub.hub import Hub
+from edgectl_selfhosted.hub.store.schema import SchemaError
 from edgectl_selfhosted.hub.tls import HubProtocol
 
 READY_FILE = "hub.json"
@@ -167,8 +169,15 @@ def _server(config: HubConfig, hub: Hub, url: str) -> _Server:
     return _Server(settings, config.data, url)
 
 
+def _open(config: HubConfig) -> Hub:
+    try:
+        return Hub(config)
+    except (SchemaError, sqlite3.Error, OSError) as exc:
+        raise HubStartError(f"the folder '{config.data}' cannot be used: {exc}") from exc
+
+
 async def _run(config: HubConfig, listener: socket.socket) -> int:
-    hub = Hub(config)
+    hub = _open(config)
     try:
         server = _server(config, hub, url_of(config, listener))
         await hub.start()

@@ -181,7 +181,8 @@ async def invalidate(request: Request) -> Response:
         if sent.cancel_rollouts:
             for rollout_id in column(
                 tx.conn,
-                "SELECT id FROM rollout WHERE ds_id = ? AND status NOT IN ('finished', 'stopped')",
+                "SELECT id FROM rollout WHERE ds_id = ? AND deleted = 0 "
+                "AND status NOT IN ('finished', 'stopped')",
                 (id_,),
             ):
                 stop_actions(tx, rollout_id)

@@ -168,15 +168,19 @@ INSERT INTO set_type_module VALUES (1, 1, 1), (2, 2, 1), (3, 1, 1), (3, 2, 0);
 _MIGRATIONS = (_TABLES + _SEED,)
 
 
+class SchemaError(Exception):
+    """The database cannot be used by this hub; the message says why."""
+
+
 def migrate(conn: sqlite3.Connection, now_ms: int) -> None:
     """Bring a database to the newest schema, each step whole or not at all.
 
     Raises:
-        RuntimeError: A newer hub wrote this database.
+        SchemaError: A newer hub wrote this database.
     """
     version = conn.execute("PRAGMA user_version").fetchone()[0]
     if version > len(_MIGRATIONS):
-        raise RuntimeError(
+        raise SchemaError(
             f"the database has schema {version}, this hub knows up to {len(_MIGRATIONS)}"
         )
     for number, script in enumerate(_MIGRATIONS[version:], start=version + 1):
