@@ -3,8 +3,8 @@
 The server is pinned to one core and the client to another; the raw loop runs on the server's core
 before the server starts. A bare uvloop server that answers a fixed 200 bytes without reading the
 request shows what sockets cost on this machine: no server in Python can be faster. Ratios are what
-matters: machines differ, the run is the same. A core that is not near 100 % busy means that
-something else has the machine, and the figures mean nothing.
+matters: machines differ, the run is the same. On a busy machine the server gets only a part of its
+core; "per CPU second" counts the time that it really had, in user space and in the kernel.
 
     python benchmarks/serving.py [--seconds 3] [--connections 8 32]
 """
@@ -21,6 +21,7 @@ import sys
 import tempfile
 import time
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import onnx
@@ -54,17 +55,18 @@ def digits_mlp(path: Path) -> None:
     onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=10), path)
 
 
-def raw_loop(path: Path, seconds: float) -> float:
+def raw_loop(path: Path, seconds: float) -> tuple[float, float]:
+    """Return runs a second, and runs per CPU second."""
     options = ort.SessionOptions()
     options.intra_op_num_threads = 1
     session = ort.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
     feed = {"pixels": np.random.default_rng(1).random((1, INPUTS), dtype=np.float32)}
-    count, start = 0, time.perf_counter()
+    count, start, cpu = 0, time.perf_counter(), time.process_time()
     while time.perf_counter() - start < seconds:
         for _ in range(500):
             session.run(["scores"], feed)
         count += 500
-    return count / (time.perf_counter() - start)
+    return count / (time.perf_counter() - start), count / (time.process_time() - cpu)
 
 
 def request_json() -> bytes:
@@ -91,6 +93,15 @@ def _post(body: bytes, headers: bytes) -> bytes:
         b"POST /v2/models/digits/infer HTTP/1.1\r\nHost: 127.0.0.1\r\nUser-Agent: bench\r\n"
         b"Accept: */*\r\n%bContent-Length: %d\r\n\r\n%b" % (headers, len(body), body)
     )
+
+
+class Rates(NamedTuple):
+    """What one run measured; ``share`` is the part of its core that the server had."""
+
+    per_s: float
+    per_cpu_s: float
+    p99_s: float
+    share: float
 
 
 class Client(asyncio.Protocol):
@@ -198,18 +209,22 @@ uvloop.run(main())
 """
 
 
-def measure(port: int, request: bytes, connections: int, seconds: float) -> tuple[float, float]:
+def measure(pid: int, port: int, request: bytes, connections: int, seconds: float) -> Rates:
+    before, start = cpu_s(pid), time.perf_counter()
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(load(port, request, connections, seconds))
+        rate, p99 = runner.run(load(port, request, connections, seconds))
+    share = (cpu_s(pid) - before) / (time.perf_counter() - start)
+    return Rates(rate, rate / max(share, 0.01), p99, share)
 
 
-def bare_server(core: int, connections: int, seconds: float) -> tuple[float, float]:
+def bare_server(core: int, connections: int, seconds: float) -> Rates:
     """Measure a server that does nothing but answer."""
     command = ["taskset", "-c", str(core), sys.executable, "-c", ECHO]
     server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
     try:
         assert server.stdout is not None
-        return measure(int(server.stdout.readline()), request_json(), connections, seconds)
+        port = int(server.stdout.readline())
+        return measure(server.pid, port, request_json(), connections, seconds)
     finally:
         server.kill()
         server.communicate()
@@ -225,6 +240,14 @@ def rss_mb(pid: int) -> float:
     return pages * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
+def show(kind: str, connections: int, found: Rates, raw_cpu: float) -> None:
+    print(
+        f"{kind:<8} {connections:>3} connections {found.per_s:8.0f}/s   "
+        f"{found.per_cpu_s:9.0f} per CPU second   {found.per_cpu_s / raw_cpu:.3f}   "
+        f"p99 {found.p99_s * 1000:6.2f} ms   had {found.share:4.0%} of its core"
+    )
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", maxsplit=1)[0])
     parser.add_argument("--seconds", type=float, default=3.0)
@@ -237,24 +260,19 @@ def main() -> None:
         model = folder / "digits.onnx"
         digits_mlp(model)
         os.sched_setaffinity(0, {server_core})
-        raw = raw_loop(model, options.seconds)
+        raw, raw_cpu = raw_loop(model, options.seconds)
         os.sched_setaffinity(0, {client_core})
-        print(f"raw session.run loop   {raw:9.0f}/s   1.000")
+        print(f"raw session.run loop   {raw:9.0f}/s   {raw_cpu:9.0f} per CPU second   1.000")
         server, port, cold_s = start_server(model, folder, server_core)
         try:
             print(f"cold start             {cold_s:9.3f} s to the first answer")
             print(f"memory                 {rss_mb(server.pid):9.1f} MB RSS after one answer")
-            for kind, request in (("json", request_json()), ("binary", request_binary())):
-                for connections in options.connections:
-                    bare, _ = bare_server(server_core, connections, options.seconds)
-                    before, start = cpu_s(server.pid), time.perf_counter()
-                    rate, p99 = measure(port, request, connections, options.seconds)
-                    busy = (cpu_s(server.pid) - before) / (time.perf_counter() - start)
-                    print(
-                        f"REST {kind:<7} {connections:>3} conn  {rate:9.0f}/s   {rate / raw:.3f}"
-                        f"   p99 {p99 * 1000:.2f} ms   {rate / bare:.2f} of a bare server "
-                        f"({bare:.0f}/s, {bare / raw:.3f}), core {busy:.0%} busy"
-                    )
+            for connections in options.connections:
+                bare = bare_server(server_core, connections, options.seconds)
+                show("bare", connections, bare, raw_cpu)
+                for kind, request in (("JSON", request_json()), ("binary", request_binary())):
+                    found = measure(server.pid, port, request, connections, options.seconds)
+                    show(kind, connections, found, raw_cpu)
             print(f"memory                 {rss_mb(server.pid):9.1f} MB RSS at the end")
         finally:
             server.terminate()

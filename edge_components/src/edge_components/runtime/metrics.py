@@ -67,6 +67,11 @@ class Metrics:
         self.activations: Counter[str] = Counter()
 
     @property
+    def model_faults(self) -> int:
+        """Requests that the model itself failed on; a client's bad request is none."""
+        return self.errors["model_failed"]
+
+    @property
     def failures(self) -> int:
         """Inference requests that were not answered with a result."""
         return sum(self.errors.values())

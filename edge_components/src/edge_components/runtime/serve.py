@@ -122,10 +122,13 @@ async def _serve(settings: ServeSettings, profile: HardwareProfile) -> int:
     parts = _Parts(settings, profile)
     runtime, server = parts.runtime, parts.server
     parts.start()
+    bound = False
     try:
+        # The port first: a second runtime ends here, before it takes the first one's socket path.
+        runtime.port = await server.listen(settings.host, settings.port)
         if settings.control_socket is not None:
             await parts.control_server.listen_unix(settings.control_socket)
-        runtime.port = await server.listen(settings.host, settings.port)
+            bound = True
         _on_signals(runtime.shutdown)
         if settings.parent_pipe:
             _watch_parent(settings, parts.control, runtime.shutdown)
@@ -136,7 +139,7 @@ async def _serve(settings: ServeSettings, profile: HardwareProfile) -> int:
         await parts.control_server.drain(1.0)
     finally:
         parts.stop()
-        if settings.control_socket is not None:
+        if bound and settings.control_socket is not None:
             settings.control_socket.unlink(missing_ok=True)
     return 0 if drained else 4
 

@@ -98,7 +98,7 @@ class Runtime:
             precision=identity.precision if identity else "",
             provider=model.provider if model else "",
             requests=self._metrics.requests,
-            errors=self._metrics.failures,
+            errors=self._metrics.model_faults,
             uptime_s=round(time.monotonic() - self._started, 3),
             rss_bytes=rss_bytes(),
             model=identity.name if identity else "",

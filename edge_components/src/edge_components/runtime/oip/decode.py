@@ -7,7 +7,8 @@ decoded for the datatype it says. With the binary extension the JSON ends at
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import struct
+from collections.abc import Callable, Mapping
 
 import msgspec
 
@@ -22,10 +23,11 @@ from edge_components.runtime.oip.messages import (
     RequestedOutput,
 )
 from edge_components.runtime.oip.validate import check_complete, check_input, unknown_output
-from edge_components.runtime.oip.values import array_from_json
+from edge_components.runtime.oip.values import array_from_json, flat_reader
 
 _Parameters = dict[str, Parameter] | None
 _NOTHING = memoryview(b"")
+_MAX_READERS = 64
 _SHARED_MEMORY = "shared_memory_region"
 
 
@@ -52,11 +54,19 @@ class _Request(msgspec.Struct, gc=False):
 _DECODER = msgspec.json.Decoder(_Request)
 
 
+_Reader = Callable[[msgspec.Raw], Array]
+
+
 class ModelSignature(msgspec.Struct, frozen=True):
-    """The model's inputs and outputs by name, in the model's order."""
+    """The model's inputs and outputs by name, in the model's order.
+
+    ``readers`` remembers, for names, types and shapes that have passed the checks, how to read
+    them quickly; it is emptied when full.
+    """
 
     inputs: Mapping[str, TensorSpec]
     outputs: Mapping[str, TensorSpec]
+    readers: dict[tuple[str, str, tuple[int, ...]], _Reader] = {}
 
 
 def decode_request(
@@ -91,7 +101,10 @@ def decode_request(
     _check_counts(request, limits)
     inputs: dict[str, Array] = {}
     for item in request.inputs:
-        array, used = _decode_input(item, rest, signature, limits)
+        array = _read_quickly(item, signature)
+        used = 0
+        if array is None:
+            array, used = _decode_input(item, rest, signature, limits)
         if item.name in inputs:
             raise ProtocolError(f"input '{item.name}' is given twice")
         inputs[item.name] = array
@@ -125,6 +138,18 @@ def _check_counts(request: _Request, limits: DecodeLimits) -> None:
         raise ProtocolError(f"the id is longer than {limits.max_id_chars} characters")
 
 
+def _read_quickly(item: _Input, signature: ModelSignature) -> Array | None:
+    if item.parameters is not None:
+        return None
+    reader = signature.readers.get((item.name, item.datatype, tuple(item.shape)))
+    if reader is None:
+        return None
+    try:
+        return reader(item.data)
+    except (ValueError, OverflowError, struct.error):
+        return None  # not a flat list of that many numbers: the careful way says what it is
+
+
 def _decode_input(
     item: _Input, rest: memoryview, signature: ModelSignature, limits: DecodeLimits
 ) -> tuple[Array, int]:
@@ -137,7 +162,9 @@ def _decode_input(
     if size is None:
         if not item.data:
             raise ProtocolError(f"input '{item.name}' has neither data nor binary_data_size")
-        return array_from_json(item.name, item.datatype, shape, memoryview(item.data)), 0
+        array = array_from_json(item.name, item.datatype, shape, memoryview(item.data))
+        _remember_reader(item, shape, signature)
+        return array, 0
     if item.data:
         raise ProtocolError(f"input '{item.name}' has both data and binary_data_size")
     if isinstance(size, bool) or not isinstance(size, int) or not 0 <= size <= len(rest):
@@ -145,6 +172,14 @@ def _decode_input(
             f"input '{item.name}' has binary_data_size {size!r}, {len(rest)} bytes are left"
         )
     return array_from_bytes(item.name, item.datatype, shape, rest[:size]), size
+
+
+def _remember_reader(item: _Input, shape: tuple[int, ...], signature: ModelSignature) -> None:
+    reader = flat_reader(item.datatype, shape)
+    if reader is not None:
+        if len(signature.readers) >= _MAX_READERS:
+            signature.readers.clear()
+        signature.readers[item.name, item.datatype, shape] = reader
 
 
 def _outputs(
