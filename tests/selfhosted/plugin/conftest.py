@@ -176,7 +176,10 @@ def start_hawkbit(data: Path) -> tuple[subprocess.Popen[bytes], Server]:
     return process, server
 
 
-@pytest.fixture(scope="session", params=["hub", pytest.param("hawkbit", marks=pytest.mark.hawkbit)])
+@pytest.fixture(
+    scope="session",
+    params=["hub", *([pytest.param("hawkbit", marks=pytest.mark.hawkbit)] if HAWKBIT_JAR else [])],
+)
 def server(
     request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Server]:
@@ -184,10 +187,8 @@ def server(
     data = tmp_path_factory.mktemp(request.param)
     if request.param == "hub":
         process, running = start_hub(data)
-    elif HAWKBIT_JAR:
-        process, running = start_hawkbit(data)
     else:
-        pytest.skip("EDGECTL_TEST_HAWKBIT_JAR names no jar of hawkbit-update-server")
+        process, running = start_hawkbit(data)
     try:
         yield running
     finally:
