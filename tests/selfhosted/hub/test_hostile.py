@@ -7,6 +7,7 @@ import socket
 from typing import Any
 from urllib.parse import quote, urlsplit
 
+import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st

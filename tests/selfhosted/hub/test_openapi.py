@@ -32,7 +32,7 @@ class Document:
             (re.compile(re.sub(r"\{[^}]+\}", "[^/]+", path) + "$"), path, verbs)
             for path, verbs in self.spec["paths"].items()
         ]
-        self.paths.sort(key=lambda entry: entry[1].count("{"))
+        self.paths.sort(key=lambda entry: (entry[1].count("{"), -len(entry[1])))
         self.called: set[tuple[str, str]] = set()
 
     def operation(self, method: str, path: str) -> tuple[str, Any]:
@@ -163,6 +163,8 @@ def operate_tags(hub: Any, path: str, owner: str, body: list[Any]) -> None:
     hub.ok("GET", one)
     hub.ok("PUT", one, json={"name": "t2"})
     hub.ok("PUT", one + "/assigned", json=body)
+    if path == "/distributionsettags":
+        hub.ok("POST", one + "/assigned", json=body)
     hub.ok("POST", f"{one}/assigned/{owner}")
     hub.ok("GET", one + "/assigned")
     hub.ok("DELETE", f"{one}/assigned/{owner}")

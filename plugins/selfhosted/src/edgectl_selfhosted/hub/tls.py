@@ -11,7 +11,7 @@ import asyncio
 from collections.abc import Sequence
 from typing import Any, cast
 
-from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol
+from uvicorn.protocols.http.httptools_impl import HttpToolsProtocol, RequestResponseCycle
 
 from edgectl_selfhosted.hub.ddi.identity import PEER_NAME
 
@@ -50,6 +50,14 @@ class HubProtocol(HttpToolsProtocol):
         self.head_bytes = self.head_bytes + len(data) if self.in_head else 0
         if self.head_bytes > MAX_HEAD_BYTES:
             self.transport.close()
+
+    def shutdown(self) -> None:
+        """End an idle connection at once; a TLS client may never say goodbye."""
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        if self.scheme == "https" and (cycle is None or cycle.response_complete):
+            self.transport.abort()
+        else:
+            super().shutdown()
 
     def on_headers_complete(self) -> None:
         """Note that the head ended."""
