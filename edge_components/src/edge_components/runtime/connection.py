@@ -162,6 +162,7 @@ class Connection(asyncio.Protocol):
     def _schedule(self) -> None:
         if not self._scheduled and self._pending and self._transport is not None:
             self._scheduled = True
+            self.deadline = math.inf  # now the client waits for us
             self._owner.loop.call_soon(self._turn)
 
     def _turn(self) -> None:
