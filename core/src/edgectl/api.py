@@ -18,7 +18,7 @@ from edge_components.contract.device import (
 from edge_components.contract.digest import digest_hex, sha256_digest
 from edge_components.contract.errors import ContractError
 from edge_components.contract.hardware import PROFILES, HardwareProfile
-from edge_components.contract.jsonio import canonical_json, decode_json
+from edge_components.contract.jsonio import MAX_DEPTH, canonical_json, decode_json, json_depth
 from edge_components.contract.package import (
     FILEPATH,
     MAX_MANIFEST_BYTES,
@@ -125,6 +125,7 @@ from edgectl.requests import (
 __all__ = [
     "FILEPATH",
     "MANIFEST_FILE",
+    "MAX_DEPTH",
     "MAX_MANIFEST_BYTES",
     "PACKAGE_FILE",
     "PROFILES",
@@ -221,6 +222,7 @@ __all__ = [
     "from_attributes",
     "from_otlp",
     "hookimpl",
+    "json_depth",
     "layer_paths",
     "load_project",
     "open_provider",

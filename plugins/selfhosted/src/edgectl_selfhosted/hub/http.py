@@ -9,8 +9,7 @@ import msgspec
 from starlette.requests import Request
 from starlette.responses import Response
 
-from edge_components.contract.errors import ContractError
-from edge_components.contract.jsonio import decode_json
+from edgectl.api import ContractError, decode_json
 from edgectl_selfhosted.hub.errors import Fault, HubError
 from edgectl_selfhosted.hub.store.paging import DEFAULT_LIMIT, MAX_LIMIT, Page, Query
 from edgectl_selfhosted.hub.store.settings import OVERDUE

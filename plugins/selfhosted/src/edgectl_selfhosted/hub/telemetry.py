@@ -15,9 +15,14 @@ from starlette.requests import Request
 from starlette.responses import Response
 from starlette.routing import Route
 
-from edge_components.contract.errors import ContractError
-from edge_components.contract.jsonio import MAX_DEPTH, json_depth
-from edge_components.contract.telemetry import Kind, TelemetryRecord, from_otlp
+from edgectl.api import (
+    MAX_DEPTH,
+    ContractError,
+    Kind,
+    TelemetryRecord,
+    from_otlp,
+    json_depth,
+)
 from edgectl_selfhosted.hub.auth import equal
 from edgectl_selfhosted.hub.config import TelemetryLimits
 from edgectl_selfhosted.hub.ddi.identity import PEER_NAME

@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 import msgspec
 
-from edge_components.contract.telemetry import TelemetryRecord
+from edgectl.api import TelemetryRecord
 from edgectl_selfhosted.hub.store.rows import Tx, scalar
 
 _ROW_OVERHEAD = 200
