@@ -23,7 +23,6 @@ class Quotas(msgspec.Struct, frozen=True, kw_only=True):
     targets_per_request: int = 5_000
     status_per_action: int = 1_000
     messages_per_status: int = 50
-    actions_per_target: int = 2_000
     message_chars: int = 512
     body_bytes: int = 2 << 20
 
