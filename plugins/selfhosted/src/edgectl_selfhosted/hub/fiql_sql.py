@@ -7,7 +7,7 @@ a filter cannot say anything in SQL. Text compares without regard to case, as ha
 from __future__ import annotations
 
 import enum
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 
 import msgspec
 
@@ -203,6 +203,3 @@ def _order(part: str, fields: Fields) -> str:
     if direction.upper() not in {"ASC", "DESC"}:
         raise HubError(Fault.SORT_DIRECTION, f"'{direction[:20]}' is neither ASC nor DESC")
     return f"{field.column} {direction.upper()}"
-
-
-Placeholders = Callable[[], Mapping[str, int]]

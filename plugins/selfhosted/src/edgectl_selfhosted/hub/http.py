@@ -176,8 +176,3 @@ def header(scope_headers: list[tuple[bytes, bytes]], name: bytes) -> str:
         if key == name:
             return value.decode("latin-1")
     return ""
-
-
-def encode(value: object) -> bytes:
-    """Encode an answer."""
-    return msgspec.json.encode(value)

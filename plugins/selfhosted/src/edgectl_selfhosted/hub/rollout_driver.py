@@ -93,8 +93,6 @@ def _apply(tx: Tx, rollout: rollouts.Rollout, decision: Decision, *, confirm: bo
         case Step.FAIL_GROUP:
             rollouts.set_group_status(tx, decision.group, "error")
             _move(tx, rollout, "paused")
-        case Step.PAUSE:
-            _move(tx, rollout, "paused")
         case Step.FINISH:
             _move(tx, rollout, "finished")
         case Step.STOPPED:

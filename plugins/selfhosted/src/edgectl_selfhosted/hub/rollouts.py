@@ -22,7 +22,6 @@ class Step(enum.Enum):
     START_GROUP = "start group"
     FINISH_GROUP = "finish group"
     FAIL_GROUP = "fail group"
-    PAUSE = "pause"
     FINISH = "finish"
     STOPPED = "stopped"
 
@@ -115,11 +114,6 @@ def _failed(group: GroupView) -> bool:
 
 def _succeeded(group: GroupView) -> bool:
     return 100 * group.finished >= group.success_threshold * group.total
-
-
-def pauses_after(group: GroupView) -> bool:
-    """Whether a finished group holds the rollout until somebody resumes it."""
-    return group.success_action == "PAUSE"
 
 
 def split(total: int, amount: int) -> list[int]:

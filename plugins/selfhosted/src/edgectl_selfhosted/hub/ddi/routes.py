@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -27,8 +26,6 @@ from edgectl_selfhosted.hub.http import (
 from edgectl_selfhosted.hub.hub import now_ms
 from edgectl_selfhosted.hub.store import actions, modules, sets, targets
 from edgectl_selfhosted.hub.store.rows import Tx
-
-Handler = Callable[[Request], Awaitable[Response]]
 
 
 async def device(request: Request) -> str:

@@ -27,7 +27,6 @@ FINISHED = "finished"
 ERROR = "error"
 DOWNLOADED = "downloaded"
 CANCEL_REJECTED = "cancel_rejected"
-CLOSED = (FINISHED, ERROR, CANCELED)
 
 _COLUMNS = (
     "action.*, (SELECT name FROM rollout r WHERE r.id = action.rollout_id) AS rollout_name, "
