@@ -103,6 +103,19 @@ def test_question_that_cannot_be_read_is_refused(shared: Any, params: dict[str, 
     assert shared.client.get("/telemetry/v1/records", params=params).status_code == 400
 
 
+def test_records_that_come_late_stand_where_their_time_puts_them(shared: Any, name: str) -> None:
+    device = shared.device(name)
+    send(device, records(name, 5, 9))
+    send(device, records(name, 1, 7))
+    ids, cursor = [], ""
+    for _ in range(4):
+        page = fetch(shared, device=name, limit=1, cursor=cursor)
+        ids += [record["id"] for record in page["records"]]
+        cursor = page["next"]
+    assert ids == [f"{name}-{n}" for n in (1, 5, 7, 9)]
+    assert cursor == ""
+
+
 def test_device_speaks_only_for_itself_a_gateway_for_all(
     shared: Any, new_device: Any, name: str
 ) -> None:

@@ -120,6 +120,20 @@ async def post_logs(request: Request) -> Response:
     return Response(b"{}", media_type="application/json")
 
 
+def read_cursor(text: str) -> store.Place | None:
+    """Read a cursor that a page ended with; "" is the beginning.
+
+    Raises:
+        HubError: ``CONSTRAINT`` for anything else.
+    """
+    if not text:
+        return None
+    when, separator, number = text.partition(":")
+    if not separator:
+        raise HubError(Fault.CONSTRAINT, f"'{text[:50]}' is no cursor of this hub")
+    return store.Place(to_integer(when, "the cursor"), to_integer(number, "the cursor"))
+
+
 async def get_records(request: Request) -> Response:
     """Answer records, oldest first, page by page."""
     params = request.query_params
@@ -132,7 +146,7 @@ async def get_records(request: Request) -> Response:
         kind=kind,
         since_unix_ns=integer(request, "since", 0),
         limit=min(max(1, integer(request, "limit", 500)), MAX_RECORDS),
-        after=to_integer(params.get("cursor") or "0", "the cursor"),
+        after=read_cursor(params.get("cursor", "")),
     )
 
     def work(conn: sqlite3.Connection) -> bytes:

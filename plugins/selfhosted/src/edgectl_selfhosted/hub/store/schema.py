@@ -148,8 +148,8 @@ CREATE TABLE telemetry (
     seq INTEGER PRIMARY KEY AUTOINCREMENT, device TEXT NOT NULL, id TEXT NOT NULL,
     application TEXT NOT NULL, kind TEXT NOT NULL, time_unix_ns INTEGER NOT NULL,
     received_at INTEGER NOT NULL, record BLOB NOT NULL, UNIQUE (device, id));
-CREATE INDEX telemetry_application ON telemetry (application, seq);
-CREATE INDEX telemetry_device ON telemetry (device, seq);
+CREATE INDEX telemetry_application ON telemetry (application, time_unix_ns, seq);
+CREATE INDEX telemetry_device ON telemetry (device, time_unix_ns, seq);
 """
 
 _SEED = """

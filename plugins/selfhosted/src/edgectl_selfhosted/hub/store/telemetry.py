@@ -1,4 +1,4 @@
-"""Telemetry records as they came, in order of arrival."""
+"""Telemetry records, in the order of the devices' clocks."""
 
 from __future__ import annotations
 
@@ -13,6 +13,17 @@ from edgectl_selfhosted.hub.store.rows import Tx, scalar
 _ROW_OVERHEAD = 200
 
 
+class Place(msgspec.Struct, frozen=True, array_like=True):
+    """Where a page ended: the record's time, and its number among records of the same time."""
+
+    time_unix_ns: int
+    seq: int
+
+    def cursor(self) -> str:
+        """Write the place as a cursor."""
+        return f"{self.time_unix_ns}:{self.seq}"
+
+
 class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     """Which records; "" means any. ``after`` is where the page before ended."""
 
@@ -21,7 +32,7 @@ class Wanted(msgspec.Struct, frozen=True, kw_only=True):
     kind: str = ""
     since_unix_ns: int = 0
     limit: int = 500
-    after: int = 0
+    after: Place | None = None
 
 
 def add(tx: Tx, records: Iterable[TelemetryRecord]) -> None:
@@ -48,12 +59,14 @@ def add(tx: Tx, records: Iterable[TelemetryRecord]) -> None:
 def find(conn: sqlite3.Connection, wanted: Wanted) -> tuple[list[bytes], str]:
     """Return records in JSON and the cursor of the next page, "" at the end."""
     rows = conn.execute(
-        "SELECT seq, record FROM telemetry WHERE seq > :after "
+        "SELECT time_unix_ns, seq, record FROM telemetry "
+        "WHERE (:time IS NULL OR (time_unix_ns, seq) > (:time, :seq)) "
         "AND (:application = '' OR application = :application) "
         "AND (:device = '' OR device = :device) AND (:kind = '' OR kind = :kind) "
-        "AND time_unix_ns >= :since ORDER BY seq LIMIT :limit + 1",
+        "AND time_unix_ns >= :since ORDER BY time_unix_ns, seq LIMIT :limit + 1",
         {
-            "after": wanted.after,
+            "time": wanted.after and wanted.after.time_unix_ns,
+            "seq": wanted.after and wanted.after.seq,
             "application": wanted.application,
             "device": wanted.device,
             "kind": wanted.kind,
@@ -63,7 +76,8 @@ def find(conn: sqlite3.Connection, wanted: Wanted) -> tuple[list[bytes], str]:
     ).fetchall()
     more = len(rows) > wanted.limit
     page = rows[: wanted.limit]
-    return [row[1] for row in page], str(page[-1][0]) if more else ""
+    last = Place(page[-1][0], page[-1][1]).cursor() if more else ""
+    return [row[2] for row in page], last
 
 
 def expire(tx: Tx, *, keep_bytes: int, keep_ms: float) -> int:
