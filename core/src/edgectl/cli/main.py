@@ -7,12 +7,13 @@ commands through the entry-point group ``edgectl.commands``.
 
 from __future__ import annotations
 
-import importlib
 import os
 import sys
 from typing import Any
 
 import click
+
+from edgectl.cli.contributed import contributed_commands, load_command
 
 COMMANDS = {
     "abort": ("edgectl.cli.commands.control:abort", "Stop a rollout where it is."),
@@ -36,7 +37,6 @@ COMMANDS = {
     "telemetry": ("edgectl.cli.commands.telemetry:telemetry", "Show what the devices told."),
     "train": ("edgectl.cli.commands.train:train", "Train the model."),
 }
-COMMAND_GROUP = "edgectl.commands"
 
 
 class LazyGroup(click.Group):
@@ -45,17 +45,17 @@ class LazyGroup(click.Group):
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Return the commands' names, sorted."""
         del ctx
-        return sorted({*COMMANDS, *_contributed()})
+        return sorted({*COMMANDS, *contributed_commands()})
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Import a command; None if there is none of that name."""
         del ctx
         if cmd_name in COMMANDS:
-            module, _, attribute = COMMANDS[cmd_name][0].partition(":")
-            found: click.Command = getattr(importlib.import_module(module), attribute)
-            return found
-        entry = _contributed().get(cmd_name)
-        return entry.load() if entry is not None else None
+            place = COMMANDS[cmd_name][0]
+        else:
+            place = contributed_commands().get(cmd_name, "")
+        found: click.Command | None = load_command(place) if place else None
+        return found
 
     def resolve_command(
         self, ctx: click.Context, args: list[str]
@@ -77,7 +77,7 @@ class LazyGroup(click.Group):
         """Write the list of commands without importing any."""
         del ctx
         rows = [(name, text) for name, (_, text) in COMMANDS.items()]
-        rows += [(name, "From an installed package.") for name in _contributed()]
+        rows += [(name, "From an installed package.") for name in contributed_commands()]
         with formatter.section("Commands"):
             formatter.write_dl(sorted(rows))
 
@@ -162,12 +162,6 @@ def _known_error(exc: Any) -> int:
     if exc.hint:
         click.echo(f"  hint: {exc.hint}", err=True)
     return int(exc.exit_code)
-
-
-def _contributed() -> dict[str, Any]:
-    from importlib import metadata  # noqa: PLC0415 - 10 ms that a known command need not pay
-
-    return {entry.name: entry for entry in metadata.entry_points(group=COMMAND_GROUP)}
 
 
 if __name__ == "__main__":
