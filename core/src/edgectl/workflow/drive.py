@@ -127,7 +127,8 @@ class Driver:
 
         def begin(present: Control | None) -> Control:
             if present is not None and present.release == number and present.phase != "done":
-                return present
+                # Whoever goes on with a rollout gets its whole time again.
+                return msgspec.structs.replace(present, started_at=self._clock())
             return Control(
                 release=number,
                 phase="run",
