@@ -121,10 +121,11 @@ def _extensions(context: ProviderContext) -> Iterable[tuple[str, object]]:
         try:
             loaded = entry.load()
             yield entry.name, loaded(context) if isinstance(loaded, type) else loaded
-        except (ImportError, AttributeError) as exc:
+        except (ImportError, AttributeError, TypeError) as exc:
             raise ProviderError(
                 f"extension '{entry.name}' cannot be loaded: {exc}",
-                hint=f"reinstall or remove the package that provides '{entry.value}'",
+                hint=f"reinstall or remove the package that provides '{entry.value}'; an extension is "
+                "a class made with the context, or an object with hooks",
             ) from exc
 
 
