@@ -124,8 +124,8 @@ def _extensions(context: ProviderContext) -> Iterable[tuple[str, object]]:
         except (ImportError, AttributeError, TypeError) as exc:
             raise ProviderError(
                 f"extension '{entry.name}' cannot be loaded: {exc}",
-                hint=f"reinstall or remove the package that provides '{entry.value}'; an extension is "
-                "a class made with the context, or an object with hooks",
+                hint=f"reinstall or remove what provides '{entry.value}'; an extension is a class "
+                "made with the context, or an object with hooks",
             ) from exc
 
 
