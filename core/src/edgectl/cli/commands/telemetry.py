@@ -8,15 +8,22 @@ from datetime import UTC, datetime
 from typing import Any
 
 import click
+import msgspec
 
 from edge_components.contract.telemetry import Kind, TelemetryRecord
 from edgectl.cli.app import App, command, target_options
+from edgectl.cli.summary import COLUMNS as SUMMARY_COLUMNS
+from edgectl.cli.summary import row as summary_row
+from edgectl.cli.summary import summarize
+from edgectl.cli.summary import text_row as summary_text
 from edgectl.durations import parse_duration
 from edgectl.records import Target
 from edgectl.requests import TelemetryRequest
 from edgectl.session import Session
 
 COLUMNS = ("time", "device", "kind", "release", "body", "attributes")
+LIMIT = 100
+SUMMARY_LIMIT = 10_000
 
 
 @click.command()
@@ -28,7 +35,12 @@ COLUMNS = ("time", "device", "kind", "release", "body", "attributes")
 @click.option(
     "--since", default="1h", show_default=True, metavar="DURATION", help="How far to look back."
 )
-@click.option("--limit", default=100, show_default=True, type=click.IntRange(1), help="At most.")
+@click.option(
+    "--limit",
+    type=click.IntRange(1),
+    help="At most so many records; 100, and for a summary 10,000 of each kind.",
+)
+@click.option("--summary", is_flag=True, help="The picture of each device instead of its records.")
 @command
 def telemetry(
     app: App,
@@ -38,23 +50,77 @@ def telemetry(
     kind: str | None,
     device: str | None,
     since: str,
-    limit: int,
+    limit: int | None,
+    summary: bool,
 ) -> None:
-    """Show what the devices told, oldest first."""
+    """Show what the devices told, oldest first.
+
+    A summary has one row a device: answers, error rate, latencies, drift, lost records, classes
+    of the recorded predictions, and when it was last heard.
+    """
     try:
         look_back = parse_duration(since)
     except ValueError as exc:
         raise click.BadParameter(str(exc), param_hint="--since") from exc
     session = app.session()
     start = time.time_ns() - int(look_back * 1e9)
+    chosen = app.choose(session, targets, provider)
+    if summary:
+        kinds = [Kind(kind)] if kind else list(Kind)
+        query = _Query(
+            kinds=kinds, device=device, since_unix_ns=start, limit=limit or SUMMARY_LIMIT
+        )
+        app.out.rows(_summary(app, session, chosen, query), SUMMARY_COLUMNS, empty="no records")
+        return
     rows = (
         row(target, record)
-        for target in app.choose(session, targets, provider)
+        for target in chosen
         for record in records(
-            session, target, kind=kind, device=device, since_unix_ns=start, limit=limit
+            session, target, kind=kind, device=device, since_unix_ns=start, limit=limit or LIMIT
         )
     )
     app.out.rows(rows, COLUMNS, empty="no records")
+
+
+class _Query(msgspec.Struct, frozen=True, kw_only=True):
+    kinds: list[Kind]
+    device: str | None
+    since_unix_ns: int
+    limit: int
+
+
+def _summary(
+    app: App, session: Session, targets: list[Target], query: _Query
+) -> list[dict[str, Any]]:
+    as_row = summary_text if app.out.form == "text" else summary_row
+    return [
+        as_row(target.name, picture, _stamp(picture.last_seen_unix_ns))
+        for target in targets
+        for picture in summarize(_all_kinds(app, session, target, query))
+    ]
+
+
+def _all_kinds(
+    app: App, session: Session, target: Target, query: _Query
+) -> Iterator[TelemetryRecord]:
+    for kind in query.kinds:
+        found = records(
+            session,
+            target,
+            kind=kind,
+            device=query.device,
+            since_unix_ns=query.since_unix_ns,
+            limit=query.limit,
+        )
+        count = 0
+        for record in found:
+            count += 1
+            yield record
+        if count == query.limit:
+            app.out.note(
+                f"{target.name}: only the oldest {count} {kind} records are looked at;"
+                " a shorter --since or a higher --limit shows the newest"
+            )
 
 
 def records(
@@ -85,10 +151,9 @@ def records(
 
 def row(target: Target, record: TelemetryRecord) -> dict[str, Any]:
     """Return a record as a row."""
-    when = datetime.fromtimestamp(record.time_unix_ns / 1e9, UTC)
     return {
         "target": target.name,
-        "time": when.strftime("%Y-%m-%dT%H:%M:%S.%fZ"),
+        "time": _stamp(record.time_unix_ns),
         "device": record.device,
         "kind": str(record.kind),
         "release": record.release,
@@ -97,6 +162,11 @@ def row(target: Target, record: TelemetryRecord) -> dict[str, Any]:
         "body": record.body,
         "attributes": _short(record),
     }
+
+
+def _stamp(time_unix_ns: int) -> str:
+    when = datetime.fromtimestamp(time_unix_ns / 1e9, UTC)
+    return when.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
 
 def _short(record: TelemetryRecord) -> str:
