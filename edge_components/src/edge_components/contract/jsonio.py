@@ -7,7 +7,9 @@ input may come from an attacker.
 
 from __future__ import annotations
 
+import json
 import re
+from collections import Counter
 from typing import Any, TypeVar
 
 import msgspec
@@ -18,7 +20,8 @@ T = TypeVar("T")
 
 MAX_DEPTH = 32
 _INTERESTING = re.compile(rb'["\[\]{}]')
-_STRING = re.compile(rb'"(?:[^"\\]|\\.)*"', re.DOTALL)
+# Possessive: nothing is kept to come back to, so a string of megabytes takes no memory of its own.
+_STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
 
 
 def canonical_json(value: Any) -> bytes:
@@ -56,6 +59,7 @@ def decode_json(
     what: str,
     max_bytes: int,
     max_depth: int = MAX_DEPTH,
+    unique_keys: bool = False,
 ) -> T:
     """Decode untrusted JSON into ``type_``.
 
@@ -65,6 +69,8 @@ def decode_json(
         what: The document's name for messages.
         max_bytes: Larger documents are refused before anything else looks at them.
         max_depth: Deeper nesting is refused before parsing.
+        unique_keys: Refuse an object that gives a key twice. For what is signed or named by its
+            digest: every reader has to see the same document, whichever of the two it takes.
 
     Raises:
         ContractError: ``too-large``, ``too-deep`` or ``bad-json``.
@@ -78,6 +84,23 @@ def decode_json(
             "too-deep", f"{what} nests {depth} levels deep, at most {max_depth} are allowed"
         )
     try:
-        return msgspec.json.decode(data, type=type_)
+        decoded = msgspec.json.decode(data, type=type_)
+        repeated = _repeated_key(data) if unique_keys else None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise ContractError("bad-json", f"{what} cannot be read: {exc}") from exc
+    if repeated is not None:
+        raise ContractError("bad-json", f"{what} repeats a key: '{repeated[:80]}'")
+    return decoded
+
+
+def _repeated_key(data: bytes) -> str | None:
+    """Return a key that an object of the document gives more than once; None for none."""
+    repeated: list[str] = []
+
+    def look(pairs: list[tuple[str, object]]) -> None:
+        if len({key for key, _ in pairs}) < len(pairs):
+            repeated.append(Counter(key for key, _ in pairs).most_common(1)[0][0])
+
+    # What the values are does not matter here, so they are not made.
+    json.loads(data.decode(), object_pairs_hook=look, parse_int=len, parse_float=len)
+    return repeated[0] if repeated else None

@@ -159,7 +159,9 @@ def parse_manifest(data: bytes, *, digest: str) -> Manifest:
     """
     if sha256_digest(data) != check_digest(digest):
         raise ContractError("digest-mismatch", f"the manifest's bytes do not have digest {digest}")
-    manifest = decode_json(data, Manifest, what="the manifest", max_bytes=MAX_MANIFEST_BYTES)
+    manifest = decode_json(
+        data, Manifest, what="the manifest", max_bytes=MAX_MANIFEST_BYTES, unique_keys=True
+    )
     if manifest.artifact_type != ARTIFACT_TYPE or manifest.media_type != MANIFEST_TYPE:
         raise ContractError(
             "not-a-package", f"'{manifest.artifact_type[:80]}' is not a model package"
@@ -190,7 +192,9 @@ def parse_package_info(data: bytes, manifest: Manifest) -> PackageInfo:
     Raises:
         ContractError: ``bad-json`` or ``missing-file``.
     """
-    info = decode_json(data, PackageInfo, what=PACKAGE_FILE, max_bytes=MAX_DOCUMENT_BYTES)
+    info = decode_json(
+        data, PackageInfo, what=PACKAGE_FILE, max_bytes=MAX_DOCUMENT_BYTES, unique_keys=True
+    )
     paths = layer_paths(manifest)
     named = [path for variant in info.variants for path in (variant.path, *variant.files)]
     named += [path for path in (info.golden, info.pipeline) if path is not None]

@@ -61,7 +61,13 @@ def parse_release(payload: bytes) -> ReleaseDocument:
     Raises:
         ContractError: With a code that names the rule that was broken.
     """
-    release = decode_json(payload, ReleaseDocument, what="the release", max_bytes=MAX_RELEASE_BYTES)
+    release = decode_json(
+        payload,
+        ReleaseDocument,
+        what="the release",
+        max_bytes=MAX_RELEASE_BYTES,
+        unique_keys=True,
+    )
     check_digest(release.package)
     if not 0 < release.number < 1 << 53:
         raise ContractError("bad-release", f"{release.number} is not a release number")
@@ -77,7 +83,11 @@ def parse_release_envelope(data: bytes) -> Envelope:
         ContractError: ``bad-json``, ``too-large``, ``too-deep`` or ``bad-release``.
     """
     envelope = decode_json(
-        data, Envelope, what="the release envelope", max_bytes=2 * MAX_RELEASE_BYTES
+        data,
+        Envelope,
+        what="the release envelope",
+        max_bytes=2 * MAX_RELEASE_BYTES,
+        unique_keys=True,
     )
     if envelope.payload_type != RELEASE_TYPE:
         raise ContractError("bad-release", "the envelope does not hold a release")

@@ -132,7 +132,11 @@ def statement_files(payload: bytes) -> dict[str, str]:
         ContractError: ``bad-signature`` if the statement is not a consistent model signature.
     """
     statement = decode_json(
-        payload, _Statement, what="the signed statement", max_bytes=MAX_SIGNATURE_BYTES
+        payload,
+        _Statement,
+        what="the signed statement",
+        max_bytes=MAX_SIGNATURE_BYTES,
+        unique_keys=True,
     )
     if statement.predicate_type != PREDICATE_TYPE or len(statement.subject) != 1:
         raise ContractError("bad-signature", "the signed statement is not a model signature")
@@ -165,7 +169,9 @@ def parse_bundle(data: bytes) -> Bundle:
     Raises:
         ContractError: ``bad-json``, ``too-large``, ``too-deep`` or ``bad-signature``.
     """
-    bundle = decode_json(data, Bundle, what="the signature", max_bytes=MAX_SIGNATURE_BYTES)
+    bundle = decode_json(
+        data, Bundle, what="the signature", max_bytes=MAX_SIGNATURE_BYTES, unique_keys=True
+    )
     if bundle.media_type != BUNDLE_TYPE or bundle.dsse_envelope.payload_type != INTOTO_TYPE:
         raise ContractError("bad-signature", "the signature is not a Sigstore 0.3 DSSE bundle")
     return bundle
