@@ -122,13 +122,15 @@ def test_a_second_operator_is_refused_and_told_who_is_at_it(site: Any) -> None:
 
 
 def test_ctrl_c_says_so_and_frees_the_target(site: Any) -> None:
-    site.build(memory='{devices: 6, behaviours: {"*": {observations: 20}}}')
-    with site.start("deploy", "--poll", "0.1") as running:
-        running.wait_for("giving it to")
+    site.build(memory='{devices: 6, behaviours: {"*": {observations: 1000000}}}')
+    with site.start("deploy", "--poll", "100") as running:
+        running.wait_for("devices of wave 1 have not settled")
         running.signal(signal.SIGINT)
         code, rest = running.end()
     assert code == 130
     assert rest.endswith("interrupted\n")
+    assert '"lease"' not in (site.folder / ".edgectl/memory/fleet.json").read_text()
+    site.write()
     site.run("deploy", "--poll", "0.05")
 
 

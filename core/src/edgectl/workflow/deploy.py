@@ -160,6 +160,7 @@ class Deployer:
         self._watch = watch
         self._poll_s = poll_s
         self._making = threading.Lock()
+        self._interrupted = threading.Event()
 
     def run(self, plan: Plan, package: Package, *, wait: bool = True) -> list[TargetResult]:
         """Deploy to every target of the plan; one result each, in the plan's order."""
@@ -168,17 +169,31 @@ class Deployer:
         changing = [targets[one.target] for one in plan.targets if one.changes or plan.is_new]
         self._publish(release, package, changing)
         with ThreadPoolExecutor(max_workers=max(len(plan.targets), 1)) as pool:
-            return list(
-                pool.map(
-                    lambda one: self._drive(targets[one.target], one, release, package, wait),
-                    plan.targets,
-                )
+            driven = pool.map(
+                lambda one: self._drive(targets[one.target], one, release, package, wait),
+                plan.targets,
             )
+            try:
+                return list(driven)
+            except KeyboardInterrupt:
+                # The drivers give their leases back; leaving the pool waits for that.
+                self._interrupted.set()
+                raise
+
+    def _sleep(self, seconds: float) -> None:
+        """Let a driver rest.
+
+        Raises:
+            KeyboardInterrupt: The command was interrupted; only its main thread hears of that.
+        """
+        if self._interrupted.wait(seconds):
+            raise KeyboardInterrupt
 
     def make_release(self, number: int, digest: str, version: str) -> Release:
         """Sign a release of a package for the devices."""
         signature = _signature(self._session.layout, digest)
-        return sign_release(self._document(number, digest, version), signature, self._session.key())
+        key = self._session.key(make=False)
+        return sign_release(self._document(number, digest, version), signature, key)
 
     def _document(self, number: int, digest: str, version: str) -> ReleaseDocument:
         return ReleaseDocument(
@@ -255,6 +270,7 @@ class Deployer:
                 self._say,
                 watch=self._watch,
                 poll_s=self._poll_s,
+                sleep=self._sleep,
             )
             verdict = driver.run(wait=wait)
             outcome = str(verdict.outcome) if verdict is not None else "begun"
