@@ -411,12 +411,18 @@ class LoopThread:
         return future.result(10)
 
     def close(self) -> None:
-        if self.server is not None:
-            asyncio.run_coroutine_threadsafe(self.server.drain(1.0), self.loop).result(10)
-        asyncio.run_coroutine_threadsafe(asyncio.sleep(0), self.loop).result(10)
+        asyncio.run_coroutine_threadsafe(self._end(), self.loop).result(10)
         self.loop.call_soon_threadsafe(self.loop.stop)
         self.thread.join(10)
         self.loop.close()
+
+    async def _end(self) -> None:
+        # Twice, because what was being accepted at the first time is a connection afterwards.
+        for _ in range(2):
+            if self.server is not None:
+                await self.server.drain(1.0)
+            for _ in range(10):
+                await asyncio.sleep(0)
 
 
 @pytest.fixture

@@ -18,6 +18,7 @@ from edge_components.runtime.inference import Inference
 from edge_components.runtime.load import load_file
 from edge_components.runtime.metrics import Metrics
 from edge_components.runtime.registry import Registry
+from edge_components.runtime.repository import Repository
 from edge_components.runtime.routes import Routes
 from edge_components.telemetry.queue import TelemetryQueue
 from edge_components.telemetry.recorder import Recorder, Subject
@@ -97,7 +98,8 @@ def narrow(http_server: Any, build: Any, tmp_path: Path) -> Iterator[int]:
     registry.activate(load_file(path, "slow", PROFILES["x86-64-cpu"]))
     queue = TelemetryQueue(tmp_path / "q.db", max_bytes=1 << 20, ttl_s=60)
     inference = Inference(registry, metrics, Recorder(queue, Subject()), max_waiting=1)
-    routes = Routes(inference, ready=lambda: True, metrics_page=lambda: b"")
+    repository = Repository(None, registry, PROFILES["x86-64-cpu"])
+    routes = Routes(inference, repository, ready=lambda: True, metrics_page=lambda: b"")
     yield http_server.serve(routes.resolve, Limits())
     inference.close()
     queue.close()

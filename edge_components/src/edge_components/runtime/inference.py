@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from typing import Generic, NamedTuple, TypeVar
 
 from edge_components.runtime.http import HttpError, Request, Response
 from edge_components.runtime.metrics import Metrics
 from edge_components.runtime.model import InputRejected, Model, ModelError
-from edge_components.runtime.oip.decode import decode_request
+from edge_components.runtime.oip.decode import ModelSignature, decode_request
 from edge_components.runtime.oip.encode import encode_response
 from edge_components.runtime.oip.messages import (
     DecodeLimits,
@@ -24,11 +26,35 @@ from edge_components.runtime.oip.messages import (
 )
 from edge_components.runtime.process import cores
 from edge_components.runtime.registry import Registry
+from edge_components.runtime.statistics import Timing
 from edge_components.telemetry.recorder import Recorder
 
 _LARGE_BODY = 64 << 10
 _BYTES_PER_ELEMENT = 4
 _BINARY_TYPE = b"application/octet-stream"
+R = TypeVar("R")
+A = TypeVar("A")
+
+
+class Codec(NamedTuple, Generic[R, A]):
+    """How one transport reads requests and writes answers.
+
+    Attributes:
+        source: The transport's name in telemetry.
+        decode: A transport's request to the request.
+        encode: The answer to a transport's answer.
+    """
+
+    source: str
+    decode: Callable[[R, ModelSignature, DecodeLimits], InferRequest]
+    encode: Callable[[InferResponse], A]
+
+
+class _Done(NamedTuple, Generic[A]):
+    answer: A
+    result: InferResponse
+    timing: Timing
+    samples: int
 
 
 def infer(model: Model, request: InferRequest) -> InferResponse:
@@ -61,7 +87,7 @@ def infer(model: Model, request: InferRequest) -> InferResponse:
 
 
 class Inference:
-    """The REST inference endpoint for all models."""
+    """The inference endpoint for all models and transports."""
 
     def __init__(
         self,
@@ -78,6 +104,11 @@ class Inference:
         self._limits = limits or DecodeLimits()
         self._max_waiting = max_waiting
         self._pool = ThreadPoolExecutor(max(2, cores()), thread_name_prefix="infer")
+
+    @property
+    def models(self) -> list[Model]:
+        """All models that answer, by name."""
+        return self._registry.models
 
     def find(self, name: str, version: str | None) -> Model:
         """Return the model.
@@ -109,70 +140,98 @@ class Inference:
         head = request.head
         if head.length is None and not head.chunked:
             raise HttpError(411, "an inference request needs a Content-Length")
+        return self.ask(name, version, request, len(request.body), _REST)
+
+    def ask(
+        self, name: str, version: str | None, request: R, size: int, codec: Codec[R, A]
+    ) -> A | asyncio.Future[A]:
+        """Answer a transport's request with a body of ``size`` bytes.
+
+        Raises:
+            HttpError: With the status and the message for the client.
+        """
         model = self.find(name, version)
-        size = len(request.body)
         if size > _LARGE_BODY or not model.runs_inline(size // _BYTES_PER_ELEMENT):
-            return asyncio.ensure_future(self._threaded(model, request))
-        start = time.perf_counter()
+            return asyncio.ensure_future(self._threaded(model, request, codec))
+        start = time.perf_counter_ns()
         try:
-            answered = self._work(model, request)
+            done = _work(model, request, codec, self._limits, start)
         except HttpError as exc:
-            self._refused(exc)
+            self._refused(model, exc, start)
             raise
-        return self._finish(model, start, *answered)
+        return self._finish(model, start, done, codec.source)
 
     def close(self) -> None:
         """Stop the threads; what runs on them is not waited for."""
         self._pool.shutdown(wait=False, cancel_futures=True)
 
-    async def _threaded(self, model: Model, request: Request) -> Response:
+    async def _threaded(self, model: Model, request: R, codec: Codec[R, A]) -> A:
         metrics = self._metrics
         if metrics.in_flight >= self._max_waiting:
             metrics.errors["overloaded"] += 1
             raise HttpError(
                 503, f"{metrics.in_flight} requests wait already", headers=b"Retry-After: 1\r\n"
             )
-        start = time.perf_counter()
+        start = time.perf_counter_ns()
         metrics.in_flight += 1
         loop = asyncio.get_running_loop()
         try:
-            answered = await loop.run_in_executor(self._pool, self._work, model, request)
+            done = await loop.run_in_executor(
+                self._pool, _work, model, request, codec, self._limits, start
+            )
         except HttpError as exc:
-            self._refused(exc)
+            self._refused(model, exc, start)
             raise
         finally:
             metrics.in_flight -= 1
-        return self._finish(model, start, *answered)
+        return self._finish(model, start, done, codec.source)
 
-    def _work(self, model: Model, request: Request) -> tuple[Response, InferResponse]:
-        body = request.body
-        try:
-            decoded = decode_request(
-                body if isinstance(body, bytes) else memoryview(body),
-                request.head.tensors_at,
-                model.signature,
-                self._limits,
-            )
-            result = infer(model, decoded)
-        except (ProtocolError, InputRejected) as exc:
-            raise HttpError(400, str(exc)) from exc
-        except ModelError as exc:
-            raise HttpError(500, str(exc)) from exc
-        parts, json_length = encode_response(result)
-        if json_length is None:
-            return Response(200, parts), result
-        header = b"Inference-Header-Content-Length: %d\r\n" % json_length
-        return Response(200, parts, _BINARY_TYPE, header), result
-
-    def _finish(
-        self, model: Model, start: float, response: Response, result: InferResponse
-    ) -> Response:
-        passed = time.perf_counter() - start
+    def _finish(self, model: Model, start: int, done: _Done[A], source: str) -> A:
+        passed = (time.perf_counter_ns() - start) * 1e-9
         metrics = self._metrics
         metrics.requests += 1
         metrics.latency.observe(passed)
-        self._recorder.prediction(model, passed, result.specs, result.arrays, "http")
-        return response
+        model.statistics.succeeded(done.timing, done.samples)
+        result = done.result
+        self._recorder.prediction(model, passed, result.specs, result.arrays, source)
+        return done.answer
 
-    def _refused(self, error: HttpError) -> None:
+    def _refused(self, model: Model, error: HttpError, start: int) -> None:
+        model.statistics.failed(time.perf_counter_ns() - start)
         self._metrics.errors["invalid_request" if error.status < 500 else "model_failed"] += 1
+
+
+def _work(
+    model: Model, request: R, codec: Codec[R, A], limits: DecodeLimits, asked_ns: int
+) -> _Done[A]:
+    clock = time.perf_counter_ns
+    began = clock()
+    try:
+        decoded = codec.decode(request, model.signature, limits)
+        ready = clock()
+        result = infer(model, decoded)
+    except (ProtocolError, InputRejected) as exc:
+        raise HttpError(400, str(exc)) from exc
+    except ModelError as exc:
+        raise HttpError(500, str(exc)) from exc
+    ran = clock()
+    answer = codec.encode(result)
+    timing = Timing(began - asked_ns, ready - began, ran - ready, clock() - ran)
+    return _Done(answer, result, timing, model.samples(decoded.inputs))
+
+
+def _decode(request: Request, signature: ModelSignature, limits: DecodeLimits) -> InferRequest:
+    body = request.body
+    data = body if isinstance(body, bytes) else memoryview(body)
+    return decode_request(data, request.head.tensors_at, signature, limits)
+
+
+def _encode(result: InferResponse) -> Response:
+    parts, json_length = encode_response(result)
+    if json_length is None:
+        return Response(200, parts)
+    header = b"Inference-Header-Content-Length: %d\r\n" % json_length
+    return Response(200, parts, _BINARY_TYPE, header)
+
+
+_REST = Codec("http", _decode, _encode)

@@ -77,6 +77,8 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     add("--precision", help="the variant to load, without a golden check")
     add("--model", type=Path, help="a plain ONNX file to serve instead")
     add("--name", help="the name of that model (model)")
+    add("--models", type=Path, help="a folder of further models")
+    add("--load", action="append", metavar="NAME", help="load one of them at start, * for all")
     add("--config", type=Path, help="the device's configuration file")
     add("--host", help="address to listen on (127.0.0.1)")
     add("--port", type=int, help="port to listen on, 0 for any (8080)")

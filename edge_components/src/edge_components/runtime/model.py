@@ -21,6 +21,7 @@ from edge_components.contract.package import TensorSpec
 from edge_components.runtime.oip.datatypes import NUMPY_TYPES, ORT_TYPES, Array
 from edge_components.runtime.oip.decode import ModelSignature
 from edge_components.runtime.process import cores
+from edge_components.runtime.statistics import Statistics
 
 _BF16_ONNX_TYPE = 16
 _SMALL_MODEL_BYTES = 512 << 10
@@ -58,6 +59,7 @@ class Model:
     Attributes:
         provider: The execution provider that ONNX Runtime really uses first.
         latency_s: Of a warm run with the smallest input.
+        statistics: What it has answered.
     """
 
     def __init__(self, session: ort.InferenceSession, identity: Identity) -> None:
@@ -69,6 +71,7 @@ class Model:
         )
         self.provider: str = session.get_providers()[0]
         self.latency_s = 0.0
+        self.statistics = Statistics()
         self._elements = 1
         self._session = session
         # The bound C object, where there is one: ``run`` of the class around it checks the names
@@ -77,6 +80,9 @@ class Model:
         self._all = [spec.name for spec in self.outputs]
         specs = (*self.inputs, *self.outputs)
         self._plain = all(spec.datatype != "BF16" for spec in specs)
+        self._batched = next(
+            (spec.name for spec in self.inputs if spec.shape and spec.shape[0] < 0), None
+        )
 
     def run(self, feeds: Mapping[str, Array], outputs: list[str] | None = None) -> list[Array]:
         """Run the model on arrays of its input types and shapes.
@@ -99,6 +105,10 @@ class Model:
     def runs_inline(self, elements: int) -> bool:
         """Whether a request of so many input elements is quick enough for the event loop."""
         return self.latency_s * max(1.0, elements / self._elements) <= _INLINE_MAX_S
+
+    def samples(self, feeds: Mapping[str, Array]) -> int:
+        """Return how many samples a request holds: its batch where the model has such an axis."""
+        return 1 if self._batched is None else feeds[self._batched].shape[0]
 
     def warm(self) -> None:
         """Run on zeros a few times and note how long that takes.

@@ -43,3 +43,11 @@ class Registry:
         self._models = models
         self._main = model.identity.name
         return old
+
+    def add(self, model: Model) -> None:
+        """Let ``model`` answer beside the main one, in place of one of its name."""
+        self._models = {**self._models, model.identity.name: model}
+
+    def remove(self, name: str) -> None:
+        """Let the model of that name answer no more, if there is one."""
+        self._models = {known: model for known, model in self._models.items() if known != name}

@@ -7,8 +7,11 @@ request: a switch of models is seen at once.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
 from urllib.parse import unquote
+
+import msgspec
 
 from edge_components import __version__
 from edge_components.contract.package import TensorSpec
@@ -23,12 +26,26 @@ from edge_components.runtime.http import (
 from edge_components.runtime.inference import Inference
 from edge_components.runtime.metrics import CONTENT_TYPE
 from edge_components.runtime.model import Model
+from edge_components.runtime.repository import Repository
 
 SERVER_NAME = "edgectl-runtime"
-EXTENSIONS = ("binary_tensor_data",)
+_MAX_ORDER_BYTES = 64 << 10
 
 Answer = Response | asyncio.Future[Response]
 Endpoint = Callable[[Request], Answer]
+T = TypeVar("T")
+
+
+class _IndexOrder(msgspec.Struct, frozen=True):
+    """Body of ``POST /v2/repository/index``."""
+
+    ready: bool = False
+
+
+class _Order(msgspec.Struct, frozen=True):
+    """Body of a load or unload; what it may contain is of no use here but ``parameters``."""
+
+    parameters: dict[str, Any] = {}
 
 
 class Routes:
@@ -36,6 +53,7 @@ class Routes:
 
     Args:
         inference: Answers inference requests and finds models.
+        repository: Lists, loads and unloads models.
         ready: Whether the server takes traffic.
         metrics_page: Writes the Prometheus page.
     """
@@ -43,15 +61,17 @@ class Routes:
     def __init__(
         self,
         inference: Inference,
+        repository: Repository,
         *,
         ready: Callable[[], bool],
         metrics_page: Callable[[], bytes],
     ) -> None:
         self._inference = inference
+        self._repository = repository
         self._ready = ready
         self._metrics_page = metrics_page
         self._fixed: dict[str, Endpoint] = {
-            "v2": _constant(_SERVER),
+            "v2": _constant(server_metadata(repository)),
             "v2/health/live": _constant({"live": True}),
             "v2/health/ready": self._server_ready,
             "metrics": self._metrics,
@@ -77,8 +97,16 @@ class Routes:
 
     def _find(self, target: str) -> tuple[str, Endpoint] | None:
         match [unquote(part) for part in target.strip("/").split("/")]:
+            case ["v2", "models", "stats"]:
+                return "GET", self._all_statistics
             case ["v2", "models", name, *rest] if name:
                 return self._find_model(name, rest)
+            case ["v2", "repository", "index"]:
+                return "POST", self._index
+            case ["v2", "repository", "models", name, "load"] if name:
+                return "POST", _ordered(name, self._repository.load, check_load)
+            case ["v2", "repository", "models", name, "unload"] if name:
+                return "POST", _ordered(name, self._repository.unload)
             case parts:
                 endpoint = self._fixed.get("/".join(parts))
                 return None if endpoint is None else ("GET", endpoint)
@@ -94,6 +122,8 @@ class Routes:
                 return "GET", self._model_ready(name, version)
             case ["infer"]:
                 return "POST", self._infer(name, version)
+            case ["stats"]:
+                return "GET", self._statistics(name, version)
         return None
 
     def _infer(self, name: str, version: str | None) -> Endpoint:
@@ -111,6 +141,18 @@ class Routes:
 
         return endpoint
 
+    def _statistics(self, name: str, version: str | None) -> Endpoint:
+        find = self._inference.find
+        return lambda _: json_response(200, statistics([find(name, version)]))
+
+    def _all_statistics(self, _: Request) -> Response:
+        return json_response(200, statistics(self._inference.models))
+
+    def _index(self, request: Request) -> Response:
+        order = _read(request, _IndexOrder)
+        entries = self._repository.index(ready_only=order.ready)
+        return json_response(200, msgspec.to_builtins(entries))
+
     def _server_ready(self, _: Request) -> Response:
         ready = self._ready()
         return json_response(200 if ready else 503, {"live": True, "ready": ready})
@@ -119,7 +161,29 @@ class Routes:
         return Response(200, [self._metrics_page()], CONTENT_TYPE)
 
 
-_SERVER = {"name": SERVER_NAME, "version": __version__, "extensions": EXTENSIONS}
+def server_metadata(repository: Repository) -> dict[str, object]:
+    """Return the server metadata; models can be loaded only where there is a folder of them."""
+    extensions = ["binary_tensor_data", "statistics"]
+    if repository.folder is not None:
+        extensions.append("model_repository")
+    return {"name": SERVER_NAME, "version": __version__, "extensions": extensions}
+
+
+def statistics(models: list[Model]) -> dict[str, Any]:
+    """Return the statistics of models as Triton's extension writes them."""
+    found = [m.statistics.document(m.identity.name, m.identity.version) for m in models]
+    return {"model_stats": found}
+
+
+def check_load(parameters: dict[str, Any]) -> None:
+    """Refuse a load that brings its own model or configuration.
+
+    Raises:
+        HttpError: 400.
+    """
+    if parameters:
+        names = ", ".join(f"'{name[:100]}'" for name in list(parameters)[:8])
+        raise HttpError(400, f"models are loaded as their folder has them, without {names}")
 
 
 def metadata(model: Model) -> dict[str, object]:
@@ -147,3 +211,30 @@ def _tensor(spec: TensorSpec) -> dict[str, object]:
 def _constant(document: object) -> Endpoint:
     response = json_response(200, document)
     return lambda _: response
+
+
+def _ordered(
+    name: str,
+    work: Callable[[str], Awaitable[None]],
+    check: Callable[[dict[str, Any]], None] | None = None,
+) -> Endpoint:
+    async def obey() -> Response:
+        await work(name)
+        return json_response(200, {})
+
+    def endpoint(request: Request) -> Answer:
+        order = _read(request, _Order)
+        if check is not None:
+            check(order.parameters)
+        return asyncio.ensure_future(obey())
+
+    return endpoint
+
+
+def _read(request: Request, kind: type[T]) -> T:
+    if len(request.body) > _MAX_ORDER_BYTES:
+        raise HttpError(413, f"at most {_MAX_ORDER_BYTES} bytes are taken here")
+    try:
+        return msgspec.json.decode(bytes(request.body) or b"{}", type=kind)
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
+        raise HttpError(400, f"the request is not valid: {str(exc)[:300]}") from exc

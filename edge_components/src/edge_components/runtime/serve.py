@@ -24,6 +24,7 @@ from edge_components.runtime.inference import Inference
 from edge_components.runtime.metrics import Metrics
 from edge_components.runtime.page import HealthProbe, Numbers
 from edge_components.runtime.registry import Registry
+from edge_components.runtime.repository import Repository
 from edge_components.runtime.routes import Routes
 from edge_components.runtime.server import HttpServer
 from edge_components.runtime.service import Runtime
@@ -70,6 +71,7 @@ class _Parts:
         self.uplink = _uplink(settings, self.queue)
         self.pipeline = PipelineRunner(self.recorder, metrics)
         self.inference = Inference(registry, metrics, self.recorder)
+        self.repository = Repository(settings.models, registry, profile)
         self.runtime = Runtime(
             settings,
             profile=profile,
@@ -77,8 +79,14 @@ class _Parts:
             metrics=metrics,
             recorder=self.recorder,
             pipeline=self.pipeline,
+            repository=self.repository,
         )
-        routes = Routes(self.inference, ready=self.runtime.is_ready, metrics_page=self._page)
+        routes = Routes(
+            self.inference,
+            self.repository,
+            ready=self.runtime.is_ready,
+            metrics_page=self._page,
+        )
         self.server = HttpServer(
             routes.resolve,
             Limits(

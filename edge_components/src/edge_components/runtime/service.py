@@ -24,6 +24,7 @@ from edge_components.runtime.metrics import Metrics
 from edge_components.runtime.model import Model
 from edge_components.runtime.process import rss_bytes
 from edge_components.runtime.registry import Registry
+from edge_components.runtime.repository import Repository
 from edge_components.runtime.settings import ServeSettings
 from edge_components.runtime.version import ActivationError, Version, candidates, read_version
 from edge_components.telemetry.recorder import Recorder, Subject
@@ -46,6 +47,7 @@ class Runtime:
         metrics: Metrics,
         recorder: Recorder,
         pipeline: PipelineRunner,
+        repository: Repository,
     ) -> None:
         self._settings = settings
         self._profile = profile
@@ -53,6 +55,8 @@ class Runtime:
         self._metrics = metrics
         self._recorder = recorder
         self._pipeline = pipeline
+        self._repository = repository
+        self._begun = False
         self._folder = ""
         self._started = time.monotonic()
         self._lock = asyncio.Lock()
@@ -117,14 +121,26 @@ class Runtime:
     # -- the server
 
     def is_ready(self) -> bool:
-        """Whether a model answers and the server is not stopping."""
-        return self._registry.main is not None and not self.stopping.is_set()
+        """Whether what is to answer does, and the server is not stopping.
+
+        That is the deployed model; where none was asked for, the folder's models.
+        """
+        if self.stopping.is_set():
+            return False
+        return self._registry.main is not None or (self._begun and self._only_folder)
+
+    @property
+    def _only_folder(self) -> bool:
+        settings = self._settings
+        deployed = settings.version_dir is not None or settings.model is not None
+        return settings.models is not None and not deployed
 
     async def begin(self) -> None:
         """Load what the settings say to begin with.
 
         Raises:
             ActivationError: It cannot be used.
+            SettingsError: The folder has no model of a name.
         """
         settings = self._settings
         if settings.version_dir is not None:
@@ -132,6 +148,9 @@ class Runtime:
         elif settings.model is not None:
             model = await asyncio.to_thread(load_file, settings.model, settings.name, self._profile)
             self._registry.activate(model)
+        if settings.load:
+            await self._repository.begin(settings.load)
+        self._begun = True
 
     def _prepare(self, folder: Path, precision: str | None) -> tuple[Version, Model, Flow | None]:
         version = read_version(folder)

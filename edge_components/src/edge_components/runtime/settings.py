@@ -21,6 +21,8 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         version_dir: The version to begin with, or None.
         model: A plain ONNX file to serve instead, or None.
+        models: A folder of further models, or None.
+        load: Those of them that answer from the start; ``*`` for all.
         control_socket: Path of the control socket, or None for no control.
         parent_pipe: Whether the end of stdin means that the supervisor died.
         orphan_grace_s: How long to serve after that while nobody calls the control socket.
@@ -36,6 +38,8 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True):
     precision: str | None = None
     model: Path | None = None
     name: str = "model"
+    models: Path | None = None
+    load: tuple[str, ...] = ()
     control_socket: Path | None = None
     telemetry: TelemetrySection = TelemetrySection()
     parent_pipe: bool = False
@@ -59,6 +63,8 @@ def serve_settings(options: argparse.Namespace) -> ServeSettings:
         for field in ServeSettings.__struct_fields__
         if getattr(options, field, None) is not None
     }
+    if "load" in given:
+        given["load"] = tuple(given["load"])
     telemetry = msgspec.structs.replace(
         base.telemetry,
         **{
@@ -70,6 +76,10 @@ def serve_settings(options: argparse.Namespace) -> ServeSettings:
     settings = msgspec.structs.replace(base, **{**given, "telemetry": telemetry})
     if settings.version_dir is not None and settings.model is not None:
         raise SettingsError("--version-dir and --model cannot be used together")
+    if settings.load and settings.models is None:
+        raise SettingsError("--load needs the folder of --models")
+    if settings.models is not None and not settings.models.is_dir():
+        raise SettingsError(f"--models: '{settings.models}' is not a folder")
     return settings
 
 
