@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import datetime as dt
 import ipaddress
+import re
 import ssl
 import stat
 from pathlib import Path
@@ -17,7 +18,12 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from edgectl_selfhosted.hub import telemetry
 from edgectl_selfhosted.hub.auth import hash_password, verify_password
+from edgectl_selfhosted.hub.ddi import confirmation, routes
+from edgectl_selfhosted.hub.mgmt import ROUTES as MGMT_ROUTES
+
+ROUTES = [*routes.ROUTES, *confirmation.ROUTES, *telemetry.ROUTES, *MGMT_ROUTES]
 
 
 def basic(user: str, password: str) -> str:
@@ -268,3 +274,27 @@ def test_certificate_sends_telemetry_for_its_device_only(
         log = {"attributes": [{"key": k, "value": {"stringValue": v}} for k, v in marks.items()]}
         sent = {"resourceLogs": [{"resource": about, "scopeLogs": [{"logRecords": [log]}]}]}
         assert device.http.post("/v1/logs", json=sent).status_code == expected
+
+
+@pytest.mark.parametrize("authorization", [b"", b"Basic \xff", b"Bearer \xff", b"TargetToken \xff"])
+def test_no_route_answers_without_credentials(shared: Any, authorization: bytes) -> None:
+    stranger = shared.http()
+    headers = {"Authorization": authorization} if authorization else {}
+    for route in ROUTES:
+        path = re.sub(r"{[^}]*}", "1", route.path)
+        for method in route.methods or ():
+            found = stranger.request(method, path, headers=headers).status_code
+            assert found == 401, f"{method} {route.path}"
+
+
+def test_a_device_token_opens_no_operators_route_and_no_other_device(
+    shared: Any, name: str
+) -> None:
+    device, other = shared.device(name), shared.device(f"{name}-other")
+    for route in ROUTES:
+        path = route.path.replace("{tenant}", "DEFAULT").replace("{controller}", other.id)
+        path = re.sub(r"{[^}]*}", "1", path)
+        for method in route.methods or ():
+            if path != "/v1/logs":
+                found = device.http.request(method, path).status_code
+                assert found == 401, f"{method} {path}"

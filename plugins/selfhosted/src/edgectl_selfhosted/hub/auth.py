@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import binascii
 import hashlib
 import hmac
 import os
@@ -103,7 +102,7 @@ def _password(authorization: str) -> bytes | None:
         return None
     try:
         user, colon, password = base64.b64decode(value.strip(), validate=True).partition(b":")
-    except binascii.Error:
+    except ValueError:  # not base64, or not even ASCII
         return None
     if not colon or not hmac.compare_digest(user, OPERATOR.encode()):
         return None
