@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519
 
 from edge_components.contract.jsonio import canonical_json
-from edge_components.contract.release import DeviceSettings, ReleaseDocument
+from edge_components.contract.release import DeviceSettings, ReleaseDocument, parse_release
 from edge_components.contract.signature import BUNDLE_TYPE, Envelope, parse_bundle
 from edgectl.errors import SignatureError
 from edgectl.package.keys import SigningKey, ensure_key, load_key
@@ -263,3 +263,12 @@ def test_a_release_cannot_be_replayed_under_another_payload_type(key: SigningKey
 def test_a_release_that_devices_would_refuse_is_not_signed(key: SigningKey, number: int) -> None:
     with pytest.raises(Exception, match="not a release number"):
         sign_release(document(number=number), b"", key)
+
+
+def test_a_release_signed_before_there_was_record_is_read_with_its_default() -> None:
+    old = b'{"application":"a","format":"edgectl.release/v1","number":1,"package":"sha256:%s",' % (
+        b"0" * 64
+    )
+    old += b'"settings":{"precision":null,"soak_s":1.0,"telemetry_sample":0.5},"version":"1"}'
+    settings = parse_release(old).settings
+    assert (settings.record, settings.redact) == ("output", ())

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -11,6 +12,7 @@ import pytest
 
 from edge_components.contract.package import TensorSpec
 from edge_components.contract.telemetry import Kind
+from edge_components.telemetry.privacy import Policy
 from edge_components.telemetry.queue import TelemetryQueue
 from edge_components.telemetry.recorder import Recorder, Subject
 
@@ -133,3 +135,53 @@ def test_a_health_probe_that_fails_does_not_end_the_recorder(
     recorder.event("still here")
     until(lambda: len(queue) == 1)
     recorder.stop()
+
+
+def taken_with(recorder: Recorder, queue: TelemetryQueue, policy: Policy) -> dict[str, Any]:
+    """Record one answer to one question; return the record's attributes."""
+    recorder.about(Subject(device="d"), 1.0, policy=policy)
+    inputs = {"x": np.array([[1.5, 2.0]], np.float32)}
+    recorder.prediction(MODEL, 0.001, SPECS, SCORES, "http", inputs=inputs)
+    inputs["x"][:] = 9  # the next request overwrites the buffer
+    recorder.start()
+    recorder.stop()
+    (found,) = records(queue)
+    attributes: dict[str, Any] = found.attributes
+    return attributes
+
+
+def test_by_default_the_question_stays_on_the_device(
+    recorder: Recorder, queue: TelemetryQueue
+) -> None:
+    found = taken_with(recorder, queue, Policy())
+    assert found["class"] == 1
+    assert not [name for name in found if name.startswith(("input.", "output."))]
+
+
+def test_question_and_answer_are_recorded_where_the_release_says_so(
+    recorder: Recorder, queue: TelemetryQueue
+) -> None:
+    found = taken_with(recorder, queue, Policy("input+output"))
+    assert found["input.x"] == "[[1.5,2.0]]"
+    assert found["input.x.shape"] == "1x2"
+    assert json.loads(found["output.scores"])[0][1] == pytest.approx(0.7)
+
+
+def test_redacted_fields_do_not_reach_a_record(recorder: Recorder, queue: TelemetryQueue) -> None:
+    policy = Policy("input+output", ("input.x[0]", "output.*", "score"))
+    found = taken_with(recorder, queue, policy)
+    assert found["input.x"] == "[[null,2.0]]"
+    assert "score" not in found
+    assert found["class"] == 1
+    assert not [name for name in found if name.startswith("output.")]
+
+
+def test_a_policy_of_none_records_no_prediction_but_events(
+    recorder: Recorder, queue: TelemetryQueue
+) -> None:
+    recorder.about(Subject(device="d"), 1.0, policy=Policy("none"))
+    recorder.prediction(MODEL, 0.001, SPECS, SCORES, "http")
+    recorder.event("x")
+    recorder.start()
+    recorder.stop()
+    assert [record.kind for record in records(queue)] == [Kind.EVENT]

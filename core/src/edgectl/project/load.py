@@ -58,6 +58,8 @@ class Project:
             soak_s=self._duration("device.soak", spec.device.soak),
             precision=spec.device.precision,
             telemetry_sample=spec.device.telemetry_sample,
+            record=spec.device.record,
+            redact=spec.device.redact,
         )
         self._check_targets()
         self._check_model()

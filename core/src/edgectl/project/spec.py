@@ -110,6 +110,8 @@ class DeviceSpec(_Spec, frozen=True, kw_only=True):
     soak: Duration = 10.0
     precision: Precision | None = None
     telemetry_sample: Share = 1.0
+    record: Literal["none", "output", "input+output"] = "output"
+    redact: tuple[str, ...] = ()
 
 
 class TargetSpec(_Spec, frozen=True, kw_only=True):

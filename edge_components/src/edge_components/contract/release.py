@@ -29,11 +29,17 @@ class DeviceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         soak_s: Seconds that the new version has to serve without a fault before it is kept.
         precision: The variant to use; None lets the hardware profile and the golden check decide.
         telemetry_sample: Share of predictions that are recorded, 0 to 1.
+        record: What of a prediction leaves the device: nothing, its class and score, or the
+            tensors too.
+        redact: Attributes that never leave the device, such as ``input.age``; ``*`` stands for
+            any characters.
     """
 
     soak_s: float = 10.0
     precision: Literal["fp32", "fp16", "int8"] | None = None
     telemetry_sample: float = 1.0
+    record: Literal["none", "output", "input+output"] = "output"
+    redact: tuple[str, ...] = ()
 
 
 class ReleaseDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -157,7 +157,8 @@ def process(flow: Flow, path: Path, recorder: Recorder) -> dict[str, Any] | None
     feed = fit_to_input(array, spec)
     start = time.perf_counter()
     outputs = model.run({spec.name: feed})
-    recorder.prediction(model, time.perf_counter() - start, model.outputs, outputs, "pipeline")
+    passed = time.perf_counter() - start
+    recorder.prediction(model, passed, model.outputs, outputs, "pipeline", inputs={spec.name: feed})
     named = {out.name: value for out, value in zip(model.outputs, outputs, strict=True)}
     answer = postprocess(named, flow.pipeline.postprocess, flow.labels)
     if answer is None:

@@ -1,6 +1,6 @@
 """What becomes a record, and the thread that writes records to the queue.
 
-The hot path appends a tuple to a bounded ring and nothing else; a thread turns tuples into
+The hot path appends a tuple to a bounded ring and little else; a thread turns tuples into
 records a few times a second. Predictions are sampled by the release's share and capped by rate:
 a device that answers 20,000 requests a second does not send 20,000 records.
 """
@@ -13,7 +13,8 @@ import secrets
 import threading
 import time
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
 from typing import Protocol
 
 import msgspec
@@ -21,7 +22,9 @@ import numpy as np
 
 from edge_components.contract.package import TensorSpec
 from edge_components.contract.telemetry import Kind, TelemetryRecord, Value
+from edge_components.drift.watch import DriftWatch
 from edge_components.runtime.oip.datatypes import FLOATS, Array
+from edge_components.telemetry.privacy import Policy
 from edge_components.telemetry.queue import TelemetryQueue
 
 log = logging.getLogger(__name__)
@@ -30,6 +33,7 @@ _FLUSH_S = 0.25
 _EXPIRE_S = 60.0
 _RING = 4096
 _MAX_ARRAY_BYTES = 8192
+_WARNING = 13
 
 
 class _Identity(Protocol):
@@ -50,8 +54,11 @@ class _Model(Protocol):
     def identity(self) -> _Identity: ...
 
 
-# When, whose model, how long, and the answer; not a record, because the hot path makes it.
-_Taken = tuple[int, _Identity, float, Sequence[TensorSpec], Sequence[Array], str]
+# When, whose model, how long, the answer, from where, and the question where it is recorded; not
+# a record, because the hot path makes it.
+_Tensors = Mapping[str, Array]
+_Taken = tuple[int, _Identity, float, Sequence[TensorSpec], Sequence[Array], str, _Tensors]
+_NOTHING: _Tensors = {}
 
 
 class Subject(msgspec.Struct, frozen=True, kw_only=True):
@@ -68,6 +75,7 @@ class Recorder:
 
     Attributes:
         sample: Share of predictions that are recorded.
+        policy: What of them.
         sampled_out: Predictions that sampling or the rate cap left out.
         overflowed: Records that the ring had no room for, by kind.
     """
@@ -80,13 +88,16 @@ class Recorder:
         health: Callable[[], dict[str, Value]] | None = None,
         health_interval_s: float = 60.0,
         max_predictions_per_s: float = 500.0,
+        drift: DriftWatch | None = None,
     ) -> None:
         self.sample = 1.0
+        self.policy = Policy()
         self.sampled_out = 0
         self.overflowed: Counter[str] = Counter()
         self._queue = queue
         self._subject = subject
         self._health = health
+        self._drift = drift or DriftWatch()
         self._health_interval_s = health_interval_s
         self._rate = max_predictions_per_s
         self._tokens = 2 * max_predictions_per_s
@@ -108,9 +119,23 @@ class Recorder:
         specs: Sequence[TensorSpec],
         arrays: Sequence[Array],
         source: str,
+        *,
+        inputs: _Tensors = _NOTHING,
     ) -> None:
-        """Record an answer, if sampling takes it."""
-        sample = self.sample
+        """Record an answer, if sampling takes it; arrays that are kept are copied or the model's.
+
+        Args:
+            model: Whose answer it is.
+            seconds: How long it took.
+            specs: The answer's tensors.
+            arrays: And their values.
+            source: From where the question came.
+            inputs: The question by tensor; drift is measured where it is given.
+        """
+        self._drift.take(model.identity, inputs, specs, arrays)
+        sample, policy = self.sample, self.policy
+        if policy.record == "none":
+            return
         if self._tokens < 1.0 or (sample < 1.0 and random.random() >= sample):  # noqa: S311  # not a secret
             self.sampled_out += 1
             return
@@ -120,7 +145,8 @@ class Recorder:
             return
         if any(array.nbytes > _MAX_ARRAY_BYTES for array in arrays):
             specs, arrays = (), ()  # the ring must not keep large answers alive
-        self._ring.append((time.time_ns(), model.identity, seconds, specs, arrays, source))
+        inputs = _copies(inputs) if policy.record == "input+output" else _NOTHING
+        self._ring.append((time.time_ns(), model.identity, seconds, specs, arrays, source, inputs))
 
     def event(
         self, body: str, *, severity: int = 9, attributes: dict[str, Value] | None = None
@@ -131,10 +157,19 @@ class Recorder:
             return
         self._events.append(self._record(Kind.EVENT, body, attributes or {}, severity))
 
-    def about(self, subject: Subject, sample: float) -> None:
-        """Let further records be about ``subject``."""
+    def about(
+        self,
+        subject: Subject,
+        sample: float,
+        *,
+        policy: Policy | None = None,
+        golden: Path | None = None,
+    ) -> None:
+        """Let further records be about ``subject``; drift is measured against ``golden``."""
         self._subject = subject
         self.sample = sample
+        self.policy = policy or Policy()
+        self._drift.follow(subject.package, golden)
 
     # -- the thread
 
@@ -167,6 +202,7 @@ class Recorder:
             if now >= next_expiry:
                 next_expiry = now + _EXPIRE_S
                 _guarded(self._queue.expire)
+            _guarded(self._record_drift)
             _guarded(self._flush)
             if stopping:
                 return
@@ -180,10 +216,23 @@ class Recorder:
         if records:
             self._queue.put(records)
 
+    def _record_drift(self) -> None:
+        report = self._drift.collect(time.monotonic())
+        if report is None:
+            return
+        crossed = [name for name in report.crossed if not self.policy.hides(name)]
+        body = f"drift of {', '.join(crossed[:5])}" if crossed else "no drift"
+        attributes = {**report.attributes, "crossed": bool(crossed)}
+        if crossed:
+            attributes["worst"] = crossed[0]
+        severity = _WARNING if crossed else 9
+        found = self._record(Kind.DRIFT, body, self.policy.allowed(attributes), severity)
+        self._queue.put([found])
+
     def _record_health(self) -> None:
         if self._health is None:
             return
-        attributes = self._health()
+        attributes = self._health() | self._drift.health()
         queue: dict[str, Value] = {
             "telemetry.queued": len(self._queue),
             "telemetry.queued_bytes": self._queue.size_bytes,
@@ -196,15 +245,22 @@ class Recorder:
         self._queue.put([self._record(Kind.HEALTH, "", {**attributes, **queue, **lost}, 9)])
 
     def _prediction(self, taken: _Taken) -> TelemetryRecord:
-        time_ns, identity, seconds, specs, arrays, source = taken
+        time_ns, identity, seconds, specs, arrays, source, inputs = taken
+        policy = self.policy
         attributes: dict[str, Value] = {
             "model.name": identity.name,
             "model.version": identity.version,
             "model.precision": identity.precision,
             "latency_ms": round(seconds * 1000, 4),
             "source": source,
-            **_best_class(specs, arrays),
+            **policy.allowed(_best_class(specs, arrays)),
         }
+        if policy.record == "input+output":
+            for name, array in inputs.items():
+                attributes |= policy.tensor(f"input.{name}", array)
+            for spec, array in zip(specs, arrays, strict=True):
+                if spec.datatype != "BF16":
+                    attributes |= policy.tensor(f"output.{spec.name}", array)
         subject = self._subject
         return TelemetryRecord(
             id=self._identifier(),
@@ -245,6 +301,13 @@ def _guarded(work: Callable[[], None]) -> None:
         work()
     except Exception:  # telemetry must not end because of one bad record or sensor
         log.exception("telemetry failed")
+
+
+def _copies(inputs: _Tensors) -> _Tensors:
+    # A tensor may be a view into a connection's buffer, which the next request overwrites.
+    return {
+        name: array.copy() for name, array in inputs.items() if array.nbytes <= _MAX_ARRAY_BYTES
+    }
 
 
 def _best_class(specs: Sequence[TensorSpec], arrays: Sequence[Array]) -> dict[str, Value]:

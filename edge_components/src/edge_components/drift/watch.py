@@ -1,0 +1,125 @@
+"""Drift beside a server: takes a few requests a second, and reads the golden set when it has time.
+
+``take`` is called for every answer and looks at a counter; some times a second it keeps a few
+hundred numbers. All else happens in ``collect``, which telemetry's thread calls. A package without
+a golden set, or with one that is too large to compare with, gives no drift, but its confidence.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import deque
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Protocol
+
+import numpy as np
+
+from edge_components.contract.package import TensorSpec
+from edge_components.contract.telemetry import Value
+from edge_components.drift.features import Array, Feature, features
+from edge_components.drift.monitor import DriftMonitor, DriftReport, DriftSettings
+from edge_components.golden import GoldenError, read_golden
+
+log = logging.getLogger(__name__)
+
+MAX_GOLDEN_BYTES = 64 << 20
+_RATE_PER_S = 20.0
+_RING = 256
+_CONFIDENCES = 2048
+
+
+class _Identity(Protocol):
+    @property
+    def package(self) -> str: ...
+
+
+class DriftWatch:
+    """Samples requests of the active package and compares windows of them with its golden set.
+
+    Attributes:
+        trouble: Why there is no comparison, or "".
+    """
+
+    def __init__(
+        self, settings: DriftSettings | None = None, *, rate_per_s: float = _RATE_PER_S
+    ) -> None:
+        self.trouble = ""
+        self._settings = settings or DriftSettings()
+        self._rate = rate_per_s
+        self._tokens = rate_per_s
+        self._refilled: float | None = None
+        self._ring: deque[tuple[_Identity, list[Feature]]] = deque(maxlen=_RING)
+        self._confidences: deque[float] = deque(maxlen=_CONFIDENCES)
+        self._package = ""
+        self._wanted: tuple[str, Path | None] | None = None
+        self._monitor: DriftMonitor | None = None
+
+    def follow(self, package: str, golden: Path | None) -> None:
+        """Watch another package from now on; its golden set is read later."""
+        self._wanted = (package, golden)
+
+    def take(
+        self,
+        identity: _Identity,
+        inputs: Mapping[str, Array],
+        specs: Sequence[TensorSpec],
+        arrays: Sequence[Array],
+    ) -> None:
+        """Sample an answer; most calls only look whether it is time."""
+        if self._tokens < 1.0:
+            return
+        self._tokens -= 1.0
+        outputs = {spec.name: array for spec, array in zip(specs, arrays, strict=True)}
+        self._ring.append((identity, features(inputs, outputs)))
+
+    def collect(self, now: float) -> DriftReport | None:
+        """Count what was sampled; return a report when a window is over."""
+        if self._refilled is not None:
+            self._tokens = min(self._rate, self._tokens + (now - self._refilled) * self._rate)
+        self._refilled = now
+        wanted, self._wanted = self._wanted, None
+        if wanted is not None:
+            self._package, golden = wanted
+            self._monitor = self._begin(golden, now)
+        for _ in range(len(self._ring)):
+            identity, taken = self._ring.popleft()
+            if identity.package == self._package:
+                self._count(taken)
+        return None if self._monitor is None else self._monitor.report(now)
+
+    def health(self) -> dict[str, Value]:
+        """Return the confidences since the last call: how many, and three quantiles."""
+        taken = [self._confidences.popleft() for _ in range(len(self._confidences))]
+        known = np.array([value for value in taken if np.isfinite(value)])
+        if not known.size:
+            return {}
+        low, middle, high = (round(float(q), 6) for q in np.quantile(known, (0.1, 0.5, 0.9)))
+        return {
+            "confidence.samples": int(known.size),
+            "confidence.p10": low,
+            "confidence.p50": middle,
+            "confidence.p90": high,
+        }
+
+    def _count(self, taken: list[Feature]) -> None:
+        if self._monitor is not None:
+            self._monitor.add(taken)
+        for feature in taken:
+            if feature.name.endswith(".confidence"):
+                self._confidences.extend(feature.values.tolist())
+                break
+
+    def _begin(self, golden: Path | None, now: float) -> DriftMonitor | None:
+        self.trouble = ""
+        if golden is None:
+            self.trouble = "the package has no golden set"
+            return None
+        try:
+            return DriftMonitor(
+                read_golden(golden, max_bytes=MAX_GOLDEN_BYTES), self._settings, now=now
+            )
+        except (GoldenError, OSError) as exc:
+            self.trouble = str(exc)
+            log.warning("no drift is measured: %s", exc)
+            return None
