@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
+import os
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -18,7 +20,7 @@ from edge_components.store.blobs import Blobs, WrongContentError
 from edge_components.store.disk import Disk, DiskFullError
 from edge_components.store.store import Store, StoreError, read_record
 from edge_components.store.versions import Documents
-from edge_components.update.record import Installed, Phase, Record, Update
+from edge_components.update.record import Accepted, Installed, Phase, Record, Update
 
 DATA = b"0123456789" * 1000
 Open = Callable[..., Store]
@@ -219,3 +221,26 @@ def test_failed_write_leaves_the_record_as_it_was(
     assert store.record.update is not None
     assert read_record(tmp_path) == store.record
     assert not (tmp_path / "state.json.tmp").exists()
+
+
+def test_record_can_be_written_on_a_full_disk(tmp_path: Path, opened: Open) -> None:
+    if os.geteuid() != 0 or os.system(f"mount -t tmpfs -o size=300k tmpfs {tmp_path} 2>/dev/null"):
+        pytest.skip("mounting a small tmpfs needs root")
+    try:
+        store = opened(tmp_path / "store")
+        with (tmp_path / "ballast").open("wb", buffering=0) as file:
+            with pytest.raises(OSError, match="No space"):
+                while True:
+                    file.write(b"x" * 4096)
+            with contextlib.suppress(OSError):
+                while True:
+                    file.write(b"x")
+        accepted = {"plates": Accepted(number=7, content="sha256:" + "0" * 64)}
+        store.change(lambda record: replace(record, highest=accepted))
+        assert read_record(tmp_path / "store").highest == accepted
+        (tmp_path / "ballast").unlink()
+        store.collect()
+        assert (tmp_path / "store/spare").stat().st_blocks * 512 >= 64 << 10
+        store.close()
+    finally:
+        os.system(f"umount -l {tmp_path}")

@@ -28,6 +28,7 @@ from edge_components.update.record import Installed
 
 _LOG = logging.getLogger(__name__)
 PID_FILE = "runtime.pid"
+ORPHAN_S = 0.5
 
 
 class SupervisorTiming(msgspec.Struct, frozen=True, kw_only=True):
@@ -185,6 +186,8 @@ class Supervisor:
         while time.monotonic() < deadline:
             if self._process is None or self._process.ending() is not None:
                 self._reap()
+                if self._adopt_late(stop):
+                    return self._bring_up(version, stop)
                 raise RefusedError(Reason.RUNTIME_CRASHED, self._last_end)
             with suppress(ControlError):
                 status = self._control.status()
@@ -195,6 +198,18 @@ class Supervisor:
         raise RefusedError(
             Reason.RUNTIME_NOT_READY, f"not ready {self._timing.start_s:g} s after its start"
         )
+
+    def _adopt_late(self, stop: threading.Event) -> bool:
+        """Look for a runtime that holds the port although no pid file tells of it.
+
+        An agent that is killed between starting a runtime and noting its pid leaves one behind
+        that does not answer yet, and the one started after it finds the port taken.
+        """
+        deadline = time.monotonic() + ORPHAN_S
+        while not self._adopt():
+            if time.monotonic() > deadline or stop.wait(0.05):
+                return False
+        return True
 
     def _watch(self) -> None:
         while not self._ending.is_set():

@@ -29,6 +29,8 @@ from edge_components.update.record import MAX_RECORD_BYTES, Record
 
 STATE_FILE = "state.json"
 LOCK_FILE = "lock"
+SPARE_FILE = "spare"
+SPARE_BYTES = 64 << 10
 _LOG = logging.getLogger(__name__)
 
 
@@ -98,9 +100,21 @@ class Store:
         with self._guard:
             record = decide(self._record)
             if record != self._record:
-                self._disk.write(self._root / STATE_FILE, canonical_json(record))
+                self._write(canonical_json(record))
                 self._record = record
             return record
+
+    def _write(self, data: bytes) -> None:
+        """Write the record; on a full disk the spare room is given up for it."""
+        path = self._root / STATE_FILE
+        try:
+            self._disk.write(path, data)
+        except DiskFullError:
+            spare = self._root / SPARE_FILE
+            if not spare.exists():
+                raise
+            spare.unlink()
+            self._disk.write(path, data)
 
     def reserve(self, layers: Collection[Descriptor], *, wanted: Iterable[Descriptor]) -> None:
         """Make sure that there is room for these files before the first byte is fetched.
@@ -138,6 +152,18 @@ class Store:
         blobs = {path: self.blobs.path(layer.digest) for path, layer in files.items()}
         return self.versions.build(number, documents, blobs)
 
+    def keep_spare(self) -> None:
+        """Hold some room, so that a full disk can still be written into the record."""
+        spare = self._root / SPARE_FILE
+        if spare.exists():
+            return
+        try:
+            with spare.open("xb") as file:
+                os.posix_fallocate(file.fileno(), 0, SPARE_BYTES)
+        except OSError as exc:
+            spare.unlink(missing_ok=True)
+            _LOG.warning("no room is held for the record: %s", exc.strerror)
+
     def collect(self) -> None:
         """Remove whatever neither a kept version nor the update in progress needs."""
         update = self.record.update
@@ -160,12 +186,15 @@ class Store:
                 _LOG.warning("version %d is damaged", version.number)
         self.versions.collect({version.number for version in kept} | staged)
         self.blobs.collect(digests, partials=wanted_digests)
+        self.keep_spare()
 
     def used_bytes(self) -> int:
         """Return what the store occupies; a file with several links counts once."""
         seen: dict[tuple[int, int], int] = {}
         for folder, _names, files in os.walk(self._root):
             for name in files:
+                if name == SPARE_FILE:
+                    continue
                 status = (Path(folder) / name).lstat()
                 seen[status.st_dev, status.st_ino] = status.st_size
         return sum(seen.values())
@@ -174,6 +203,7 @@ class Store:
         for path in self._root.glob(f"*{TMP_SUFFIX}"):
             self._disk.remove(path)
         self._record = read_record(self._root)
+        self.keep_spare()
         self.change(lambda record: recover(self._without_damaged(record)))
         # What was fetched for a forgotten update stays: the same order comes again.
         self.versions.collect({version.number for version in self.record.kept()})
