@@ -7,6 +7,7 @@ commands through the entry-point group ``edgectl.commands``.
 
 from __future__ import annotations
 
+import errno
 import os
 import sys
 from typing import Any
@@ -37,6 +38,25 @@ COMMANDS = {
     "telemetry": ("edgectl.cli.commands.telemetry:telemetry", "Show what the devices told."),
     "train": ("edgectl.cli.commands.train:train", "Train the model."),
 }
+
+# What the machine refuses, whatever edgectl does: full, read-only, not permitted, in the way.
+_REFUSALS = frozenset(
+    {
+        errno.EACCES,
+        errno.EDQUOT,
+        errno.EEXIST,
+        errno.EFBIG,
+        errno.EIO,
+        errno.EISDIR,
+        errno.ELOOP,
+        errno.ENAMETOOLONG,
+        errno.ENOSPC,
+        errno.ENOTDIR,
+        errno.ENOTEMPTY,
+        errno.EPERM,
+        errno.EROFS,
+    }
+)
 
 
 class LazyGroup(click.Group):
@@ -149,10 +169,24 @@ def run(arguments: list[str]) -> int:
     except Exception as exc:
         from edgectl.errors import EdgectlError  # noqa: PLC0415 - only a failure pays for it
 
-        if not isinstance(exc, EdgectlError):
+        known = _refusal(exc) if isinstance(exc, OSError) else exc
+        if not isinstance(known, EdgectlError):
             raise
-        return _known_error(exc)
+        return _known_error(known)
     return result if isinstance(result, int) else 0
+
+
+def _refusal(exc: OSError) -> Any:
+    """Return the error for what the machine refused; None for anything else."""
+    from edgectl.errors import EdgectlError  # noqa: PLC0415 - only a failure pays for it
+
+    if exc.errno not in _REFUSALS:
+        return None
+    place = f"'{exc.filename}'" if exc.filename is not None else "a file"
+    return EdgectlError(
+        f"{place} cannot be read or written: {exc.strerror}",
+        hint="check the path, the folder's permissions and the free disk space",
+    )
 
 
 def _known_error(exc: Any) -> int:

@@ -7,9 +7,11 @@ from importlib import resources
 from pathlib import Path
 
 import click
+import msgspec
 
 from edgectl.cli.app import App, command
 from edgectl.errors import ProjectError
+from edgectl.project.spec import Name
 
 TEMPLATE = "edgectl.templates.plates"
 DEFAULT_NAME = "plates"
@@ -27,6 +29,13 @@ def init(app: App, folder: Path, name: str | None) -> None:
     overwritten.
     """
     chosen = name or _name_from(folder)
+    try:
+        msgspec.convert(chosen, Name)
+    except msgspec.ValidationError as exc:
+        raise click.BadParameter(
+            f"'{chosen}' is no project name: small letters, digits and '-' inside, at most 63",
+            param_hint="'--name'",
+        ) from exc
     files = [item for item in resources.files(TEMPLATE).iterdir() if not _is_code(item.name)]
     targets = {folder / RENAMED.get(item.name, item.name): item for item in files}
     present = sorted(str(path) for path in targets if path.exists())
