@@ -95,18 +95,33 @@ class Session:
             return Path(given)
         return self.project.file("signing.key", self.project.spec.signing.key)
 
-    def key(self) -> SigningKey:
-        """Return the publisher's key; made on first use.
+    def key(self, *, make: bool = True) -> SigningKey:
+        """Return the publisher's key.
+
+        Args:
+            make: Make one where there is none yet. Devices trust the key that they were enrolled
+                with, so what is signed for them never gets a new one on the way.
 
         Raises:
-            EdgectlError: EDGECTL_SIGNING_KEY names no usable key.
+            EdgectlError: EDGECTL_SIGNING_KEY names no usable key, or there is none.
         """
-        from edgectl.package.keys import ensure_key, load_key  # noqa: PLC0415 - cryptography is heavy
+        from edgectl.package.keys import ensure_key, load_key, public_path  # noqa: PLC0415 - cryptography is heavy
 
         path = self.key_path()
         if os.environ.get("EDGECTL_SIGNING_KEY"):
+            if not path.is_file():
+                raise ProjectError(
+                    f"EDGECTL_SIGNING_KEY names '{path}', which is no file",
+                    hint="let it name the publisher's private key (PEM), or unset it",
+                )
             return load_key(path)
         if not path.exists():
+            if not make or public_path(path).exists():
+                raise ProjectError(
+                    f"the publisher's key '{path}' is missing",
+                    hint="bring it back from its safe copy, or name it in EDGECTL_SIGNING_KEY: "
+                    "devices refuse what another key signed",
+                )
             self.progress(f"making the publisher's key {path.name} (keep it safe)")
         return ensure_key(path)
 

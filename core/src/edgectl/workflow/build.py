@@ -5,9 +5,12 @@ Each step leaves one record below ``.edgectl/build``, and the next one needs onl
 
 from __future__ import annotations
 
+import contextlib
 import shutil
+import tempfile
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -16,6 +19,9 @@ from edgectl.errors import ProjectError
 from edgectl.records import Approval, ModelVersion, Package, Record, TrainedModel
 from edgectl.requests import RegisterRequest, TrainRequest
 from edgectl.session import Session, require
+
+if TYPE_CHECKING:
+    from edgectl.model.prepare import PrepareSpec
 
 T = TypeVar("T")
 TRAINED = "trained.json"
@@ -40,6 +46,8 @@ def train(session: Session, provider: str | None = None) -> TrainedModel:
     """
     project = session.project
     spec = project.spec.train
+    # A failed training may have written half of its outputs: nothing may be registered from them.
+    (session.build_dir / TRAINED).unlink(missing_ok=True)
     if spec is None:
         model = project.file("model.path", project.spec.model.path)
         require(model, what=f"model '{project.spec.model.path}'", command="init")
@@ -72,7 +80,28 @@ def register(session: Session, provider: str | None = None) -> ModelVersion:
         ModelError: The model or its golden set is unusable.
         ConflictError: The version is registered with another model.
     """
-    from edgectl.model.prepare import PrepareSpec, VariantSpec, prepare_version  # noqa: PLC0415 - onnx is heavy
+    from edgectl.model.prepare import prepare_version  # noqa: PLC0415 - onnx is heavy
+
+    spec = _prepare_spec(session)
+    with _work_dir(session.build_dir) as work:
+        prepared = prepare_version(spec, work, session.progress)
+        version = session.provider(session.build_provider(provider)).register(
+            RegisterRequest(version=prepared.version, files=prepared.files)
+        )
+        _save(
+            session.build_dir / PREPARED,
+            Prepared(
+                version=version,
+                files=prepared.files,
+                golden=prepared.golden,
+                evaluation=prepared.evaluation,
+            ),
+        )
+    return version
+
+
+def _prepare_spec(session: Session) -> PrepareSpec:
+    from edgectl.model.prepare import PrepareSpec, VariantSpec  # noqa: PLC0415 - onnx is heavy
 
     project, model = session.project, session.project.spec.model
 
@@ -82,44 +111,42 @@ def register(session: Session, provider: str | None = None) -> ModelVersion:
     trained = _load(session.build_dir / TRAINED, TrainedModel)
     path = project.file("model.path", model.path)
     require(path, what=f"model '{model.path}'", command="train")
-    work = session.build_dir / "model"
-    shutil.rmtree(work, ignore_errors=True)
-    work.mkdir(parents=True)
-    prepared = prepare_version(
-        PrepareSpec(
-            name=project.spec.name,
-            version=project.spec.version,
-            model=path,
-            golden=file("golden", model.golden),
-            evaluation=file("evaluation", model.evaluation),
-            gates=model.gates,
-            variants=tuple(
-                VariantSpec(
-                    precision=variant.precision,
-                    calibration=file(f"variants[{index}].calibration", variant.calibration),
-                    max_accuracy_drop=variant.max_accuracy_drop,
-                    kind=variant.quantization,
-                )
-                for index, variant in enumerate(model.variants)
-            ),
-            trained=trained,
+    return PrepareSpec(
+        name=project.spec.name,
+        version=project.spec.version,
+        model=path,
+        golden=file("golden", model.golden),
+        evaluation=file("evaluation", model.evaluation),
+        gates=model.gates,
+        variants=tuple(
+            VariantSpec(
+                precision=variant.precision,
+                calibration=file(f"variants[{index}].calibration", variant.calibration),
+                max_accuracy_drop=variant.max_accuracy_drop,
+                kind=variant.quantization,
+            )
+            for index, variant in enumerate(model.variants)
         ),
-        work,
-        session.progress,
+        trained=trained,
     )
-    version = session.provider(session.build_provider(provider)).register(
-        RegisterRequest(version=prepared.version, files=prepared.files)
-    )
-    _save(
-        session.build_dir / PREPARED,
-        Prepared(
-            version=version,
-            files=prepared.files,
-            golden=prepared.golden,
-            evaluation=prepared.evaluation,
-        ),
-    )
-    return version
+
+
+@contextlib.contextmanager
+def _work_dir(build_dir: Path) -> Iterator[Path]:
+    """Give a new folder for a version's files; the folder before goes when all went well.
+
+    So a model that is refused leaves the version that was registered before it whole.
+    """
+    build_dir.mkdir(parents=True, exist_ok=True)
+    work = Path(tempfile.mkdtemp(prefix="model-", dir=build_dir))
+    try:
+        yield work
+    except BaseException:
+        shutil.rmtree(work, ignore_errors=True)
+        raise
+    for other in build_dir.glob("model*"):
+        if other != work:
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def approve(session: Session, approval: Approval, provider: str | None = None) -> ModelVersion:
@@ -140,7 +167,7 @@ def package(session: Session) -> Package:
     """Build and sign the package of the registered version.
 
     Raises:
-        ProjectError: Nothing is registered yet.
+        ProjectError: Nothing is registered yet, or not the project's present version.
         ConflictError: This version was packaged before with other content.
     """
     from edgectl.package.build import PackageContent, build_package  # noqa: PLC0415 - cryptography is heavy
@@ -148,6 +175,12 @@ def package(session: Session) -> Package:
 
     prepared = _prepared(session)
     version = prepared.version
+    if version.version != session.project.spec.version:
+        raise ProjectError(
+            f"version {version.version} was registered last, "
+            f"{session.project.path.name} says {session.project.spec.version}",
+            hint="run `edgectl train` and `edgectl register` for the new version",
+        )
     content = PackageContent(
         application=version.name,
         version=version.version,
