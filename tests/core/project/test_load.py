@@ -82,7 +82,11 @@ def test_the_design_s_example_is_a_project(load: Any) -> None:
 @pytest.mark.parametrize(
     ("old", "new", "message"),
     [
-        ("version: 1.4.0", "version: 1.4", "edgectl.yaml:3: version: expected 'str', got 'float'"),
+        (
+            "version: 1.4.0",
+            "version: 1.4",
+            "edgectl.yaml:3: version: expected 'str', got 'float', found 1.4; put it in quotes",
+        ),
         ("golden:", "goldn:", "edgectl.yaml:10: model.goldn: unknown key, did you mean 'golden'?"),
         (
             "provider: aws",
@@ -112,7 +116,14 @@ def test_the_design_s_example_is_a_project(load: Any) -> None:
             "- precision: fp32",
             "edgectl.yaml:12: model.variants: a precision is given twice",
         ),
-        ("apiVersion: edgectl/v1", "apiVersion: edgectl/v9", "edgectl.yaml:1: apiVersion: "),
+        (
+            "apiVersion: edgectl/v1",
+            "apiVersion: edgectl/v9",
+            (
+                "edgectl.yaml:1: apiVersion: invalid enum value 'edgectl/v9', "
+                "found 'edgectl/v9'; allowed: edgectl/v1"
+            ),
+        ),
         ("name: parking-plates", "name: Parking Plates", "edgectl.yaml:2: name: "),
         (
             "labels: labels.txt",

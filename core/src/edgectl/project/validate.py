@@ -97,7 +97,18 @@ def _explain(data: Any, type_: type[Any], path: list[str | int], message: str) -
         return InvalidKeyError(_dotted([*path, key]), f"unknown key{hint} (allowed here: {listed})")
     found = _found(data, path)
     text = message.replace("`", "'")
-    return InvalidKeyError(_dotted(path), text[0].lower() + text[1:] + found)
+    advice = _advice(type_, path, message)
+    return InvalidKeyError(_dotted(path), text[0].lower() + text[1:] + found + advice)
+
+
+def _advice(type_: type[Any], path: list[str | int], message: str) -> str:
+    if path == ["version"] and message.startswith("Expected `str`, got"):
+        return "; put it in quotes"
+    if message.startswith("Invalid enum value"):
+        info = _info(type_, path)
+        if isinstance(info, msgspec.inspect.LiteralType):
+            return f"; allowed: {', '.join(str(value) for value in info.values)}"
+    return ""
 
 
 def _found(data: Any, path: list[str | int]) -> str:
@@ -110,10 +121,15 @@ def _found(data: Any, path: list[str | int]) -> str:
     return f", found {value!r}"
 
 
-def _fields(type_: Any, path: list[str | int]) -> list[str]:
+def _info(type_: Any, path: list[str | int]) -> Any:
     info: Any = msgspec.inspect.type_info(type_)
     for part in path:
         info = _step(info, part)
+    return info
+
+
+def _fields(type_: Any, path: list[str | int]) -> list[str]:
+    info = _info(type_, path)
     if isinstance(info, msgspec.inspect.StructType):
         return [field.encode_name for field in info.fields]
     return []
