@@ -8,15 +8,15 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 import msgspec
 
 from edge_components.contract.state import State
-from edgectl.errors import PlanError
+from edgectl.errors import ConflictError, NotFoundError, PlanError
 from edgectl.provider import Provider
 from edgectl.records import DeviceStatus, Package, Record, Release, Target
-from edgectl.requests import DeployRequest, ObserveRequest, WithdrawRequest
+from edgectl.requests import DeployRequest, InventoryRequest, ObserveRequest, WithdrawRequest
 from edgectl.rollout.decision import (
     Assign,
     Complete,
@@ -92,7 +92,9 @@ class Driver:
         self._poll_s = poll_s
         self._clock = clock
         self._sleep = sleep
+        self._waves = rollout.waves
         self._seen: dict[str, DeviceStatus] = {}
+        self._given: Assign | None = None
         self._said = ""
 
     def run(self, *, wait: bool = True) -> Verdict | None:
@@ -144,7 +146,7 @@ class Driver:
         return decide(
             RolloutState(
                 policy=self._rollout.policy,
-                waves=self._rollout.waves,
+                waves=self._waves,
                 statuses=self._seen,
                 control=_WISHES.get(control.phase, "run"),
                 now=now,
@@ -159,8 +161,10 @@ class Driver:
             release=release,
         )
         self._seen = fill_since(self._provider.observe(request), self._seen, now)
-        total = sum(len(wave) for wave in self._rollout.waves)
-        self._watch(self._rollout.target.name, total, self._counts())
+        self._watch(self._rollout.target.name, len(self._devices()), self._counts())
+
+    def _devices(self) -> list[str]:
+        return [device for wave in self._waves for device in wave]
 
     def _counts(self) -> Counter[str]:
         return Counter(str(status.state) for status in self._seen.values())
@@ -183,16 +187,46 @@ class Driver:
         return None
 
     def _assign(self, decision: Assign) -> None:
-        waves = len(self._rollout.waves)
+        if decision == self._given:
+            # It did not take what it was given: there is no hurry to try again.
+            self._rest(None)
+        self._given = decision
+        waves = len(self._waves)
         self._tell(f"wave {decision.wave} of {waves}: giving it to {len(decision.devices)} devices")
+        try:
+            self._give(self._rollout.release, self._rollout.package, decision.devices)
+        except (NotFoundError, ConflictError):
+            if not self._leave_out_removed():
+                raise
+
+    def _give(self, release: Release, package: Package, devices: Iterable[str]) -> None:
         self._provider.deploy(
             DeployRequest(
                 target=self._rollout.target,
-                release=self._rollout.release,
-                package=self._rollout.package,
-                devices=decision.devices,
+                release=release,
+                package=package,
+                devices=tuple(devices),
             )
         )
+
+    def _leave_out_removed(self) -> bool:
+        """Go on without the devices that the target does not have any more; whether there were any.
+
+        Raises:
+            PlanError: Not one is left.
+        """
+        target = self._rollout.target
+        there = {device.id for device in self._provider.inventory(InventoryRequest(target=target))}
+        removed = [device for device in self._devices() if device not in there]
+        if not removed:
+            return False
+        self._waves = tuple(tuple(d for d in wave if d in there) for wave in self._waves)
+        if not self._devices():
+            raise PlanError(f"no device of target '{target.name}' is left")
+        more = f" and {len(removed) - 5} more" if len(removed) > 5 else ""
+        names = ", ".join(removed[:5]) + more
+        self._say(f"{target.name}: removed meanwhile, and left out: {names}")
+        return True
 
     def _on_failure(self, decision: RollBack, control: Control) -> Verdict | None:
         """Begin to go back; the verdict if there is nothing to go back to."""
@@ -221,39 +255,40 @@ class Driver:
         self._shared.set_control(
             lambda present: msgspec.structs.replace(present or control, back=release.number)
         )
-        given = [d for wave in self._rollout.waves for d in wave]
         self._look(release.number, self._clock())
         there = set(self._seen)
-        given = [d for d in given if d in bad or d in there]
-        self._provider.deploy(
-            DeployRequest(
-                target=self._rollout.target,
-                release=release,
-                package=package,
-                devices=tuple(given),
-            )
-        )
-        back = self._await_back(release.number, given)
-        devices = [d for wave in self._rollout.waves for d in wave]
+        # Who has somebody else's newer release keeps that.
+        bad_now = {d for d, status in bad.items() if status.state is not State.SUPERSEDED}
+        given = [d for d in self._devices() if d in bad_now or d in there]
+        self._give(release, package, given)
+        given = self._await_back(release.number, given)
+        back = sum(1 for d in given if self._state(d) is State.HEALTHY)
+        devices = self._devices()
         why = f"{control.why}; {back} of {len(given)} devices are back on {control.baseline[:19]}"
         return self._end(make_verdict(Outcome.ROLLED_BACK, why, devices, bad), back=release.number)
 
-    def _await_back(self, release: int, devices: list[str]) -> int:
-        """Wait until the devices have settled on the rollback release; how many are healthy."""
+    def _await_back(self, release: int, devices: list[str]) -> list[str]:
+        """Wait until the devices have settled on the rollback release; return who is there yet."""
         end = self._clock() + self._rollout.policy.timeout_s
         grace = self._clock() + self._rollout.policy.unreachable_grace_s
         while True:
             self._shared.refresh()
             now = self._clock()
             self._look(release, now)
-            states = [self._seen[d].state if d in self._seen else State.PENDING for d in devices]
-            healthy = sum(1 for state in states if state is State.HEALTHY)
+            if any(d not in self._seen for d in devices) and self._leave_out_removed():
+                left = set(self._devices())
+                devices = [d for d in devices if d in left]
+            states = [self._state(d) for d in devices]
             open_ = [s for s in states if not s.is_settled]
             gone = all(s is State.UNREACHABLE for s in open_) and now >= grace
             if not open_ or gone or now >= end:
-                return healthy
+                return devices
+            healthy = sum(1 for state in states if state is State.HEALTHY)
             self._tell(f"rolling back: {healthy} of {len(devices)} devices are back")
             self._rest(None)
+
+    def _state(self, device: str) -> State:
+        return self._seen[device].state if device in self._seen else State.PENDING
 
     def _withdraw(self) -> None:
         if self._provider.supports("withdraw"):
@@ -266,8 +301,7 @@ class Driver:
             )
 
     def _verdict(self, outcome: Outcome, why: str) -> Verdict:
-        devices = [d for wave in self._rollout.waves for d in wave]
-        return make_verdict(outcome, why, devices, self._seen)
+        return make_verdict(outcome, why, self._devices(), self._seen)
 
     def _end(self, verdict: Verdict, *, back: int = 0) -> Verdict:
         self._shared.set_control(

@@ -49,7 +49,8 @@ class TargetPlan(Record, frozen=True, kw_only=True):
     """What would happen to one target.
 
     Attributes:
-        baseline: The package that most of the target's devices run now, or "".
+        baseline: The package to go back to: what most devices run that do not have the release;
+            "" if there is none, or if it is the same package.
         devices: One entry a device, in rollout order.
         waves: Number of devices a wave.
         notes: What an operator should know.
@@ -173,7 +174,7 @@ def plan_target(
     return TargetPlan(
         target=target.name,
         provider=target.provider,
-        baseline=_baseline(states, package.digest),
+        baseline=_baseline(states, package.digest, release),
         devices=changes,
         waves=tuple(len(wave) for wave in waves),
         notes=_notes(target, devices),
@@ -244,13 +245,20 @@ def _change(
     )
 
 
-def _baseline(states: Mapping[str, DeviceStatus], digest: str) -> str:
+def _baseline(states: Mapping[str, DeviceStatus], digest: str, release: int) -> str:
+    """Return the package that most devices run which do not have this release yet.
+
+    It is "" when most run the same package already, by an earlier release: the few that run
+    another are no reason to take it from them.
+    """
     active = Counter(
         status.active_package
         for status in states.values()
-        if status.active_package and status.active_package != digest
+        if status.active_package
+        and (status.active_package != digest or status.active_release not in {None, release})
     )
-    return min(active, key=lambda d: (-active[d], d)) if active else ""
+    most = min(active, key=lambda d: (-active[d], d)) if active else ""
+    return most if most != digest else ""
 
 
 def _notes(target: Target, devices: list[Device]) -> tuple[str, ...]:
