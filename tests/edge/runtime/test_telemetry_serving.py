@@ -123,3 +123,53 @@ def test_records_wait_on_the_disk_through_a_kill_and_go_up_after_the_restart(
         *("--state-dir", state, "--telemetry-url", url, "--telemetry-interval-s", "0.1"),
     )
     build.until(lambda: any(r.body == "before the kill" for r in list(taken)))
+
+
+def test_inputs_unlike_the_golden_ones_are_reported_as_drift(
+    start: Any, make_version: Any, build: Any, receiver: Any
+) -> None:
+    taken, url = receiver
+    folder = make_version(
+        1, {"fp32": lambda path: build.scaling(path, 2.0)}, golden=build.scaling_golden(2.0)
+    )
+    served = start(
+        *("--version-dir", folder, "--precision", "fp32"),
+        *("--telemetry-url", url, "--telemetry-interval-s", "0.1"),
+    )
+    tensor = {"name": "x", "datatype": "FP32", "shape": [16, 4], "data": [9.0] * 64}
+
+    def drift() -> list[TelemetryRecord]:
+        status, _ = served.json("POST", "/v2/models/plates/infer", {"inputs": [tensor]})
+        assert status == 200
+        return [r for r in list(taken) if r.kind is Kind.DRIFT]
+
+    found = build.until(drift)[0]
+    assert found.severity == 13
+    assert {"input.x.psi", "input.x[0].ks", "output.y.class.psi"} <= set(found.attributes)
+    assert found.package.startswith("sha256:")
+
+
+def test_the_release_says_what_of_a_prediction_leaves_the_device(
+    start: Any, make_version: Any, build: Any, receiver: Any
+) -> None:
+    taken, url = receiver
+    folder = make_version(
+        1,
+        {"fp32": lambda path: build.scaling(path, 2.0)},
+        settings=DeviceSettings(record="input+output", redact=("input.x[1]", "score")),
+    )
+    served = start(
+        *("--version-dir", folder, "--precision", "fp32"),
+        *("--telemetry-url", url, "--telemetry-interval-s", "0.1"),
+        *("--telemetry-health-interval-s", "0.2"),
+    )
+    served.infer([1.0, 4.0, 2.0, 3.0])
+    served.json("POST", "/v2/models/plates/infer", {"inputs": []})
+    found = build.until(lambda: [r for r in list(taken) if r.kind is Kind.PREDICTION])[0]
+    assert found.attributes["input.x"] == "[[1.0,null,2.0,3.0]]"
+    assert found.attributes["output.y"] == "[[2.0,8.0,4.0,6.0]]"
+    assert "score" not in found.attributes
+    health = build.until(
+        lambda: [r for r in list(taken) if "errors.invalid_request" in r.attributes]
+    )
+    assert health[-1].attributes["errors.invalid_request"] == 1

@@ -16,6 +16,7 @@ from typing import Generic, NamedTuple, TypeVar
 from edge_components.runtime.http import HttpError, Request, Response
 from edge_components.runtime.metrics import Metrics
 from edge_components.runtime.model import InputRejected, Model, ModelError
+from edge_components.runtime.oip.datatypes import Array
 from edge_components.runtime.oip.decode import ModelSignature, decode_request
 from edge_components.runtime.oip.encode import encode_response
 from edge_components.runtime.oip.messages import (
@@ -54,7 +55,7 @@ class _Done(NamedTuple, Generic[A]):
     answer: A
     result: InferResponse
     timing: Timing
-    samples: int
+    inputs: dict[str, Array]
 
 
 def infer(model: Model, request: InferRequest) -> InferResponse:
@@ -191,9 +192,11 @@ class Inference:
         metrics = self._metrics
         metrics.requests += 1
         metrics.latency.observe(passed)
-        model.statistics.succeeded(done.timing, done.samples)
+        model.statistics.succeeded(done.timing, model.samples(done.inputs))
         result = done.result
-        self._recorder.prediction(model, passed, result.specs, result.arrays, source)
+        self._recorder.prediction(
+            model, passed, result.specs, result.arrays, source, inputs=done.inputs
+        )
         return done.answer
 
     def _refused(self, model: Model, error: HttpError, start: int) -> None:
@@ -217,7 +220,7 @@ def _work(
     ran = clock()
     answer = codec.encode(result)
     timing = Timing(began - asked_ns, ready - began, ran - ready, clock() - ran)
-    return _Done(answer, result, timing, model.samples(decoded.inputs))
+    return _Done(answer, result, timing, decoded.inputs)
 
 
 def _decode(request: Request, signature: ModelSignature, limits: DecodeLimits) -> InferRequest:

@@ -144,6 +144,7 @@ class HealthProbe:
             "cpu_share": round(self._cpu.share(), 4),
             "disk_free_bytes": free_disk_bytes(self._state_dir),
         }
+        found |= {f"errors.{kind}": count for kind, count in sorted(metrics.errors.items())}
         if hasattr(os, "getloadavg"):
             found["load_1m"] = round(os.getloadavg()[0], 2)
         if (temperature := temperature_c()) is not None:

@@ -27,6 +27,7 @@ from edge_components.runtime.registry import Registry
 from edge_components.runtime.repository import Repository
 from edge_components.runtime.settings import ServeSettings
 from edge_components.runtime.version import ActivationError, Version, candidates, read_version
+from edge_components.telemetry.privacy import Policy
 from edge_components.telemetry.recorder import Recorder, Subject
 
 log = logging.getLogger(__name__)
@@ -180,6 +181,8 @@ class Runtime:
                 package=release.package,
             ),
             release.settings.telemetry_sample,
+            policy=Policy(release.settings.record, release.settings.redact),
+            golden=None if version.info.golden is None else version.package / version.info.golden,
         )
         self._metrics.activations["ok"] += 1
         self._recorder.event(
