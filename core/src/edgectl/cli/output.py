@@ -68,6 +68,14 @@ class Output:
         else:
             _json(value)
 
+    def each(self, results: Iterable[tuple[Row, str]]) -> None:
+        """Print several results, each as it comes; with ``json`` they are one array."""
+        if self.form == "json":
+            _json([value for value, _ in results])
+            return
+        for value, text in results:
+            self.one(value, text)
+
 
 def _json(value: Any) -> None:
     sys.stdout.write(msgspec.json.encode(value, enc_hook=str).decode() + "\n")

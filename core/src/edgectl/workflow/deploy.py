@@ -32,6 +32,7 @@ class TargetResult(Record, frozen=True, kw_only=True):
 
     Attributes:
         verdict: None if the driver did not wait, or failed.
+        driven_by: Who else drives the release already, or "".
         error: One sentence, or "".
     """
 
@@ -40,6 +41,7 @@ class TargetResult(Record, frozen=True, kw_only=True):
     release: int
     package: str
     verdict: Verdict | None = None
+    driven_by: str = ""
     error: str = ""
     hint: str = ""
     error_exit_code: int = 0
@@ -221,7 +223,7 @@ class Deployer:
             release=release.number,
             package=package.digest,
         )
-        if not plan.changes:
+        if not plan.changes and self._is_over(target, release):
             devices = [device.device for device in plan.devices]
             why = f"all {len(devices)} devices have release {release.number} already"
             healthy = {"healthy": len(devices)}
@@ -236,6 +238,12 @@ class Deployer:
                 result, error=exc.message, hint=exc.hint, error_exit_code=exc.exit_code
             )
         return msgspec.structs.replace(result, verdict=verdict)
+
+    def _is_over(self, target: Target, release: Release) -> bool:
+        """Whether no driver was cut off before it had the last soak and a verdict."""
+        shared = Shared(self._session.open(target.provider), target, release.application)
+        control = shared.control()
+        return control is None or control.release != release.number or control.phase == "done"
 
     def _drive_leased(
         self, target: Target, plan: TargetPlan, release: Release, package: Package, wait: bool

@@ -43,8 +43,9 @@ def rollback_plan(session: Session, target: Target, to_release: int | None) -> t
         record = next((r for r in history if r.number == to_release), None)
     if record is None:
         known = ", ".join(str(r.number) for r in history[:10])
+        wanted = f"knows no release {to_release}" if to_release else "has no release to return to"
         raise PlanError(
-            f"target '{target.name}' has no release to return to",
+            f"target '{target.name}' {wanted}",
             hint=f"releases at the provider: {known}",
         )
     document = ReleaseDocument(

@@ -110,6 +110,11 @@ class Shared:
                 self._swap("lease", self._lease, None)
                 self._lease = None
 
+    def driver(self) -> str:
+        """Return who drives the target now, for people; "" if nobody does."""
+        held = self._decode(self._read("lease"), Lease)
+        return f"{held.by} (process {held.pid})" if held is not None and self._holds(held) else ""
+
     def refresh(self) -> None:
         """Say that the lease's holder is alive; cheap enough to call at every turn.
 
@@ -137,7 +142,7 @@ class Shared:
             return
         text = self._read("lease")
         other = self._decode(text, Lease)
-        if other is not None and now - other.beat < LEASE_TTL_S and not _is_dead(other):
+        if other is not None and self._holds(other):
             since = datetime.fromtimestamp(other.since, UTC).strftime("%H:%M:%S UTC")
             raise LeaseError(
                 f"{other.by} (process {other.pid}) deploys to target '{self._target.name}' "
@@ -149,6 +154,9 @@ class Shared:
             raise LeaseError(f"somebody else just began to deploy to '{self._target.name}'")
         taken_over(other.by if other is not None else "nobody")
         self._lease, self._beat = mine, now
+
+    def _holds(self, lease: Lease) -> bool:
+        return self._clock() - lease.beat < LEASE_TTL_S and not _is_dead(lease)
 
     def _read(self, key: str) -> str | None:
         return self._provider.coordinate(

@@ -9,12 +9,13 @@ import msgspec
 
 from edgectl.cli.app import App, command, target_options
 from edgectl.cli.commands.deploy import drive, show_results
+from edgectl.cli.output import Row
 from edgectl.codec import plain
 from edgectl.errors import PlanError
 from edgectl.records import Target
 from edgectl.requests import WithdrawRequest
 from edgectl.session import Session
-from edgectl.workflow.deploy import exit_code
+from edgectl.workflow.deploy import TargetResult, exit_code
 from edgectl.workflow.resume import resume_plan
 from edgectl.workflow.shared import Control, Phase, Shared
 
@@ -25,12 +26,13 @@ from edgectl.workflow.shared import Control, Phase, Shared
 def pause(app: App, targets: tuple[str, ...], provider: str | None) -> None:
     """Hold a rollout: devices that have the release finish it, no other gets it."""
     session = app.session()
-    for target in app.choose(session, targets, provider):
+
+    def hold(target: Target) -> tuple[Row, str]:
         control = _set(session, target, "pause")
-        app.out.one(
-            {"target": target.name, **plain(control)},
-            f"{target.name}: release {control.release} is paused",
-        )
+        text = f"{target.name}: release {control.release} is paused"
+        return {"target": target.name, **plain(control)}, text
+
+    app.out.each(hold(target) for target in app.choose(session, targets, provider))
 
 
 @click.command()
@@ -39,23 +41,30 @@ def pause(app: App, targets: tuple[str, ...], provider: str | None) -> None:
 def abort(app: App, targets: tuple[str, ...], provider: str | None) -> None:
     """Stop a rollout where it is; devices that have not begun do not get the release."""
     session = app.session()
-    for target in app.choose(session, targets, provider):
-        control = _set(session, target, "abort")
-        taken_back: tuple[str, ...] = ()
-        opened = session.provider(target.provider)
-        if opened.supports("withdraw"):
-            taken_back = opened.withdraw(
-                WithdrawRequest(
-                    target=target,
-                    application=session.project.spec.name,
-                    release=control.release,
-                )
-            ).devices
-        app.out.one(
-            {"target": target.name, "withdrawn": taken_back, **plain(control)},
-            f"{target.name}: release {control.release} is aborted, "
-            f"taken back from {len(taken_back)} devices",
+    app.out.each(_abort(session, target) for target in app.choose(session, targets, provider))
+
+
+def _abort(session: Session, target: Target) -> tuple[Row, str]:
+    control = _set(session, target, "abort")
+    taken_back: tuple[str, ...] = ()
+    opened = session.provider(target.provider)
+    if opened.supports("withdraw"):
+        taken_back = opened.withdraw(
+            WithdrawRequest(
+                target=target, application=session.project.spec.name, release=control.release
+            )
+        ).devices
+    shared = Shared(opened, target, session.project.spec.name)
+    if not shared.driver():
+        # Nobody is there to see it through; the next deploy begins anew.
+        shared.set_control(
+            lambda present: msgspec.structs.replace(present or control, phase="done", why="aborted")
         )
+    text = (
+        f"{target.name}: release {control.release} is aborted, "
+        f"taken back from {len(taken_back)} devices"
+    )
+    return {"target": target.name, "withdrawn": taken_back, **plain(control)}, text
 
 
 @click.command()
@@ -69,12 +78,27 @@ def abort(app: App, targets: tuple[str, ...], provider: str | None) -> None:
 )
 @command
 def resume(app: App, targets: tuple[str, ...], provider: str | None, poll: float) -> None:
-    """Go on with a rollout that was paused, or whose driver was killed, and wait."""
+    """Go on with a rollout that was paused, or whose driver was killed, and wait.
+
+    Where the driver that was paused is still there, it goes on and has the verdict.
+    """
     session = app.session()
     results = []
     for target in app.choose(session, targets, provider):
         control = _set(session, target, "run")
         plan, package = resume_plan(session, target, control)
+        shared = Shared(session.provider(target.provider), target, session.project.spec.name)
+        if other := shared.driver():
+            results.append(
+                TargetResult(
+                    target=target.name,
+                    provider=target.provider,
+                    release=control.release,
+                    package=package.digest,
+                    driven_by=other,
+                )
+            )
+            continue
         results += drive(app, session, plan, package, poll=poll)
     show_results(app, results)
     click.get_current_context().exit(exit_code(results))

@@ -108,6 +108,9 @@ def show_results(app: App, results: list[TargetResult]) -> None:
             click.echo(f"error: {result.target}: {result.error}", err=True)
             if result.hint:
                 click.echo(f"  hint: {result.hint}", err=True)
+        elif result.driven_by:
+            click.echo(f"{result.target}: release {result.release} goes on")
+            app.out.note(f"  {result.driven_by} drives it and has the verdict")
         elif result.verdict is None:
             click.echo(f"{result.target}: release {result.release} has begun")
             app.out.note("  `edgectl deploy` or `edgectl resume` drives the other waves")
