@@ -293,6 +293,29 @@ def test_disk_that_fills_up_in_mid_download_leaves_the_old_version(
         os.system(f"umount -l {device.state_dir}")
 
 
+def test_store_that_becomes_read_only_leaves_the_old_version_answering(
+    device: Device, server: DdiServer
+) -> None:
+    if os.geteuid() != 0:
+        pytest.skip("mounting a folder read-only needs root")
+    device.start()
+    device.install(5, "old")
+    store = device.state_dir / "store"
+    mounted = os.system(f"mount --bind {store} {store} && mount -o remount,ro,bind {store}")
+    if mounted != 0:
+        pytest.skip("a folder cannot be mounted read-only here")
+    try:
+        device.deploy(6, device.package("new"))
+        server.wait(lambda: device.log.read_text().count("Read-only file system") > 1)
+        assert device.wait_answer("old")["release"] == 5
+    finally:
+        os.system(f"umount -l {store}")
+    # A card that is writable again goes on by itself.
+    assert server.wait_closed("a6") == "success"
+    device.wait_answer("new")
+    assert device.stop() == 0
+
+
 def test_only_kept_versions_and_their_blobs_stay(updated: Device) -> None:
     for number in range(6, 10):
         updated.install(number, f"v{number}")

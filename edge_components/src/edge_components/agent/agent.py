@@ -33,6 +33,7 @@ from edge_components.agent.reporting import (
 from edge_components.agent.supervisor import Supervisor
 from edge_components.agent.worker import Worker
 from edge_components.contract.state import DeviceReport
+from edge_components.store.disk import DiskFullError
 from edge_components.store.store import Store
 from edge_components.update import machine
 from edge_components.update.executor import Updater
@@ -135,23 +136,27 @@ class Agent:
     def _turn(self) -> float:
         """Do what is due; return the seconds until something is."""
         now = time.monotonic()
-        self._resume(now)
-        if self._client is None or self._courier is None:
-            return _LONGEST_WAIT_S
         try:
+            self._resume(now)
+            if self._client is None or self._courier is None:
+                return _LONGEST_WAIT_S
             if now >= self._next_delivery and self._may_report(now):
                 self._courier.deliver()
             if now >= self._next_poll:
                 self._poll(self._client, self._courier, now)
             self._failures = 0
         except HubError as exc:
-            self._failures += 1
-            wait = self._timing.backoff.wait_s(
-                self._failures, chance(), at_least_s=exc.retry_after_s
-            )
-            _LOG.warning("%s; again in %.1f s", exc, wait)
-            self._next_delivery = self._next_poll = time.monotonic() + wait
+            self._put_off(exc, exc.retry_after_s)
+        except (DiskFullError, OSError) as exc:
+            # A disk that takes nothing more is no reason to take away what answers.
+            self._put_off(exc, 0.0)
         return self._pause()
+
+    def _put_off(self, why: Exception, at_least_s: float) -> None:
+        self._failures += 1
+        wait = self._timing.backoff.wait_s(self._failures, chance(), at_least_s=at_least_s)
+        _LOG.warning("%s; again in %.1f s", why, wait)
+        self._next_delivery = self._next_poll = time.monotonic() + wait
 
     def _may_report(self, now: float) -> bool:
         """Return whether the first look at the runtime is over, so that a report is true."""

@@ -66,8 +66,8 @@ class Worker:
                 )
         except CalledOffError:
             _LOG.info("the update stops with the agent")
-        except DiskFullError as exc:
-            _LOG.warning("the update waits for room on the disk: %s", exc)
+        except (DiskFullError, OSError) as exc:
+            _LOG.warning("the update waits for a disk that takes its record: %s", exc)
         finally:
             self._busy = False
             self._ended()
