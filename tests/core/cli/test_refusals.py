@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import subprocess
 from typing import Any
 
 import pytest
@@ -83,3 +86,24 @@ def test_init_refuses_a_name_that_the_project_file_would_refuse(site: Any) -> No
     done = site.run("init", "new", "--name", "Bad Name", code=2)
     assert "'Bad Name' is no project name" in done.stderr
     assert not (site.folder / "new").exists()
+
+
+def test_a_target_that_is_named_twice_is_deployed_to_once(site: Any) -> None:
+    site.build()
+    done = site.run("deploy", "-t", "all", "-t", "all", "--poll", "0.05")
+    assert done.stdout == "all: healthy - 6 of 6 devices are healthy\n"
+
+
+@pytest.mark.parametrize(("no_color", "coloured"), [("", True), ("1", False)])
+def test_no_color_is_honoured_on_a_terminal(site: Any, no_color: str, coloured: bool) -> None:
+    site.build()
+    site.env["NO_COLOR"] = no_color
+    ours, theirs = pty.openpty()
+    subprocess.run(
+        site.command("status"), cwd=site.folder, env=site.env, stdout=theirs, check=True, timeout=60
+    )
+    os.close(theirs)
+    said = os.read(ours, 1 << 16).decode()
+    os.close(ours)
+    assert "TARGET" in said
+    assert ("\x1b[" in said) is coloured

@@ -138,6 +138,8 @@ def cli(ctx: click.Context, project: str, output: str, verbose: int, quiet: int)
     know from the devices themselves whether they now answer with it. Every option can be given
     as an EDGECTL_… environment variable.
     """
+    if os.environ.get("NO_COLOR"):
+        ctx.color = False
     ctx.obj = {
         "project": project,
         "output": output,

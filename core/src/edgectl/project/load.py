@@ -92,12 +92,12 @@ class Project:
         )
 
     def targets(self, names: tuple[str, ...] = (), provider: str | None = None) -> list[Target]:
-        """Return the named targets, or all, of one provider where one is given.
+        """Return the named targets, each once, or all; of one provider where one is given.
 
         Raises:
             ProjectError: A name is unknown, or nothing is left.
         """
-        chosen = [self.target(name) for name in names or sorted(self.spec.targets)]
+        chosen = [self.target(name) for name in dict.fromkeys(names or sorted(self.spec.targets))]
         if provider is not None:
             chosen = [target for target in chosen if target.provider == provider]
         if not chosen:
