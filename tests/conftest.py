@@ -18,6 +18,7 @@ LOOPBACK = ["127.0.0.0/8", "::1", "localhost"]
 OPTIONAL = {
     "docker-registry": "a real OCI registry",
     "skopeo": "somebody else's reader of OCI layouts",
+    "mosquitto": "a real MQTT 5 broker",
     "swupdate": "somebody else's hawkBit client",
     "java": "a real Eclipse hawkBit server",
 }

@@ -9,14 +9,10 @@ from typing import Any
 import pytest
 
 from edge_components.contract.telemetry import Kind, TelemetryRecord
+from edge_components.telemetry.http_sender import classify
 from edge_components.telemetry.queue import TelemetryQueue
-from edge_components.telemetry.uplink import (
-    Outcome,
-    Uplink,
-    UplinkSettings,
-    backoff_s,
-    classify,
-)
+from edge_components.telemetry.sender import Outcome, UplinkSettings
+from edge_components.telemetry.uplink import Uplink, backoff_s
 
 Make = Callable[..., TelemetryRecord]
 
@@ -34,7 +30,6 @@ def uplink(queue: TelemetryQueue, receiver: Any) -> Iterator[Uplink]:
     [
         (200, Outcome.DELIVERED),
         (204, Outcome.DELIVERED),
-        (0, Outcome.KEPT),
         (302, Outcome.KEPT),
         (400, Outcome.POISON),
         (401, Outcome.KEPT),

@@ -94,7 +94,8 @@ class TelemetrySection(_Section, frozen=True, kw_only=True):
     """Where records go, and what the queue on disk may hold.
 
     Attributes:
-        url: An OTLP/HTTP logs endpoint (``…/v1/logs``), or "" for none.
+        url: An OTLP/HTTP logs endpoint (``…/v1/logs``), ``mqtt(s)://broker/topic``,
+            ``file:///path``, or "" for none.
         authorization: Value of the Authorization header, or "".
     """
 

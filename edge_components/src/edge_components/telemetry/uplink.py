@@ -1,63 +1,53 @@
-"""Sends queued records to an OTLP/HTTP endpoint, at least once, and never faster than it can take.
+"""Sends queued records, at least once, and never faster than the receiver can take.
 
-What the answer means is one pure function (``classify``). A batch that the receiver refuses for
-what is in it is halved until the bad record stands alone, which is then dropped and counted; a
-refusal for who we are (401, 403) keeps everything, because a new token cures it.
+The address's scheme decides how (``make_sender``). A batch that the receiver refuses for what is
+in it is halved until the bad record stands alone, which is then dropped and counted; any other
+refusal keeps everything.
 """
 
 from __future__ import annotations
 
-import enum
-import gzip
 import logging
 import random
 import threading
-from typing import Any
-
-import msgspec
+from urllib.parse import urlsplit
 
 from edge_components.contract.telemetry import to_otlp
 from edge_components.telemetry.queue import Queued, TelemetryQueue
+from edge_components.telemetry.sender import Answer, Outcome, Sender, SenderError, UplinkSettings
 
 log = logging.getLogger(__name__)
 
 MAX_RECORDS = 512
 MAX_BATCH_BYTES = 512 << 10
 _MAX_BACKOFF_S = 60.0
-_MAX_RETRY_AFTER_S = 300.0
-_POISON = frozenset({400, 413, 414, 415, 422, 431})
 
 
-class Outcome(enum.Enum):
-    """What becomes of a batch."""
+def make_sender(settings: UplinkSettings) -> Sender:
+    """Return the sender for the address's scheme; imports only what that one needs.
 
-    DELIVERED = "delivered"
-    POISON = "poison"
-    KEPT = "kept"
-
-
-class UplinkSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """Where records go.
-
-    Attributes:
-        url: An OTLP/HTTP logs endpoint, for example ``https://hub.example/v1/logs``.
-        authorization: Value of the Authorization header, or "".
-        ca: Path of a PEM file with the authorities to trust, or "".
+    Raises:
+        SenderError: No uplink has that scheme, or what it needs is not installed.
     """
+    scheme = urlsplit(settings.url).scheme
+    if scheme in {"http", "https"}:
+        # A device without an uplink does not pay for importing urllib3 and TLS.
+        from edge_components.telemetry.http_sender import HttpSender  # noqa: PLC0415  # see above
 
-    url: str
-    authorization: str = ""
-    ca: str = ""
-    interval_s: float = 10.0
-    connect_timeout_s: float = 5.0
-    read_timeout_s: float = 15.0
+        return HttpSender(settings)
+    if scheme == "file":
+        from edge_components.telemetry.file_sender import FileSender  # noqa: PLC0415  # see above
 
-
-def classify(status: int) -> Outcome:
-    """Decide from an HTTP status; 0 stands for no answer at all."""
-    if 200 <= status < 300:
-        return Outcome.DELIVERED
-    return Outcome.POISON if status in _POISON else Outcome.KEPT
+        return FileSender(settings)
+    if scheme not in {"mqtt", "mqtts"}:
+        raise SenderError(f"'{scheme}' is no uplink; http(s), mqtt(s) and file are")
+    try:
+        from edge_components.telemetry.mqtt_sender import MqttSender  # noqa: PLC0415  # an extra
+    except ModuleNotFoundError as exc:
+        raise SenderError(
+            f"an MQTT uplink needs '{exc.name}': pip install 'edgectl-edge-components[mqtt]'"
+        ) from exc
+    return MqttSender(settings)
 
 
 def backoff_s(failures: int, interval_s: float, jitter: float) -> float:
@@ -83,7 +73,7 @@ class Uplink:
         self._settings = settings
         self._stop = threading.Event()
         self._retry_after_s = 0.0
-        self._pool: Any = None
+        self._sender: Sender | None = None
         self._thread = threading.Thread(target=self._run, name="uplink", daemon=True)
 
     def start(self) -> None:
@@ -103,6 +93,8 @@ class Uplink:
             if not (stopping and self.failures):
                 wait_s = self._round(stopping)
             if stopping:
+                if self._sender is not None:
+                    self._sender.close()
                 return
 
     def _round(self, stopping: bool) -> float:
@@ -127,19 +119,19 @@ class Uplink:
         return self._deliver(batch) and len(batch) > 0 and len(self._queue) > 0
 
     def _deliver(self, batch: list[Queued]) -> bool:
-        status = self._post(batch)
-        outcome = classify(status)
-        if outcome is Outcome.DELIVERED:
+        answer = self._send(batch)
+        self._retry_after_s = answer.retry_after_s
+        if answer.outcome is Outcome.DELIVERED:
             self._queue.ack([item.seq for item in batch])
             self.sent += len(batch)
             self.failures = 0
             self.last_error = ""
             return True
-        if outcome is Outcome.KEPT:
-            self._failed(self.last_error if status == 0 else f"the receiver answered {status}")
+        if answer.outcome is Outcome.KEPT:
+            self._failed(answer.why)
             return False
         if len(batch) == 1:
-            log.warning("the receiver refuses a record (%s), it is dropped", status)
+            log.warning("a record is refused and dropped: %s", answer.why)
             self._queue.drop(batch, "refused")
             return True
         middle = len(batch) // 2
@@ -151,39 +143,10 @@ class Uplink:
         self.failures += 1
         self.last_error = why
 
-    def _post(self, batch: list[Queued]) -> int:
-        # A device without an uplink does not pay for importing urllib3 and TLS.
-        import urllib3  # noqa: PLC0415  # see above
-
-        settings = self._settings
-        body = gzip.compress(to_otlp(item.record for item in batch), compresslevel=5)
-        headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
-        if settings.authorization:
-            headers["Authorization"] = settings.authorization
+    def _send(self, batch: list[Queued]) -> Answer:
         try:
-            if self._pool is None:
-                self._pool = urllib3.PoolManager(ca_certs=settings.ca or None, maxsize=1)
-            answer = self._pool.request(
-                "POST",
-                settings.url,
-                body=body,
-                headers=headers,
-                retries=False,
-                redirect=False,
-                preload_content=True,
-                timeout=urllib3.Timeout(
-                    connect=settings.connect_timeout_s, read=settings.read_timeout_s
-                ),
-            )
-        except (urllib3.exceptions.HTTPError, OSError, ValueError) as exc:
-            self.last_error = f"{type(exc).__name__}: {exc}"
-            self._retry_after_s = 0.0
-            return 0
-        self._retry_after_s = _retry_after(answer.headers.get("Retry-After"))
-        return int(answer.status)
-
-
-def _retry_after(value: str | None) -> float:
-    if value is None or not value.isdecimal():
-        return 0.0
-    return min(float(value), _MAX_RETRY_AFTER_S)
+            if self._sender is None:
+                self._sender = make_sender(self._settings)
+            return self._sender.send(to_otlp(item.record for item in batch))
+        except SenderError as exc:
+            return Answer(Outcome.KEPT, str(exc))
