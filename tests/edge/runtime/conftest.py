@@ -250,9 +250,17 @@ class UnixConnection(http.client.HTTPConnection):
 class Served:
     """A runtime process and how to talk to it."""
 
-    def __init__(self, process: subprocess.Popen[bytes], port: int, socket_path: Path) -> None:
+    def __init__(
+        self,
+        process: subprocess.Popen[bytes],
+        port: int,
+        socket_path: Path,
+        *,
+        grpc_port: int = 0,
+    ) -> None:
         self.process = process
         self.port = port
+        self.grpc_port = grpc_port
         self.socket_path = socket_path
 
     def request(
@@ -345,7 +353,8 @@ def starting(root: Path) -> Iterator[Start]:
         assert process.stdout is not None
         line = process.stdout.readline()
         assert line, "the runtime ended before it was there"
-        return Served(process, json.loads(line)["port"], socket_path)
+        found = json.loads(line)
+        return Served(process, found["port"], socket_path, grpc_port=found.get("grpc_port", 0))
 
     try:
         yield start
@@ -417,12 +426,16 @@ class LoopThread:
         self.loop.close()
 
     async def _end(self) -> None:
-        # Twice, because what was being accepted at the first time is a connection afterwards.
-        for _ in range(2):
-            if self.server is not None:
-                await self.server.drain(1.0)
-            for _ in range(10):
-                await asyncio.sleep(0)
+        # A connection that is being accepted while the server closes would leak (asyncio).
+        await self._turns()
+        if self.server is not None:
+            await self.server.drain(1.0)
+        await self._turns()
+
+    @staticmethod
+    async def _turns() -> None:
+        for _ in range(10):
+            await asyncio.sleep(0)
 
 
 @pytest.fixture

@@ -82,6 +82,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     add("--config", type=Path, help="the device's configuration file")
     add("--host", help="address to listen on (127.0.0.1)")
     add("--port", type=int, help="port to listen on, 0 for any (8080)")
+    add("--grpc-port", type=int, help="port for gRPC too, 0 for any (no gRPC)")
     add("--control-socket", type=Path, help="path of the control socket")
     add("--hardware", help="hardware profile (x86-64-cpu)")
     add("--device", help="the device's id, for telemetry")

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import onnxruntime as ort
 
@@ -28,12 +28,14 @@ from edge_components.runtime.repository import Repository
 from edge_components.runtime.routes import Routes
 from edge_components.runtime.server import HttpServer
 from edge_components.runtime.service import Runtime
-from edge_components.runtime.settings import ServeSettings
+from edge_components.runtime.settings import ServeSettings, SettingsError
 from edge_components.runtime.version import find_profile
 from edge_components.telemetry.queue import TelemetryQueue
 from edge_components.telemetry.recorder import Recorder, Subject
-from edge_components.telemetry.sender import UplinkSettings
-from edge_components.telemetry.uplink import Uplink
+from edge_components.telemetry.uplink import Uplink, UplinkSettings
+
+if TYPE_CHECKING:
+    from edge_components.runtime.grpc.service import GrpcServer
 
 log = logging.getLogger(__name__)
 
@@ -88,12 +90,10 @@ class _Parts:
             ready=self.runtime.is_ready,
             metrics_page=self._page,
         )
-        self.server = HttpServer(
-            routes.resolve,
-            Limits(
-                max_body_bytes=settings.max_body_bytes, max_connections=settings.max_connections
-            ),
+        self.limits = Limits(
+            max_body_bytes=settings.max_body_bytes, max_connections=settings.max_connections
         )
+        self.server = HttpServer(routes.resolve, self.limits)
         self.control = ControlRoutes(self.runtime, time.monotonic)
         self.control_server = HttpServer(
             self.control.resolve, Limits(max_body_bytes=MAX_BODY_BYTES)
@@ -132,9 +132,14 @@ async def _serve(settings: ServeSettings, profile: HardwareProfile) -> int:
     runtime, server = parts.runtime, parts.server
     parts.start()
     bound = False
+    grpc_server: GrpcServer | None = None
+    grpc_port: int | None = None
     try:
         # The port first: a second runtime ends here, before it takes the first one's socket path.
         runtime.port = await server.listen(settings.host, settings.port)
+        if settings.grpc_port is not None:
+            grpc_server = _grpc_server(parts)
+            grpc_port = await grpc_server.listen(settings.host, settings.grpc_port)
         if settings.control_socket is not None:
             await parts.control_server.listen_unix(settings.control_socket)
             bound = True
@@ -142,15 +147,34 @@ async def _serve(settings: ServeSettings, profile: HardwareProfile) -> int:
         if settings.parent_pipe:
             _watch_parent(settings, parts.control, runtime.shutdown)
         await runtime.begin()
-        _announce(settings, runtime)
+        _announce(settings, runtime, grpc_port)
         await runtime.stopping.wait()
-        drained = await server.drain(settings.drain_s)
+        ending = [] if grpc_server is None else [grpc_server.drain(settings.drain_s)]
+        drained, *_ = await asyncio.gather(server.drain(settings.drain_s), *ending)
         await parts.control_server.drain(1.0)
     finally:
+        if grpc_server is not None:
+            await grpc_server.drain(0)
         parts.stop()
         if bound and settings.control_socket is not None:
             settings.control_socket.unlink(missing_ok=True)
     return 0 if drained else 4
+
+
+def _grpc_server(parts: _Parts) -> GrpcServer:
+    try:
+        # Only a runtime that speaks gRPC pays for it.
+        from edge_components.runtime.grpc.service import (  # noqa: PLC0415  # see above
+            GrpcServer,
+            Service,
+        )
+    except ModuleNotFoundError as exc:
+        raise SettingsError(
+            f"--grpc-port needs '{exc.name}', which is not installed: "
+            "install edgectl-edge-components[grpc]"
+        ) from exc
+    service = Service(parts.inference, parts.repository, ready=parts.runtime.is_ready)
+    return GrpcServer(service, parts.limits)
 
 
 def _uplink(settings: ServeSettings, queue: TelemetryQueue) -> Uplink | None:
@@ -168,15 +192,17 @@ def _uplink(settings: ServeSettings, queue: TelemetryQueue) -> Uplink | None:
     )
 
 
-def _announce(settings: ServeSettings, runtime: Runtime) -> None:
+def _announce(settings: ServeSettings, runtime: Runtime, grpc_port: int | None) -> None:
     status = runtime.status()
-    line = {
+    line: dict[str, object] = {
         "listening": f"http://{settings.host}:{runtime.port}",
         "port": runtime.port,
         "pid": status.pid,
         "ready": status.ready,
         "model": status.model,
     }
+    if grpc_port is not None:
+        line["grpc_port"] = grpc_port
     sys.stdout.write(json.dumps(line) + "\n")
     sys.stdout.flush()
 

@@ -19,6 +19,7 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True):
     """How to serve.
 
     Attributes:
+        grpc_port: Where gRPC listens, or None for no gRPC.
         version_dir: The version to begin with, or None.
         model: A plain ONNX file to serve instead, or None.
         models: A folder of further models, or None.
@@ -30,6 +31,7 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True):
 
     host: str = "127.0.0.1"
     port: int = 8080
+    grpc_port: int | None = None
     hardware: str = "x86-64-cpu"
     device: str = ""
     application: str = ""

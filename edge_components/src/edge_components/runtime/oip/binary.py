@@ -72,14 +72,19 @@ def _strings(name: str, count: int, data: bytes) -> Array:
             raise ProtocolError(
                 f"input '{name}' says a string has {length} bytes, {len(data) - position} are left"
             )
-        texts.append(_decode(name, data[position : position + length]))
+        texts.append(text_element(name, data[position : position + length]))
         position += length
     if len(texts) != count:
         raise ProtocolError(f"input '{name}' has {len(texts)} strings, its shape needs {count}")
     return np.array(texts, dtype=np.object_)
 
 
-def _decode(name: str, data: bytes) -> str:
+def text_element(name: str, data: bytes) -> str:
+    """Return the text of one BYTES element.
+
+    Raises:
+        ProtocolError: It is not UTF-8.
+    """
     try:
         return data.decode("utf-8")
     except UnicodeDecodeError as exc:

@@ -39,7 +39,9 @@ class _Input(msgspec.Struct, gc=False):
     parameters: _Parameters = None
 
 
-class _Output(msgspec.Struct, gc=False):
+class OutputOrder(msgspec.Struct, gc=False):
+    """An output that a request names, as it names it."""
+
     name: str
     parameters: _Parameters = None
 
@@ -48,7 +50,7 @@ class _Request(msgspec.Struct, gc=False):
     inputs: list[_Input]
     id: str | None = None
     parameters: _Parameters = None
-    outputs: list[_Output] | None = None
+    outputs: list[OutputOrder] | None = None
 
 
 _DECODER = msgspec.json.Decoder(_Request)
@@ -98,7 +100,7 @@ def decode_request(
         view = memoryview(body)
         document, rest = view[:header_length], view[header_length:]
     request = _parse(document)
-    _check_counts(request, limits)
+    check_counts(len(request.inputs) + len(request.outputs or ()), request.id, limits)
     inputs: dict[str, Array] = {}
     for item in request.inputs:
         array = _read_quickly(item, signature)
@@ -117,7 +119,7 @@ def decode_request(
     binary = (request.parameters or {}).get("binary_data_output") is True
     return InferRequest(
         inputs=inputs,
-        outputs=_outputs(request.outputs, binary, signature) if request.outputs else None,
+        outputs=requested_outputs(request.outputs, binary, signature) if request.outputs else None,
         binary_outputs=binary,
         id=request.id,
     )
@@ -130,11 +132,15 @@ def _parse(data: bytes | memoryview) -> _Request:
         raise ProtocolError(f"the request is not valid: {str(exc)[:300]}") from exc
 
 
-def _check_counts(request: _Request, limits: DecodeLimits) -> None:
-    tensors = len(request.inputs) + len(request.outputs or ())
+def check_counts(tensors: int, request_id: str | None, limits: DecodeLimits) -> None:
+    """Check how many tensors a request names, and how long its id is.
+
+    Raises:
+        ProtocolError: Too many or too long.
+    """
     if tensors > limits.max_tensors:
         raise ProtocolError(f"{tensors} tensors in one request, at most {limits.max_tensors}")
-    if request.id is not None and len(request.id) > limits.max_id_chars:
+    if request_id is not None and len(request_id) > limits.max_id_chars:
         raise ProtocolError(f"the id is longer than {limits.max_id_chars} characters")
 
 
@@ -156,8 +162,7 @@ def _decode_input(
     shape = check_input(signature.inputs, item.name, item.datatype, item.shape, limits)
     size = None
     if item.parameters:
-        if _SHARED_MEMORY in item.parameters:
-            raise ProtocolError(f"input '{item.name}' is in shared memory, which is not supported")
+        refuse_shared_memory(item.name, item.parameters)
         size = item.parameters.get("binary_data_size")
     if size is None:
         if not item.data:
@@ -174,6 +179,16 @@ def _decode_input(
     return array_from_bytes(item.name, item.datatype, shape, rest[:size]), size
 
 
+def refuse_shared_memory(name: str, parameters: Mapping[str, Parameter]) -> None:
+    """Refuse an input that is somewhere else.
+
+    Raises:
+        ProtocolError: It is in shared memory.
+    """
+    if _SHARED_MEMORY in parameters:
+        raise ProtocolError(f"input '{name}' is in shared memory, which is not supported")
+
+
 def _remember_reader(item: _Input, shape: tuple[int, ...], signature: ModelSignature) -> None:
     reader = flat_reader(item.datatype, shape)
     if reader is not None:
@@ -182,9 +197,14 @@ def _remember_reader(item: _Input, shape: tuple[int, ...], signature: ModelSigna
         signature.readers[item.name, item.datatype, shape] = reader
 
 
-def _outputs(
-    outputs: list[_Output], binary: bool, signature: ModelSignature
+def requested_outputs(
+    outputs: list[OutputOrder], binary: bool, signature: ModelSignature
 ) -> list[RequestedOutput]:
+    """Return what is asked for, raw where the request or the output says so.
+
+    Raises:
+        ProtocolError: An unknown output, one twice, or in a form that is not supported.
+    """
     found: dict[str, RequestedOutput] = {}
     for item in outputs:
         if item.name not in signature.outputs:

@@ -1,0 +1,178 @@
+"""The gRPC server: the protocol's methods over the same inference, models and errors as REST.
+
+An error is the status that fits REST's (404 is NOT_FOUND, and so on) with the same message.
+Messages are bounded in size, calls in number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import inspect
+import logging
+from collections.abc import Callable
+from typing import Any
+
+import grpc
+from grpc import aio
+
+from edge_components.runtime.grpc.schema import MESSAGES, METHODS, SERVICE
+from edge_components.runtime.grpc.tensors import decode_message, encode_message
+from edge_components.runtime.http import HttpError, Limits
+from edge_components.runtime.inference import Codec, Inference
+from edge_components.runtime.repository import Repository
+from edge_components.runtime.routes import check_load, metadata, server_metadata, statistics
+
+log = logging.getLogger(__name__)
+
+_CODEC: Codec[Any, Any] = Codec("grpc", decode_message, encode_message)
+_MORE_BYTES = 64 << 10  # names, shapes and parameters around the tensors
+_CODES = {
+    400: grpc.StatusCode.INVALID_ARGUMENT,
+    401: grpc.StatusCode.UNAUTHENTICATED,
+    404: grpc.StatusCode.NOT_FOUND,
+    409: grpc.StatusCode.FAILED_PRECONDITION,
+    413: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    503: grpc.StatusCode.UNAVAILABLE,
+}
+
+
+class Service:
+    """The methods, one for each of the protocol's, under its name."""
+
+    def __init__(
+        self, inference: Inference, repository: Repository, *, ready: Callable[[], bool]
+    ) -> None:
+        self._inference = inference
+        self._repository = repository
+        self._ready = ready
+
+    def handler(self) -> Any:
+        """Return what a gRPC server takes."""
+        methods = {name: _method(name, getattr(self, _snake(name))) for name in METHODS}
+        return grpc.method_handlers_generic_handler(SERVICE, methods)
+
+    def server_live(self, _: Any) -> dict[str, Any]:
+        """Say that the server is there."""
+        return {"live": True}
+
+    def server_ready(self, _: Any) -> dict[str, Any]:
+        """Say whether it takes traffic."""
+        return {"ready": self._ready()}
+
+    def server_metadata(self, _: Any) -> dict[str, Any]:
+        """Name the server and its extensions."""
+        return server_metadata(self._repository)
+
+    def model_ready(self, request: Any) -> dict[str, Any]:
+        """Say whether a model answers; one that is not there is not ready."""
+        try:
+            self._inference.find(request.name, request.version or None)
+        except HttpError:
+            return {"ready": False}
+        return {"ready": True}
+
+    def model_metadata(self, request: Any) -> dict[str, Any]:
+        """Describe a model's inputs and outputs."""
+        found = metadata(self._inference.find(request.name, request.version or None))
+        properties: Any = found.pop("parameters")
+        return {**found, "properties": {key: str(value) for key, value in properties.items()}}
+
+    def model_infer(self, request: Any) -> Any:
+        """Answer an inference request."""
+        version = request.model_version or None
+        return self._inference.ask(request.model_name, version, request, request.ByteSize(), _CODEC)
+
+    def model_statistics(self, request: Any) -> dict[str, Any]:
+        """Count what a model has done, or every model where no name is given."""
+        if not request.name:
+            return statistics(self._inference.models)
+        return statistics([self._inference.find(request.name, request.version or None)])
+
+    def repository_index(self, request: Any) -> dict[str, Any]:
+        """List the models that answer and those that could."""
+        entries = self._repository.index(ready_only=request.ready)
+        return {
+            "models": [
+                {"name": e.name, "version": e.version, "state": e.state, "reason": e.reason}
+                for e in entries
+            ]
+        }
+
+    async def repository_model_load(self, request: Any) -> dict[str, Any]:
+        """Load a model of the folder."""
+        check_load(dict(request.parameters))
+        await self._repository.load(request.model_name)
+        return {}
+
+    async def repository_model_unload(self, request: Any) -> dict[str, Any]:
+        """Unload a model of the folder."""
+        await self._repository.unload(request.model_name)
+        return {}
+
+
+class GrpcServer:
+    """The listening side.
+
+    Args:
+        service: The methods.
+        limits: Those of REST; the largest message is its largest body.
+    """
+
+    def __init__(self, service: Service, limits: Limits) -> None:
+        self._server = aio.server(
+            handlers=[service.handler()],
+            options=[
+                ("grpc.max_receive_message_length", limits.max_body_bytes + _MORE_BYTES),
+                ("grpc.max_send_message_length", -1),
+                ("grpc.max_metadata_size", limits.max_head_bytes),
+                ("grpc.so_reuseport", 0),
+            ],
+            maximum_concurrent_rpcs=limits.max_connections,
+        )
+
+    async def listen(self, host: str, port: int) -> int:
+        """Listen; return the port, which matters when 0 was asked for.
+
+        Raises:
+            OSError: The address cannot be used.
+        """
+        address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+        try:
+            found: int = self._server.add_insecure_port(address)
+        except RuntimeError as exc:
+            raise OSError(f"gRPC cannot listen on '{address}': {exc}") from exc
+        await self._server.start()
+        return found
+
+    async def drain(self, deadline_s: float) -> None:
+        """Take nothing new, and give what has begun until the deadline."""
+        await self._server.stop(deadline_s)
+
+
+def _method(name: str, answer: Callable[[Any], Any]) -> Any:
+    response = MESSAGES[f"{name}Response"]
+
+    async def call(request: Any, context: Any) -> Any:
+        try:
+            found = answer(request)
+            if inspect.isawaitable(found):
+                found = await found
+            return response(**found) if isinstance(found, dict) else found
+        except HttpError as exc:
+            code, message = _CODES.get(exc.status, grpc.StatusCode.INTERNAL), exc.message
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            log.exception("%s failed", name)
+            code, message = grpc.StatusCode.INTERNAL, "internal error"
+        return await context.abort(code, message)
+
+    return grpc.unary_unary_rpc_method_handler(
+        call,
+        request_deserializer=MESSAGES[f"{name}Request"].FromString,
+        response_serializer=response.SerializeToString,
+    )
+
+
+def _snake(name: str) -> str:
+    return "".join(f"_{c.lower()}" if c.isupper() else c for c in name).lstrip("_")
