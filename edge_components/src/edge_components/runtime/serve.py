@@ -32,7 +32,8 @@ from edge_components.runtime.settings import ServeSettings, SettingsError
 from edge_components.runtime.version import find_profile
 from edge_components.telemetry.queue import TelemetryQueue
 from edge_components.telemetry.recorder import Recorder, Subject
-from edge_components.telemetry.uplink import Uplink, UplinkSettings
+from edge_components.telemetry.sender import UplinkSettings
+from edge_components.telemetry.uplink import Uplink
 
 if TYPE_CHECKING:
     from edge_components.runtime.grpc.service import GrpcServer
