@@ -121,6 +121,16 @@ def test_a_second_operator_is_refused_and_told_who_is_at_it(site: Any) -> None:
         assert f"(process {running.pid}) deploys to target 'all' since" in second.stderr
 
 
+def test_a_second_operator_who_is_refused_leaves_no_release_behind(site: Any) -> None:
+    site.build(memory='{devices: 6, behaviours: {"*": {observations: 1000000}}}')
+    with site.start("deploy", "--poll", "0.1") as running:
+        running.wait_for("giving it to")
+        site.build(version="2", scale=0.9)
+        site.run("deploy", code=1)
+    fleet = json.loads((site.folder / ".edgectl/memory/fleet.json").read_text())
+    assert [release["number"] for release in fleet["releases"]["tiny"]] == [1]
+
+
 def test_ctrl_c_says_so_and_frees_the_target(site: Any) -> None:
     site.build(memory='{devices: 6, behaviours: {"*": {observations: 1000000}}}')
     with site.start("deploy", "--poll", "100") as running:

@@ -169,7 +169,7 @@ class Deployer:
         targets = {one.target: self._session.project.target(one.target) for one in plan.targets}
         release = self.make_release(plan.release, package.digest, package.version)
         changing = [targets[one.target] for one in plan.targets if one.changes or plan.is_new]
-        self._publish(release, package, changing)
+        self._publish(release, package, [t for t in changing if not self._driver(t)])
         with ThreadPoolExecutor(max_workers=max(len(plan.targets), 1)) as pool:
             driven = pool.map(
                 lambda one: self._drive(targets[one.target], one, release, package, wait),
@@ -181,6 +181,11 @@ class Deployer:
                 # The drivers give their leases back; leaving the pool waits for that.
                 self._interrupted.set()
                 raise
+
+    def _driver(self, target: Target) -> str:
+        """Return who holds a target: it will be refused, and nobody would ever get the release."""
+        provider = self._session.provider(target.provider)
+        return Shared(provider, target, self._session.project.spec.name).driver()
 
     def _sleep(self, seconds: float) -> None:
         """Let a driver rest.
