@@ -181,6 +181,27 @@ def test_rollback_by_hand_makes_a_higher_release_of_the_older_package(site: Any)
     assert active(site) == {(4, new)}
 
 
+def test_rollback_by_hand_goes_by_what_the_target_was_given(site: Any) -> None:
+    def in_two_halves() -> None:
+        path = site.folder / "edgectl.yaml"
+        halves = "".join(
+            f"  {name}: {{provider: memory, selector: {{ids: [{ids}]}}}}\n"
+            for name, ids in (("a", "device-0001"), ("b", "device-0002"))
+        )
+        path.write_text(path.read_text().replace("  all: {provider: memory}\n", halves))
+
+    site.build()
+    in_two_halves()
+    site.run("deploy", "--poll", "0.05")
+    site.build(version="2", scale=0.9)
+    in_two_halves()
+    site.run("deploy", "--poll", "0.05")
+    site.run("rollback", "-t", "a", "--poll", "0.05")
+    assert {release for release, _ in active(site)} == {3, 2}
+    site.run("rollback", "-t", "b", "--poll", "0.05")
+    assert {release for release, _ in active(site)} == {3}
+
+
 def test_failed_devices_try_again_only_with_a_new_release(site: Any) -> None:
     tolerant = "{failure_threshold: {percent: 50}}"
     memory = BAD.format(device="device-0003", end="failed")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from edge_components.contract.release import ReleaseDocument
 from edgectl.errors import NotFoundError, PlanError
 from edgectl.records import Package, ReleaseRecord, Target
+from edgectl.requests import ObserveRequest
 from edgectl.session import Session
 from edgectl.workflow.deploy import known_package
 from edgectl.workflow.plan import Plan, plan_target, release_history
@@ -27,8 +28,10 @@ def resume_plan(session: Session, target: Target, control: Control) -> tuple[Pla
 def rollback_plan(session: Session, target: Target, to_release: int | None) -> tuple[Plan, Package]:
     """Plan the way back to an earlier release's package.
 
-    Without ``to_release`` it is the newest release from before the present package first went
-    out: a release that was rolled back in between does not come back by accident.
+    Without ``to_release`` it is the newest release from before the target's present package first
+    went out: a release that was rolled back in between does not come back by accident. Present is
+    the newest release that one of the target's own devices was given; other targets may have
+    gone on, or back, without it.
 
     Raises:
         PlanError: There is no earlier release, or no such release.
@@ -37,7 +40,8 @@ def rollback_plan(session: Session, target: Target, to_release: int | None) -> t
     if not history:
         raise PlanError(f"nothing was ever deployed to target '{target.name}'")
     if to_release is None:
-        first = min(r.number for r in history if r.package == history[0].package)
+        present = _present(session, target, history)
+        first = min(r.number for r in history if r.package == present.package)
         record = next((r for r in history if r.number < first), None)
     else:
         record = next((r for r in history if r.number == to_release), None)
@@ -58,6 +62,12 @@ def rollback_plan(session: Session, target: Target, to_release: int | None) -> t
     if history[0].content == document.content_digest():
         return _plan(session, target, record, history[0].number, is_new=False)
     return _plan(session, target, record, history[0].number + 1, is_new=True)
+
+
+def _present(session: Session, target: Target, history: list[ReleaseRecord]) -> ReleaseRecord:
+    request = ObserveRequest(target=target, application=session.project.spec.name)
+    given = {status.release for status in session.provider(target.provider).observe(request)}
+    return next((record for record in history if record.number in given), history[0])
 
 
 def _plan(
