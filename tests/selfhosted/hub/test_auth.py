@@ -62,6 +62,15 @@ def test_whoever_does_not_sign_in_is_refused(shared: Any, path: str) -> None:
     assert [status(shared, path, header) for header in wrong] == [401] * len(wrong)
 
 
+def test_a_wrong_user_and_a_wrong_password_are_refused_alike(shared: Any) -> None:
+    said = {
+        shared.http(headers={"Authorization": header}).get("/rest/v1/targets").text
+        for header in (basic("bob", shared.password), basic("admin", "wrong"), "Bearer wrong")
+    }
+    assert len(said) == 1
+    assert "user name, password or token is wrong" in said.pop()
+
+
 def test_refusal_says_how_to_sign_in(shared: Any) -> None:
     response = shared.http().get("/rest/v1/targets")
     assert response.headers["www-authenticate"].startswith("Basic realm=")

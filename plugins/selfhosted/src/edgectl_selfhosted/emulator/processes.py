@@ -18,11 +18,13 @@ class Processes:
     def __init__(self, log_dir: Path) -> None:
         self._log_dir = log_dir
         self._running: list[tuple[str, subprocess.Popen[bytes]]] = []
+        self._log_from: dict[str, int] = {}
 
     def start(self, name: str, arguments: list[str], env: dict[str, str]) -> None:
         """Start a process; what it prints goes to ``<name>.log``."""
         self._log_dir.mkdir(parents=True, exist_ok=True)
         with (self._log_dir / f"{name}.log").open("ab") as log:
+            self._log_from[name] = log.tell()
             process = subprocess.Popen(
                 arguments,
                 env=env,
@@ -38,8 +40,10 @@ class Processes:
         return next((name for name, p in self._running if p.poll() is not None), None)
 
     def log_tail(self, name: str, lines: int = 10) -> str:
-        """Return the last lines that a process printed."""
-        text = (self._log_dir / f"{name}.log").read_text(errors="replace")
+        """Return the last lines that a process printed, none of an earlier one's."""
+        with (self._log_dir / f"{name}.log").open("rb") as log:
+            log.seek(self._log_from.get(name, 0))
+            text = log.read().decode(errors="replace")
         return "\n".join(text.splitlines()[-lines:])
 
     def stop(self) -> None:
