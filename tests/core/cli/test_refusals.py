@@ -12,8 +12,9 @@ import pytest
 
 
 def test_a_refused_model_leaves_the_version_before_it_whole(site: Any) -> None:
-    site.build()
-    (site.folder / "out").mkdir(exist_ok=True)
+    site.write()
+    site.run("train")
+    site.run("register")
     (site.folder / "out" / "model.onnx").write_bytes(b"not a model")
     site.run("register", code=1)
     assert json.loads(site.run("-o", "json", "package").stdout)["version"] == "1"
