@@ -9,6 +9,7 @@ import sqlite3
 import threading
 from collections.abc import Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -173,3 +174,26 @@ def test_the_release_says_what_of_a_prediction_leaves_the_device(
         lambda: [r for r in list(taken) if "errors.invalid_request" in r.attributes]
     )
     assert health[-1].attributes["errors.invalid_request"] == 1
+
+
+def test_a_file_uplink_holds_whole_otlp_lines_after_a_kill(
+    start: Any, make_version: Any, build: Any, tmp_path: Path
+) -> None:
+    folder = make_version(1, {"fp32": lambda path: build.scaling(path, 2.0)})
+    path = tmp_path / "out" / "telemetry.jsonl"
+    served = start(
+        *("--version-dir", folder, "--precision", "fp32"),
+        *("--telemetry-url", f"file://{path}", "--telemetry-interval-s", "0.05"),
+    )
+
+    def told() -> list[TelemetryRecord]:
+        served.infer([1.0, 4.0, 2.0, 3.0])
+        lines = path.read_bytes().splitlines(keepends=True) if path.exists() else []
+        return [r for line in lines if line.endswith(b"\n") for r in from_otlp(line)]
+
+    build.until(lambda: sum(r.kind is Kind.PREDICTION for r in told()) >= 3)
+    os.kill(served.process.pid, signal.SIGKILL)
+    served.process.wait(10)
+    lines = path.read_bytes().splitlines()
+    ids = [record.id for line in lines for record in from_otlp(line)]
+    assert len(ids) == len(set(ids))

@@ -216,6 +216,13 @@ def test_what_a_reason_code_means(reason: int, outcome: Outcome) -> None:
     assert classify(reason) is outcome
 
 
+def test_a_password_that_is_not_escaped_is_refused_without_a_piece_of_it() -> None:
+    with pytest.raises(SenderError, match="%XX") as caught:
+        MqttSender(UplinkSettings(url="mqtt://lot-7:hun/ter2@broker/topic"))
+    assert "hun" not in str(caught.value)
+    assert caught.value.__suppress_context__
+
+
 @pytest.mark.parametrize("url", ["mqtt:///topic", "mqtt://broker/a/%23", "mqtt://broker/+/b"])
 def test_an_address_without_broker_or_with_a_wildcard_is_refused(url: str) -> None:
     with pytest.raises(SenderError):

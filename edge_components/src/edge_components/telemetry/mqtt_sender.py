@@ -114,6 +114,12 @@ class MqttSender:
         self._topic = unquote(parts.path.lstrip("/")) or _TOPIC
         if not parts.hostname:
             raise SenderError("an MQTT uplink needs a broker, mqtt://broker/topic")
+        try:
+            _ = parts.port
+        except ValueError:  # its message holds a piece of the address, perhaps of the password
+            raise SenderError(
+                "the broker's port is no number; signs in a password are written as %XX"
+            ) from None
         if any(character in self._topic for character in "+#\0"):
             raise SenderError(f"'{self._topic}' is no topic to publish to")
         self._settings = settings
