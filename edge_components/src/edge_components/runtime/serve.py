@@ -18,6 +18,7 @@ import onnxruntime as ort
 
 from edge_components.contract.hardware import HardwareProfile
 from edge_components.pipeline.runner import PipelineRunner
+from edge_components.runtime.access import guarded, is_exposed, read_token, tls_context
 from edge_components.runtime.control import MAX_BODY_BYTES, ControlRoutes
 from edge_components.runtime.http import Limits
 from edge_components.runtime.inference import Inference
@@ -94,7 +95,9 @@ class _Parts:
         self.limits = Limits(
             max_body_bytes=settings.max_body_bytes, max_connections=settings.max_connections
         )
-        self.server = HttpServer(routes.resolve, self.limits)
+        self.token = read_token(settings.token_file)
+        self.tls = tls_context(settings)
+        self.server = HttpServer(guarded(routes.resolve, self.token), self.limits)
         self.control = ControlRoutes(self.runtime, time.monotonic)
         self.control_server = HttpServer(
             self.control.resolve, Limits(max_body_bytes=MAX_BODY_BYTES)
@@ -131,15 +134,17 @@ class _Parts:
 async def _serve(settings: ServeSettings, profile: HardwareProfile) -> int:
     parts = _Parts(settings, profile)
     runtime, server = parts.runtime, parts.server
+    if is_exposed(settings):
+        log.warning("'%s' can be reached by others, and no token is asked for", settings.host)
     parts.start()
     bound = False
     grpc_server: GrpcServer | None = None
     grpc_port: int | None = None
     try:
         # The port first: a second runtime ends here, before it takes the first one's socket path.
-        runtime.port = await server.listen(settings.host, settings.port)
+        runtime.port = await server.listen(settings.host, settings.port, parts.tls)
         if settings.grpc_port is not None:
-            grpc_server = _grpc_server(parts)
+            grpc_server = _grpc_server(parts, settings)
             grpc_port = await grpc_server.listen(settings.host, settings.grpc_port)
         if settings.control_socket is not None:
             await parts.control_server.listen_unix(settings.control_socket)
@@ -162,7 +167,7 @@ async def _serve(settings: ServeSettings, profile: HardwareProfile) -> int:
     return 0 if drained else 4
 
 
-def _grpc_server(parts: _Parts) -> GrpcServer:
+def _grpc_server(parts: _Parts, settings: ServeSettings) -> GrpcServer:
     try:
         # Only a runtime that speaks gRPC pays for it.
         from edge_components.runtime.grpc.service import (  # noqa: PLC0415  # see above
@@ -175,7 +180,7 @@ def _grpc_server(parts: _Parts) -> GrpcServer:
             "install edgectl-edge-components[grpc]"
         ) from exc
     service = Service(parts.inference, parts.repository, ready=parts.runtime.is_ready)
-    return GrpcServer(service, parts.limits)
+    return GrpcServer(service, parts.limits, settings, parts.token)
 
 
 def _uplink(settings: ServeSettings, queue: TelemetryQueue) -> Uplink | None:
@@ -196,7 +201,7 @@ def _uplink(settings: ServeSettings, queue: TelemetryQueue) -> Uplink | None:
 def _announce(settings: ServeSettings, runtime: Runtime, grpc_port: int | None) -> None:
     status = runtime.status()
     line: dict[str, object] = {
-        "listening": f"http://{settings.host}:{runtime.port}",
+        "listening": f"http{'' if settings.tls_cert is None else 's'}://{settings.host}:{runtime.port}",
         "port": runtime.port,
         "pid": status.pid,
         "ready": status.ready,

@@ -11,6 +11,7 @@ import asyncio
 import contextlib
 import os
 import socket
+import ssl
 import time
 from collections import Counter
 from collections.abc import Callable
@@ -48,10 +49,15 @@ class HttpServer:
 
     # -- listening
 
-    async def listen(self, host: str, port: int) -> int:
+    async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
         """Listen on TCP; return the port, which matters when 0 was asked for."""
         server = await self.loop.create_server(
-            lambda: Connection(self), host, port, backlog=_BACKLOG
+            lambda: Connection(self),
+            host,
+            port,
+            backlog=_BACKLOG,
+            ssl=tls,
+            ssl_handshake_timeout=None if tls is None else self.limits.head_timeout_s,
         )
         self._started(server)
         port_found: int = server.sockets[0].getsockname()[1]

@@ -24,6 +24,9 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True):
         model: A plain ONNX file to serve instead, or None.
         models: A folder of further models, or None.
         load: Those of them that answer from the start; ``*`` for all.
+        tls_cert: The server's certificate chain (PEM), with ``tls_key``; None for no TLS.
+        client_ca: Authorities of which a client needs a certificate (PEM), or None.
+        token_file: Where the bearer token stands that a client needs, or None.
         control_socket: Path of the control socket, or None for no control.
         parent_pipe: Whether the end of stdin means that the supervisor died.
         orphan_grace_s: How long to serve after that while nobody calls the control socket.
@@ -42,6 +45,10 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True):
     name: str = "model"
     models: Path | None = None
     load: tuple[str, ...] = ()
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    client_ca: Path | None = None
+    token_file: Path | None = None
     control_socket: Path | None = None
     telemetry: TelemetrySection = TelemetrySection()
     parent_pipe: bool = False
@@ -78,11 +85,19 @@ def serve_settings(options: argparse.Namespace) -> ServeSettings:
     settings = msgspec.structs.replace(base, **{**given, "telemetry": telemetry})
     if settings.version_dir is not None and settings.model is not None:
         raise SettingsError("--version-dir and --model cannot be used together")
+    _check(settings)
+    return settings
+
+
+def _check(settings: ServeSettings) -> None:
+    if (settings.tls_cert is None) != (settings.tls_key is None):
+        raise SettingsError("--tls-cert and --tls-key belong together")
+    if settings.client_ca is not None and settings.tls_cert is None:
+        raise SettingsError("--client-ca needs --tls-cert and --tls-key")
     if settings.load and settings.models is None:
         raise SettingsError("--load needs the folder of --models")
     if settings.models is not None and not settings.models.is_dir():
         raise SettingsError(f"--models: '{settings.models}' is not a folder")
-    return settings
 
 
 def _from_config(path: Path) -> ServeSettings:

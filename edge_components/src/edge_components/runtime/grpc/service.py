@@ -15,16 +15,19 @@ from typing import Any
 import grpc
 from grpc import aio
 
+from edge_components.runtime.access import Token
 from edge_components.runtime.grpc.schema import MESSAGES, METHODS, SERVICE
 from edge_components.runtime.grpc.tensors import decode_message, encode_message
 from edge_components.runtime.http import HttpError, Limits
 from edge_components.runtime.inference import Codec, Inference
 from edge_components.runtime.repository import Repository
 from edge_components.runtime.routes import check_load, metadata, server_metadata, statistics
+from edge_components.runtime.settings import ServeSettings
 
 log = logging.getLogger(__name__)
 
 _CODEC: Codec[Any, Any] = Codec("grpc", decode_message, encode_message)
+_OPEN = frozenset({"ServerLive", "ServerReady"})
 _MORE_BYTES = 64 << 10  # names, shapes and parameters around the tensors
 _CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
@@ -46,9 +49,12 @@ class Service:
         self._repository = repository
         self._ready = ready
 
-    def handler(self) -> Any:
-        """Return what a gRPC server takes."""
-        methods = {name: _method(name, getattr(self, _snake(name))) for name in METHODS}
+    def handler(self, token: Token | None) -> Any:
+        """Return what a gRPC server takes; calls need the token, but for the server's health."""
+        methods = {
+            name: _method(name, getattr(self, _snake(name)), None if name in _OPEN else token)
+            for name in METHODS
+        }
         return grpc.method_handlers_generic_handler(SERVICE, methods)
 
     def server_live(self, _: Any) -> dict[str, Any]:
@@ -116,11 +122,16 @@ class GrpcServer:
     Args:
         service: The methods.
         limits: Those of REST; the largest message is its largest body.
+        settings: Say whether there is TLS.
+        token: What a call has to show, if anything.
     """
 
-    def __init__(self, service: Service, limits: Limits) -> None:
+    def __init__(
+        self, service: Service, limits: Limits, settings: ServeSettings, token: Token | None
+    ) -> None:
+        self._credentials = _credentials(settings)
         self._server = aio.server(
-            handlers=[service.handler()],
+            handlers=[service.handler(token)],
             options=[
                 ("grpc.max_receive_message_length", limits.max_body_bytes + _MORE_BYTES),
                 ("grpc.max_send_message_length", -1),
@@ -138,7 +149,11 @@ class GrpcServer:
         """
         address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         try:
-            found: int = self._server.add_insecure_port(address)
+            found: int = (
+                self._server.add_insecure_port(address)
+                if self._credentials is None
+                else self._server.add_secure_port(address, self._credentials)
+            )
         except RuntimeError as exc:
             raise OSError(f"gRPC cannot listen on '{address}': {exc}") from exc
         await self._server.start()
@@ -149,11 +164,29 @@ class GrpcServer:
         await self._server.stop(deadline_s)
 
 
-def _method(name: str, answer: Callable[[Any], Any]) -> Any:
+def _credentials(settings: ServeSettings) -> Any:
+    if settings.tls_cert is None or settings.tls_key is None:
+        return None
+    authorities = None if settings.client_ca is None else settings.client_ca.read_bytes()
+    pair = (settings.tls_key.read_bytes(), settings.tls_cert.read_bytes())
+    return grpc.ssl_server_credentials(
+        [pair], root_certificates=authorities, require_client_auth=authorities is not None
+    )
+
+
+def _check_token(token: Token, context: Any) -> None:
+    given = dict(context.invocation_metadata()).get("authorization", "")
+    if not token.matches(given if isinstance(given, bytes) else given.encode()):
+        raise HttpError(401, "a valid bearer token is needed")
+
+
+def _method(name: str, answer: Callable[[Any], Any], token: Token | None) -> Any:
     response = MESSAGES[f"{name}Response"]
 
     async def call(request: Any, context: Any) -> Any:
         try:
+            if token is not None:
+                _check_token(token, context)
             found = answer(request)
             if inspect.isawaitable(found):
                 found = await found
