@@ -28,8 +28,13 @@ pytestmark = [pytest.mark.network, pytest.mark.timeout(300)]
 
 IMPORT_ALL = """
 import importlib, pkgutil, sys
-# The example that `edgectl init` copies, and the kit that needs pytest (extra "testing").
-BESIDE = ("edgectl.templates", "edgectl.testing.conformance")
+# The example that `edgectl init` copies, and what needs an extra: testing, grpc, mqtt.
+BESIDE = (
+    "edgectl.templates",
+    "edgectl.testing.conformance",
+    "edge_components.runtime.grpc",
+    "edge_components.telemetry.mqtt_sender",
+)
 for root in sys.argv[1:]:
     package = importlib.import_module(root)
     for module in pkgutil.walk_packages(package.__path__, root + ".", onerror=lambda name: None):

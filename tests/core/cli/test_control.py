@@ -7,9 +7,11 @@ from typing import Any
 
 
 def test_resume_leaves_the_verdict_to_the_driver_that_was_paused(site: Any) -> None:
-    site.build(memory='{devices: 6, behaviours: {"*": {observations: 2}}}')
-    with site.start("deploy", "--poll", "0.1") as running:
-        running.wait_for("wave 1 of 3: giving it to")
+    # Only a look moves the devices on, and two seconds lie between looks.
+    slow = '{devices: 6, behaviours: {"*": {observations: 3}}}'
+    site.build(memory=slow, rollout="{waves: [100%]}")
+    with site.start("deploy", "--poll", "2") as running:
+        running.wait_for("wave 1 of 1: giving it to")
         site.run("pause")
         running.wait_for("an operator paused the rollout")
         done = site.run("resume")
