@@ -90,3 +90,14 @@ def target_options(function: Callable[..., Any]) -> Callable[..., Any]:
     return click.option("--provider", metavar="NAME", help="Only targets of this provider.")(
         function
     )
+
+
+def poll_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--poll``."""
+    return click.option(
+        "--poll",
+        default=1.0,
+        show_default=True,
+        type=click.FloatRange(0.05, 300),
+        help="Seconds between looks at the devices.",
+    )(function)

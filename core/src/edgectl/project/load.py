@@ -17,7 +17,7 @@ from edge_components.contract import pipeline as contract
 from edge_components.contract.hardware import PROFILES
 from edge_components.contract.release import DeviceSettings
 from edgectl.durations import parse_duration
-from edgectl.errors import EdgectlError, ProjectError
+from edgectl.errors import ProjectError
 from edgectl.model.gates import parse_gate
 from edgectl.project.spec import ProjectSpec, Step
 from edgectl.project.steps import POSTPROCESS, PREPROCESS, asset_path, read_step
@@ -66,10 +66,7 @@ class Project:
 
     def locate(self, key: str) -> str:
         """Return ``file:line: key``, with the line of the nearest parent that stands there."""
-        near = key
-        while near and near not in self._lines:
-            near = near[: max(near.rfind("."), near.rfind("["), 0)]
-        return f"{self.path.name}:{self._lines.get(near, 1)}: {key}"
+        return _locate(self.path, self._lines, key)
 
     def error(self, key: str, message: str, *, hint: str = "") -> ProjectError:
         """Make an error that names file, line and key."""
@@ -262,12 +259,12 @@ def load_project(path: Path) -> Project:
     try:
         spec = validate(tree.data, ProjectSpec)
     except InvalidKeyError as exc:
-        near = exc.key
-        while near and near not in tree.lines:
-            near = near[: max(near.rfind("."), near.rfind("["), 0)]
-        line = tree.lines.get(near, 1)
-        raise ProjectError(f"{file.name}:{line}: {exc.key}: {exc}") from exc
+        raise ProjectError(f"{_locate(file, tree.lines, exc.key)}: {exc}") from exc
     return Project(file.absolute(), spec, tree.lines)
 
 
-__all__ = ["PROJECT_FILE", "STATE_DIR", "EdgectlError", "Project", "load_project"]
+def _locate(file: Path, lines: dict[str, int], key: str) -> str:
+    near = key
+    while near and near not in lines:
+        near = near[: max(near.rfind("."), near.rfind("["), 0)]
+    return f"{file.name}:{lines.get(near, 1)}: {key}"

@@ -345,19 +345,3 @@ def known_package(session: Session, application: str, version: str, digest: str)
         size_bytes=sum(layer.size for layer in opened.manifest.layers),
         sizes={variant.precision: variant.size_bytes for variant in opened.info.variants},
     )
-
-
-def summary(results: Iterable[TargetResult]) -> Outcome | None:
-    """Return the gravest outcome of several targets; None if one has no verdict."""
-    verdicts = [result.verdict for result in results]
-    if not verdicts or any(verdict is None for verdict in verdicts):
-        return None
-    gravity = [
-        Outcome.HEALTHY,
-        Outcome.PARTLY,
-        Outcome.TIMED_OUT,
-        Outcome.ROLLED_BACK,
-        Outcome.ABORTED,
-        Outcome.STOPPED,
-    ]
-    return max((v.outcome for v in verdicts if v is not None), key=gravity.index)

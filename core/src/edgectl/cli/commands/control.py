@@ -7,7 +7,7 @@ import time
 import click
 import msgspec
 
-from edgectl.cli.app import App, command, target_options
+from edgectl.cli.app import App, command, poll_option, target_options
 from edgectl.cli.commands.deploy import drive, show_results
 from edgectl.cli.output import Row
 from edgectl.codec import plain
@@ -69,13 +69,7 @@ def _abort(session: Session, target: Target) -> tuple[Row, str]:
 
 @click.command()
 @target_options
-@click.option(
-    "--poll",
-    default=1.0,
-    show_default=True,
-    type=click.FloatRange(0.05, 300),
-    help="Seconds between looks at the devices.",
-)
+@poll_option
 @command
 def resume(app: App, targets: tuple[str, ...], provider: str | None, poll: float) -> None:
     """Go on with a rollout that was paused, or whose driver was killed, and wait.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from edgectl.cli.app import App, command, target_options
+from edgectl.cli.app import App, command, poll_option, target_options
 from edgectl.cli.board import Board
 from edgectl.codec import plain
 from edgectl.records import Package
@@ -28,13 +28,7 @@ from edgectl.workflow.plan import Plan
     is_flag=True,
     help="Make a new release even if nothing changed, so that failed devices try again.",
 )
-@click.option(
-    "--poll",
-    default=1.0,
-    show_default=True,
-    type=click.FloatRange(0.05, 300),
-    help="Seconds between looks at the devices.",
-)
+@poll_option
 @command
 def deploy(
     app: App,

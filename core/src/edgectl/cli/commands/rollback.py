@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from edgectl.cli.app import App, command, target_options
+from edgectl.cli.app import App, command, poll_option, target_options
 from edgectl.cli.commands.deploy import drive, show_results
 from edgectl.workflow.deploy import exit_code
 from edgectl.workflow.resume import rollback_plan
@@ -19,13 +19,7 @@ from edgectl.workflow.resume import rollback_plan
     metavar="RELEASE",
     help="The release whose package comes back; by default the one before the present.",
 )
-@click.option(
-    "--poll",
-    default=1.0,
-    show_default=True,
-    type=click.FloatRange(0.05, 300),
-    help="Seconds between looks at the devices.",
-)
+@poll_option
 @command
 def rollback(
     app: App,

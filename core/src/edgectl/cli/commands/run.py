@@ -4,20 +4,14 @@ from __future__ import annotations
 
 import click
 
-from edgectl.cli.app import App, command, target_options
+from edgectl.cli.app import App, command, poll_option, target_options
 from edgectl.cli.commands.deploy import roll_out
 from edgectl.workflow import build
 
 
 @click.command()
 @target_options
-@click.option(
-    "--poll",
-    default=1.0,
-    show_default=True,
-    type=click.FloatRange(0.05, 300),
-    help="Seconds between looks at the devices.",
-)
+@poll_option
 @command
 def run(app: App, targets: tuple[str, ...], provider: str | None, poll: float) -> None:
     """Train, register, package and deploy in one go, and wait for the verdict."""
