@@ -14,6 +14,7 @@ from typing import Any
 
 import pytest
 
+from edge_components.contract.histogram import from_attributes, merge
 from edge_components.contract.release import DeviceSettings
 from edge_components.contract.telemetry import Kind, TelemetryRecord, from_otlp
 
@@ -70,6 +71,13 @@ def test_predictions_events_and_health_come_up_with_release_and_package(
     health = build.until(lambda: [r for r in kinds(Kind.HEALTH) if r.attributes["requests"] == 5])
     wanted = {"latency_p50_ms", "latency_p99_ms", "rss_bytes", "cpu_share", "disk_free_bytes"}
     assert wanted <= set(health[-1].attributes)
+    latency = merge(
+        found
+        for record in kinds(Kind.HEALTH)
+        if (found := from_attributes("latency_s", record.attributes)) is not None
+    )
+    assert latency.count == 5
+    assert 0 < latency.total < 5
     assert health[-1].attributes["telemetry.dropped"] == 0
 
 

@@ -15,6 +15,7 @@ from typing import Protocol
 
 import numpy as np
 
+from edge_components.contract.histogram import counted, to_attributes
 from edge_components.contract.package import TensorSpec
 from edge_components.contract.telemetry import Value
 from edge_components.drift.features import Array, Feature, features
@@ -27,6 +28,7 @@ MAX_GOLDEN_BYTES = 64 << 20
 _RATE_PER_S = 20.0
 _RING = 256
 _CONFIDENCES = 2048
+CONFIDENCE_BOUNDS = tuple(step / 20 for step in range(21))
 
 
 class _Identity(Protocol):
@@ -89,7 +91,7 @@ class DriftWatch:
         return None if self._monitor is None else self._monitor.report(now)
 
     def health(self) -> dict[str, Value]:
-        """Return the confidences since the last call: how many, and three quantiles."""
+        """Return the confidences since the last call: three quantiles and a histogram."""
         taken = [self._confidences.popleft() for _ in range(len(self._confidences))]
         known = np.array([value for value in taken if np.isfinite(value)])
         if not known.size:
@@ -100,6 +102,7 @@ class DriftWatch:
             "confidence.p10": low,
             "confidence.p50": middle,
             "confidence.p90": high,
+            **to_attributes("confidence", counted(known.tolist(), CONFIDENCE_BOUNDS)),
         }
 
     def _count(self, taken: list[Feature]) -> None:

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
+from edge_components.contract.histogram import Histogram as HistogramData
+from edge_components.contract.histogram import to_attributes
 from edge_components.contract.telemetry import Value
-from edge_components.runtime.metrics import Exposition, Metrics
-from edge_components.runtime.process import CpuMeter, free_disk_bytes, rss_bytes, temperature_c
+from edge_components.runtime.metrics import BUCKETS_S, Exposition, Metrics
+from edge_components.runtime.process import CpuMeter, disk_bytes, rss_bytes
 from edge_components.runtime.registry import Registry
 from edge_components.runtime.server import HttpServer
 from edge_components.telemetry.queue import TelemetryQueue
 from edge_components.telemetry.recorder import Recorder
+from edge_components.telemetry.sensors import Sensors
 from edge_components.telemetry.uplink import Uplink
 
 
@@ -124,29 +126,37 @@ class Numbers:
 class HealthProbe:
     """The attributes of a health record; latencies are of the time since the last one."""
 
-    def __init__(self, metrics: Metrics, state_dir: Path) -> None:
+    def __init__(
+        self, metrics: Metrics, state_dir: Path, *, sensors: Sensors | None = None
+    ) -> None:
         self._metrics = metrics
         self._state_dir = state_dir
+        self._sensors = sensors or Sensors()
         self._cpu = CpuMeter()
         self._counts = list(metrics.latency.counts)
+        self._total_s = metrics.latency.total_s
 
     def __call__(self) -> dict[str, Value]:
         """Measure."""
         metrics = self._metrics
-        before, self._counts = self._counts, list(metrics.latency.counts)
+        latency = self._latency()
         found: dict[str, Value] = {
             "requests": metrics.requests,
             "errors": metrics.failures,
             "pipeline.readings": metrics.pipeline_readings,
-            "latency_p50_ms": round(metrics.latency.quantile(0.5, before) * 1000, 4),
-            "latency_p99_ms": round(metrics.latency.quantile(0.99, before) * 1000, 4),
+            "latency_p50_ms": round((latency.quantile(0.5) or 0.0) * 1000, 4),
+            "latency_p99_ms": round((latency.quantile(0.99) or 0.0) * 1000, 4),
+            **to_attributes("latency_s", latency),
             "rss_bytes": rss_bytes(),
             "cpu_share": round(self._cpu.share(), 4),
-            "disk_free_bytes": free_disk_bytes(self._state_dir),
+            **disk_bytes(self._state_dir),
         }
         found |= {f"errors.{kind}": count for kind, count in sorted(metrics.errors.items())}
-        if hasattr(os, "getloadavg"):
-            found["load_1m"] = round(os.getloadavg()[0], 2)
-        if (temperature := temperature_c()) is not None:
-            found["temperature_c"] = temperature
-        return found
+        return found | self._sensors.read()
+
+    def _latency(self) -> HistogramData:
+        latency = self._metrics.latency
+        before, self._counts = self._counts, list(latency.counts)
+        total_s, self._total_s = self._total_s, latency.total_s
+        counts = (now - then for now, then in zip(self._counts, before, strict=True))
+        return HistogramData(bounds=BUCKETS_S, counts=tuple(counts), total=self._total_s - total_s)

@@ -17,12 +17,13 @@ def rss_bytes() -> int:
     return pages * os.sysconf("SC_PAGE_SIZE")
 
 
-def free_disk_bytes(path: Path) -> int:
-    """Return the space that is left on the disk of ``path``."""
+def disk_bytes(path: Path) -> dict[str, int]:
+    """Return what the disk of ``path`` holds and has left; nothing where it does not say."""
     try:
-        return shutil.disk_usage(path).free
+        usage = shutil.disk_usage(path)
     except OSError:
-        return 0
+        return {}
+    return {"disk_total_bytes": usage.total, "disk_free_bytes": usage.free}
 
 
 def cores() -> int:
@@ -31,17 +32,6 @@ def cores() -> int:
         return len(os.sched_getaffinity(0))
     except AttributeError:
         return os.cpu_count() or 1
-
-
-def temperature_c() -> float | None:
-    """Return the hottest thermal zone in degrees Celsius, or None where there is none."""
-    found = []
-    for zone in Path("/sys/class/thermal").glob("thermal_zone*/temp"):
-        try:
-            found.append(int(zone.read_text(encoding="ascii")) / 1000)
-        except (OSError, ValueError):
-            continue
-    return max(found, default=None)
 
 
 class CpuMeter:
