@@ -66,7 +66,11 @@ class ChunkedBody:
             if self._trailers > _MAX_TRAILERS:
                 raise HttpError(431, "too many trailers", close=True)
             return not line
-        size = line.partition(b";")[0].strip()
+        if b"\n" in line or b"\r" in line:
+            raise HttpError(400, "a line of the chunked body is not ended by CRLF", close=True)
+        size, extended, _ = line.partition(b";")
+        if extended:
+            size = size.rstrip(b" \t")
         if not size or len(size) > 12 or size.strip(b"0123456789abcdefABCDEF"):
             raise HttpError(400, "a chunk's size is not a number", close=True)
         length = int(size, 16)

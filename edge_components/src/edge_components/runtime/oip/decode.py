@@ -129,7 +129,8 @@ def _parse(data: bytes | memoryview) -> _Request:
     try:
         return _DECODER.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
-        raise ProtocolError(f"the request is not valid: {str(exc)[:300]}") from exc
+        reason = str(exc)[:300] if len(data) else "its JSON is empty"
+        raise ProtocolError(f"the request is not valid: {reason}") from exc
 
 
 def check_counts(tensors: int, request_id: str | None, limits: DecodeLimits) -> None:

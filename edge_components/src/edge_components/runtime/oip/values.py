@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 import struct
 from collections.abc import Callable
 from typing import Annotated, Any
@@ -18,7 +19,6 @@ import numpy as np
 
 from edge_components.runtime.oip.datatypes import (
     FLOATS,
-    MAX_RANK,
     NUMPY_TYPES,
     SIGNED,
     UNSIGNED,
@@ -27,9 +27,11 @@ from edge_components.runtime.oip.datatypes import (
 )
 from edge_components.runtime.oip.messages import ProtocolError
 
+_BF16_MAGNITUDE = np.uint16(0x7FFF)
+_BF16_INFINITY = np.uint16(0x7F80)
 _PACK = {"FP32": "f", "FP64": "d", "FP16": "e"}
-_SPACE = b" \t\r\n"
-_MAYBE_DEEPER = _SPACE + b"["
+_MAYBE_DEEPER = b" \t\r\n["
+_OPENING = re.compile(rb"[ \t\r\n\[]*")
 
 
 def array_from_json(name: str, datatype: str, shape: tuple[int, ...], raw: memoryview) -> Array:
@@ -88,19 +90,16 @@ def flat_reader(datatype: str, shape: tuple[int, ...]) -> Callable[[msgspec.Raw]
 def _depth(raw: memoryview) -> int:
     if len(raw) > 1 and raw[0] == 0x5B and raw[1] not in _MAYBE_DEEPER:
         return 1  # nearly always
-    depth = 0
-    for byte in raw[: 4 * MAX_RANK]:
-        if byte == 0x5B:
-            depth += 1
-        elif byte not in _SPACE:
-            break
-    return depth
+    opening = _OPENING.match(raw)  # pretty-printed JSON has much space between its brackets
+    return 0 if opening is None else opening.group().count(b"[")
 
 
 def _to_array(datatype: str, shape: tuple[int, ...], values: list[Any], depth: int) -> Array:
     if datatype == "BF16":
-        wide = _to_array("FP32", shape, values, depth)
-        return float32_to_bf16(wide)
+        narrow = float32_to_bf16(_to_array("FP32", shape, values, depth))
+        if ((narrow & _BF16_MAGNITUDE) == _BF16_INFINITY).any():
+            raise OverflowError  # between its largest number and float32's
+        return narrow
     dtype = NUMPY_TYPES[datatype]
     if depth == 1 and datatype in _PACK:
         packed = _packer(len(values), _PACK[datatype]).pack(*values)
