@@ -9,6 +9,7 @@ length beside chunks, a folded header. Sources: RFC 9110, RFC 9112; the binary e
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import Callable
 from http import HTTPStatus
 from typing import Any
@@ -19,6 +20,7 @@ import orjson
 
 Buffer = bytes | bytearray | memoryview
 JSON_TYPE = b"application/json"
+_ONLY_IDENTITY = b"Accept-Encoding: identity\r\n"  # RFC 9110, 12.5.3
 _KNOWN_METHODS = frozenset({"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"})
 
 
@@ -147,11 +149,15 @@ def parse_head(data: bytes, limits: Limits) -> Head:
     head = Head()
     head.method = parser.get_method().decode("ascii")
     head.target, head.query = target, query
-    head.keep_alive = collector.keep_alive
     version = parser.get_http_version()
     if version not in {"1.0", "1.1"}:
         raise HttpError(505, f"HTTP/{version} is not spoken here", close=True)
-    _read_headers(head, collector.headers, limits, needs_host=version == "1.1")
+    old = version == "1.0"
+    _read_headers(head, collector.headers, limits, needs_host=not old)
+    if old and head.chunked:  # its sender knows no chunks, so something is in between (RFC 9112, 6.1)
+        raise HttpError(400, "HTTP/1.0 has no Transfer-Encoding", close=True)
+    head.keep_alive = collector.keep_alive and not old
+    head.expects_continue &= not old  # RFC 9110, 10.1.1
     if head.method not in _KNOWN_METHODS:
         raise HttpError(501, f"method {head.method[:20]} is not known", close=True)
     return head
@@ -193,7 +199,9 @@ def _transfer_encoding(head: Head, value: bytes) -> None:
 
 def _content_encoding(_: Head, value: bytes) -> None:
     if value.lower() not in {b"", b"identity"}:
-        raise HttpError(415, "compressed bodies are not taken", close=True)
+        raise HttpError(
+            415, "compressed bodies are not taken", close=True, headers=_ONLY_IDENTITY
+        )
 
 
 def _expect(head: Head, value: bytes) -> None:
@@ -206,9 +214,12 @@ def _authorization(head: Head, value: bytes) -> None:
     head.authorization = value
 
 
+_HOST = re.compile(rb"[A-Za-z0-9._~%!$&'()*+,;=:\[\]-]+").fullmatch  # RFC 3986, 3.2
+
+
 def _host(_: Head, value: bytes) -> None:
-    if not value:
-        raise HttpError(400, "the Host header is empty", close=True)
+    if not _HOST(value):
+        raise HttpError(400, "the Host header names no host", close=True)
 
 
 # What is read, and may stand in a head only once.
