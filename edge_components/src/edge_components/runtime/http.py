@@ -154,7 +154,7 @@ def parse_head(data: bytes, limits: Limits) -> Head:
         raise HttpError(505, f"HTTP/{version} is not spoken here", close=True)
     old = version == "1.0"
     _read_headers(head, collector.headers, limits, needs_host=not old)
-    if old and head.chunked:  # its sender knows no chunks, so something is in between (RFC 9112, 6.1)
+    if old and head.chunked:  # its sender cannot have meant this (RFC 9112, 6.1)
         raise HttpError(400, "HTTP/1.0 has no Transfer-Encoding", close=True)
     head.keep_alive = collector.keep_alive and not old
     head.expects_continue &= not old  # RFC 9110, 10.1.1
@@ -199,9 +199,7 @@ def _transfer_encoding(head: Head, value: bytes) -> None:
 
 def _content_encoding(_: Head, value: bytes) -> None:
     if value.lower() not in {b"", b"identity"}:
-        raise HttpError(
-            415, "compressed bodies are not taken", close=True, headers=_ONLY_IDENTITY
-        )
+        raise HttpError(415, "compressed bodies are not taken", close=True, headers=_ONLY_IDENTITY)
 
 
 def _expect(head: Head, value: bytes) -> None:
