@@ -13,6 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import grpc
+from google.protobuf.message import DecodeError
 from grpc import aio
 
 from edge_components.runtime.access import Token
@@ -182,11 +183,20 @@ def _check_token(token: Token, context: Any) -> None:
 
 def _method(name: str, answer: Callable[[Any], Any], token: Token | None) -> Any:
     response = MESSAGES[f"{name}Response"]
+    parse = MESSAGES[f"{name}Request"].FromString
+
+    def read(data: bytes) -> Any:
+        try:
+            return parse(data)
+        except DecodeError as exc:  # gRPC itself would say UNKNOWN
+            return exc
 
     async def call(request: Any, context: Any) -> Any:
         try:
             if token is not None:
                 _check_token(token, context)
+            if isinstance(request, DecodeError):
+                raise HttpError(400, f"the message is no {name}Request")
             found = answer(request)
             if inspect.isawaitable(found):
                 found = await found
@@ -202,7 +212,7 @@ def _method(name: str, answer: Callable[[Any], Any], token: Token | None) -> Any
 
     return grpc.unary_unary_rpc_method_handler(
         call,
-        request_deserializer=MESSAGES[f"{name}Request"].FromString,
+        request_deserializer=read,
         response_serializer=response.SerializeToString,
     )
 
