@@ -13,11 +13,10 @@ from collections.abc import Callable
 from typing import Any
 
 import grpc
-from google.protobuf.message import DecodeError
 from grpc import aio
 
 from edge_components.runtime.access import Token
-from edge_components.runtime.grpc.schema import MESSAGES, METHODS, SERVICE
+from edge_components.runtime.grpc.schema import MESSAGES, METHODS, SERVICE, DecodeError
 from edge_components.runtime.grpc.tensors import decode_message, encode_message
 from edge_components.runtime.http import HttpError, Limits
 from edge_components.runtime.inference import Codec, Inference
@@ -181,6 +180,11 @@ def _check_token(token: Token, context: Any) -> None:
         raise HttpError(401, "a valid bearer token is needed")
 
 
+def _check_message(name: str, request: Any) -> None:
+    if isinstance(request, DecodeError):
+        raise HttpError(400, f"the message is no {name}Request")
+
+
 def _method(name: str, answer: Callable[[Any], Any], token: Token | None) -> Any:
     response = MESSAGES[f"{name}Response"]
     parse = MESSAGES[f"{name}Request"].FromString
@@ -195,8 +199,7 @@ def _method(name: str, answer: Callable[[Any], Any], token: Token | None) -> Any
         try:
             if token is not None:
                 _check_token(token, context)
-            if isinstance(request, DecodeError):
-                raise HttpError(400, f"the message is no {name}Request")
+            _check_message(name, request)
             found = answer(request)
             if inspect.isawaitable(found):
                 found = await found

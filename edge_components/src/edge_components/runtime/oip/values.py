@@ -23,12 +23,11 @@ from edge_components.runtime.oip.datatypes import (
     SIGNED,
     UNSIGNED,
     Array,
+    bf16_to_float32,
     float32_to_bf16,
 )
 from edge_components.runtime.oip.messages import ProtocolError
 
-_BF16_MAGNITUDE = np.uint16(0x7FFF)
-_BF16_INFINITY = np.uint16(0x7F80)
 _PACK = {"FP32": "f", "FP64": "d", "FP16": "e"}
 _MAYBE_DEEPER = b" \t\r\n["
 _OPENING = re.compile(rb"[ \t\r\n\[]*")
@@ -97,8 +96,8 @@ def _depth(raw: memoryview) -> int:
 def _to_array(datatype: str, shape: tuple[int, ...], values: list[Any], depth: int) -> Array:
     if datatype == "BF16":
         narrow = float32_to_bf16(_to_array("FP32", shape, values, depth))
-        if ((narrow & _BF16_MAGNITUDE) == _BF16_INFINITY).any():
-            raise OverflowError  # between its largest number and float32's
+        if np.isinf(bf16_to_float32(narrow)).any():  # above its largest number, below float32's
+            raise OverflowError
         return narrow
     dtype = NUMPY_TYPES[datatype]
     if depth == 1 and datatype in _PACK:
