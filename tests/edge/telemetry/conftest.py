@@ -5,19 +5,33 @@ from __future__ import annotations
 import gzip
 import threading
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from edge_components.contract.telemetry import Kind, TelemetryRecord, from_otlp
 from edge_components.telemetry.queue import TelemetryQueue
 
+IN_2026 = 1_790_000_000 * 10**9
+
 
 def make_record(number: int, kind: Kind = Kind.PREDICTION, body: str = "") -> TelemetryRecord:
-    return TelemetryRecord(id=f"r{number}", kind=kind, time_unix_ns=number, device="d", body=body)
+    when = IN_2026 + number
+    return TelemetryRecord(id=f"r{number}", kind=kind, time_unix_ns=when, device="d", body=body)
+
+
+@pytest.fixture(scope="session")
+def unnumbered() -> Callable[[Iterable[TelemetryRecord]], list[TelemetryRecord]]:
+    """Records as they were before the queue gave them a sequence."""
+
+    def strip(records: Iterable[TelemetryRecord]) -> list[TelemetryRecord]:
+        return [msgspec.structs.replace(record, sequence=0) for record in records]
+
+    return strip
 
 
 @pytest.fixture(scope="session")

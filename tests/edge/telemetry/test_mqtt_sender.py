@@ -121,7 +121,12 @@ def uplink(queue: TelemetryQueue, broker: Broker) -> Iterator[Uplink]:
 
 @needs_mosquitto
 def test_batches_arrive_as_otlp_and_say_what_they_are(
-    broker: Broker, queue: TelemetryQueue, uplink: Uplink, record: Make, until: Any
+    broker: Broker,
+    queue: TelemetryQueue,
+    uplink: Uplink,
+    record: Make,
+    until: Any,
+    unnumbered: Any,
 ) -> None:
     broker.start()
     reader = Subscriber(broker.port, until)
@@ -130,7 +135,7 @@ def test_batches_arrive_as_otlp_and_say_what_they_are(
     uplink.start()
     until(lambda: len(queue) == 0 and len(reader.taken) == 1200)
     reader.close()
-    assert reader.taken == sent
+    assert unnumbered(reader.taken) == sent
     message = reader.messages[0]
     assert (message.topic, message.qos) == (TOPIC, 1)
     assert message.properties is not None

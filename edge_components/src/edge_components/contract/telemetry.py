@@ -2,7 +2,7 @@
 
 On the wire it is an OTLP log record in JSON (OpenTelemetry protocol 1.x, ``/v1/logs``): the
 resource names the device, ``edgectl.kind`` the kind, ``edgectl.id`` lets a receiver drop
-duplicates (delivery is at least once).
+duplicates (delivery is at least once), and ``edgectl.sequence`` orders a device's records.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ class TelemetryRecord(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         id: Unique for ever; a receiver drops a second record with the same id.
         time_unix_ns: When it happened on the device's clock, nanoseconds since 1970 UTC.
+        sequence: Rises with each record of a device, whatever its clock does; 0 where unknown.
         severity: OTLP severity number: 9 info, 13 warning, 17 error.
         body: A short text for people.
         attributes: Flat values; names follow OpenTelemetry where it has one.
@@ -46,6 +47,7 @@ class TelemetryRecord(msgspec.Struct, frozen=True, kw_only=True):
     severity: int = 9
     body: str = ""
     attributes: dict[str, Value] = {}
+    sequence: int = 0
 
 
 _RESOURCE = {
@@ -138,6 +140,7 @@ def _record(resource: _Resource, log: _LogRecord) -> TelemetryRecord | None:
     attributes = {a.key: a.value.plain() for a in log.attributes}
     identity = attributes.pop("edgectl.id", None)
     kind = attributes.pop("edgectl.kind", None)
+    sequence = attributes.pop("edgectl.sequence", 0)
     if not isinstance(identity, str) or kind not in set(Kind):
         return None
     fields = {field: about[name] for name, field in _RESOURCE.items() if name in about}
@@ -149,6 +152,7 @@ def _record(resource: _Resource, log: _LogRecord) -> TelemetryRecord | None:
             "severity": log.severity_number,
             "body": str(log.body.plain()),
             "attributes": attributes,
+            "sequence": sequence if isinstance(sequence, int) else 0,
             "device": "",
             **fields,
         },
@@ -158,13 +162,14 @@ def _record(resource: _Resource, log: _LogRecord) -> TelemetryRecord | None:
 
 
 def _log_record(record: TelemetryRecord) -> dict[str, Any]:
+    identity: dict[str, Value] = {"edgectl.id": record.id, "edgectl.kind": record.kind.value}
+    if record.sequence:
+        identity["edgectl.sequence"] = record.sequence
     return {
         "timeUnixNano": str(record.time_unix_ns),
         "severityNumber": record.severity,
         "body": {"stringValue": record.body},
-        "attributes": _attributes(
-            {"edgectl.id": record.id, "edgectl.kind": record.kind.value, **record.attributes}
-        ),
+        "attributes": _attributes({**identity, **record.attributes}),
     }
 
 

@@ -16,7 +16,6 @@ import contextlib
 import logging
 import sqlite3
 import threading
-import time
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from pathlib import Path
@@ -24,6 +23,7 @@ from pathlib import Path
 import msgspec
 
 from edge_components.contract.telemetry import Kind, TelemetryRecord
+from edge_components.telemetry.clock import FLOOR_UNIX_S, Clock, Moment, dated
 
 log = logging.getLogger(__name__)
 
@@ -37,7 +37,9 @@ CREATE TABLE IF NOT EXISTS records (
     kind TEXT NOT NULL,
     stored_at REAL NOT NULL,
     size INTEGER NOT NULL,
-    body BLOB NOT NULL
+    body BLOB NOT NULL,
+    boot TEXT NOT NULL DEFAULT '',
+    offset_s REAL NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS by_priority ON records (priority, seq);
 """
@@ -58,8 +60,11 @@ class TelemetryQueue:
             ``refused`` or ``unreadable``.
     """
 
-    def __init__(self, path: Path, *, max_bytes: int, ttl_s: float) -> None:
+    def __init__(
+        self, path: Path, *, max_bytes: int, ttl_s: float, clock: Clock | None = None
+    ) -> None:
         self.drops: Counter[str] = Counter()
+        self._clock = clock or Clock()
         self._path = path
         self._max_bytes = max_bytes
         self._ttl_s = ttl_s
@@ -77,17 +82,19 @@ class TelemetryQueue:
 
     def put(self, records: Sequence[TelemetryRecord]) -> bool:
         """Keep records; when this returns True they survive a kill. False if the disk refused."""
-        rows = [_row(record) for record in records]
+        stored_at, now = self._clock.unix_s(), self._clock.now()
+        rows = [(*_row(record), stored_at, now.boot, now.offset_s) for record in records]
         with self._lock:
             try:
                 with self._database:
                     self._database.executemany(
-                        "INSERT INTO records (priority, kind, stored_at, size, body)"
-                        " VALUES (?, ?, ?, ?, ?)",
+                        "INSERT INTO records"
+                        " (priority, kind, size, body, stored_at, boot, offset_s)"
+                        " VALUES (?, ?, ?, ?, ?, ?, ?)",
                         rows,
                     )
                     self._count += len(rows)
-                    self._bytes += sum(row[3] for row in rows)
+                    self._bytes += sum(row[2] for row in rows)
                     dropped = self._trim()
             except sqlite3.Error as exc:
                 log.warning("telemetry cannot be stored: %s", exc)
@@ -98,14 +105,17 @@ class TelemetryQueue:
         return True
 
     def peek(self, *, max_records: int, max_bytes: int) -> list[Queued]:
-        """Return the most important and oldest records, without removing them."""
-        rows: list[tuple[int, str, int, bytes]] = []
+        """Return the most important and oldest records, without removing them.
+
+        Each is dated by the clock of now and carries its number in the queue as its sequence.
+        """
+        rows: list[tuple[int, str, int, bytes, str, float]] = []
         with self._lock:
             try:
                 for priority in (2, 1, 0):  # one index walk each; DESC over two columns would sort
                     rows += self._database.execute(
-                        "SELECT seq, kind, size, body FROM records WHERE priority = ?"
-                        " ORDER BY seq LIMIT ?",
+                        "SELECT seq, kind, size, body, boot, offset_s FROM records"
+                        " WHERE priority = ? ORDER BY seq LIMIT ?",
                         (priority, max_records - len(rows)),
                     ).fetchall()
             except sqlite3.Error as exc:
@@ -114,15 +124,19 @@ class TelemetryQueue:
         batch: list[Queued] = []
         total = 0
         broken: list[int] = []
-        for seq, kind, size, body in rows:
+        now = self._clock.now()
+        for seq, kind, size, body, boot, offset_s in rows:
             if batch and total + size > max_bytes:
                 break
             total += size
             try:
-                batch.append(Queued(seq, msgspec.msgpack.decode(body, type=TelemetryRecord)))
+                record = msgspec.msgpack.decode(body, type=TelemetryRecord)
             except msgspec.DecodeError:
                 broken.append(seq)
                 self.drops[f"{kind}.unreadable"] += 1
+            else:
+                record = dated(record, Moment(boot, offset_s), now)
+                batch.append(Queued(seq, msgspec.structs.replace(record, sequence=seq)))
         if broken:
             self.ack(broken)
         return batch
@@ -145,10 +159,23 @@ class TelemetryQueue:
         self.ack([item.seq for item in batch])
 
     def expire(self) -> None:
-        """Drop what is older than the time to live."""
+        """Drop what is older than the time to live.
+
+        A clock that was set ages nothing of this start of the device, and what an impossible date
+        stands on has no age: there the budget alone decides.
+        """
+        oldest, now = self._clock.unix_s() - self._ttl_s, self._clock.now()
         with self._lock, contextlib.suppress(sqlite3.Error), self._database:
             rows = self._database.execute(
-                "SELECT seq, kind FROM records WHERE stored_at < ?", (time.time() - self._ttl_s,)
+                "SELECT seq, kind FROM records WHERE CASE WHEN boot != '' AND boot = :boot"
+                " THEN stored_at + :offset - offset_s < :oldest"
+                " ELSE stored_at < :oldest AND stored_at > :floor END",
+                {
+                    "boot": now.boot,
+                    "offset": now.offset_s,
+                    "oldest": oldest,
+                    "floor": FLOOR_UNIX_S,
+                },
             ).fetchall()
             self._delete([seq for seq, _ in rows])
             self.drops.update(f"{kind}.ttl" for _, kind in rows)
@@ -213,7 +240,7 @@ class TelemetryQueue:
 
     def _open(self) -> sqlite3.Connection:
         try:
-            return _connect(str(self._path))
+            return _connect(str(self._path), self._clock.unix_s())
         except sqlite3.DatabaseError as exc:
             log.warning("telemetry queue '%s' is set aside: %s", self._path, exc)
         with contextlib.suppress(OSError):
@@ -221,13 +248,13 @@ class TelemetryQueue:
                 self._path.with_name(self._path.name + suffix).unlink(missing_ok=True)
             self._path.replace(self._path.with_name(self._path.name + ".broken"))
         try:
-            return _connect(str(self._path))
+            return _connect(str(self._path), self._clock.unix_s())
         except sqlite3.Error as exc:
             log.warning("telemetry is kept in memory only: %s", exc)
-            return _connect(":memory:")
+            return _connect(":memory:", self._clock.unix_s())
 
 
-def _connect(path: str) -> sqlite3.Connection:
+def _connect(path: str, began_s: float) -> sqlite3.Connection:
     database = sqlite3.connect(path, timeout=5.0, check_same_thread=False)
     try:
         database.execute("PRAGMA journal_mode=WAL")
@@ -235,14 +262,32 @@ def _connect(path: str) -> sqlite3.Connection:
         database.execute("PRAGMA wal_autocheckpoint=256")
         database.execute("PRAGMA journal_size_limit=1048576")
         database.execute("PRAGMA cache_size=-512")
-        database.executescript(_SCHEMA)
+        _prepare(database, began_s)
     except sqlite3.Error:
         database.close()
         raise
     return database
 
 
-def _row(record: TelemetryRecord) -> tuple[int, str, float, int, bytes]:
+def _prepare(database: sqlite3.Connection, began_s: float) -> None:
+    """Make the table, or bring one of an earlier program up to date.
+
+    A new queue begins to count at the time of day, so that its records come after those of a queue
+    that was lost, unless that took more than a million a second.
+    """
+    columns = {row[1] for row in database.execute("PRAGMA table_info(records)")}
+    database.executescript(_SCHEMA)
+    if not columns:
+        with database:
+            database.execute(
+                "INSERT INTO sqlite_sequence (name, seq) VALUES ('records', ?)",
+                (int(began_s) << 20,),
+            )
+    elif "offset_s" not in columns:
+        database.execute("ALTER TABLE records ADD COLUMN boot TEXT NOT NULL DEFAULT ''")
+        database.execute("ALTER TABLE records ADD COLUMN offset_s REAL NOT NULL DEFAULT 0")
+
+
+def _row(record: TelemetryRecord) -> tuple[int, str, int, bytes]:
     body = msgspec.msgpack.encode(record)
-    size = len(body) + _ROW_OVERHEAD
-    return PRIORITY[record.kind], record.kind.value, time.time(), size, body
+    return PRIORITY[record.kind], record.kind.value, len(body) + _ROW_OVERHEAD, body

@@ -24,6 +24,7 @@ from edge_components.contract.package import TensorSpec
 from edge_components.contract.telemetry import Kind, TelemetryRecord, Value
 from edge_components.drift.watch import DriftWatch
 from edge_components.runtime.oip.datatypes import FLOATS, Array
+from edge_components.telemetry.clock import JUMP_S, Clock, shift_s
 from edge_components.telemetry.privacy import Policy
 from edge_components.telemetry.queue import TelemetryQueue
 
@@ -89,6 +90,7 @@ class Recorder:
         health_interval_s: float = 60.0,
         max_predictions_per_s: float = 500.0,
         drift: DriftWatch | None = None,
+        clock: Clock | None = None,
     ) -> None:
         self.sample = 1.0
         self.policy = Policy()
@@ -98,6 +100,8 @@ class Recorder:
         self._subject = subject
         self._health = health
         self._drift = drift or DriftWatch()
+        self._clock = clock or Clock()
+        self._moment = self._clock.now()
         self._health_interval_s = health_interval_s
         self._rate = max_predictions_per_s
         self._tokens = 2 * max_predictions_per_s
@@ -121,8 +125,9 @@ class Recorder:
         source: str,
         *,
         inputs: _Tensors = _NOTHING,
+        lent: bool = False,
     ) -> None:
-        """Record an answer, if sampling takes it; arrays that are kept are copied or the model's.
+        """Record an answer, if sampling takes it.
 
         Args:
             model: Whose answer it is.
@@ -130,7 +135,8 @@ class Recorder:
             specs: The answer's tensors.
             arrays: And their values.
             source: From where the question came.
-            inputs: The question by tensor; drift is measured where it is given.
+            inputs: The question by tensor; drift is measured where it is given. Copied if kept.
+            lent: Whether the caller writes into ``arrays`` again, so that they have to be copied.
         """
         self._drift.take(model.identity, inputs, specs, arrays)
         sample, policy = self.sample, self.policy
@@ -145,6 +151,8 @@ class Recorder:
             return
         if any(array.nbytes > _MAX_ARRAY_BYTES for array in arrays):
             specs, arrays = (), ()  # the ring must not keep large answers alive
+        elif lent:
+            arrays = [array.copy() for array in arrays]
         inputs = _copies(inputs) if policy.record == "input+output" else _NOTHING
         self._ring.append((time.time_ns(), model.identity, seconds, specs, arrays, source, inputs))
 
@@ -203,6 +211,7 @@ class Recorder:
                 next_expiry = now + _EXPIRE_S
                 _guarded(self._queue.expire)
             _guarded(self._record_drift)
+            _guarded(self._record_jump)
             _guarded(self._flush)
             if stopping:
                 return
@@ -215,6 +224,13 @@ class Recorder:
         records += [self._prediction(self._ring.popleft()) for _ in range(len(self._ring))]
         if records:
             self._queue.put(records)
+
+    def _record_jump(self) -> None:
+        """Say that the clock was set: receivers see a gap or an overlap in the device's times."""
+        before, self._moment = self._moment, self._clock.now()
+        jump = shift_s(before, self._moment)
+        if jump is not None and abs(jump) > JUMP_S:
+            self.event(f"the clock was set by {jump:+.0f} s", attributes={"clock.jump_s": jump})
 
     def _record_drift(self) -> None:
         report = self._drift.collect(time.monotonic())
