@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Coroutine
 from typing import TYPE_CHECKING, Any
 
 import onnxruntime as ort
@@ -55,7 +55,21 @@ def serve(settings: ServeSettings) -> int:
     ort.disable_telemetry_events()
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_serve(settings, profile))
+        return runner.run(_ending(_serve(settings, profile)))
+
+
+async def _ending(work: Coroutine[Any, Any, int]) -> int:
+    """Return the exit code, or end the process with it where a thread still runs a model.
+
+    ONNX Runtime cannot be interrupted while it loads or runs, and Python waits for its threads.
+    Here everything that is to be kept has been written already.
+    """
+    code = await work
+    if len(asyncio.all_tasks()) > 1:
+        log.warning("a model still works, which is not waited for")
+        sys.stdout.flush()
+        os._exit(code)
+    return code
 
 
 class _Parts:
@@ -152,11 +166,11 @@ async def _serve(settings: ServeSettings, profile: HardwareProfile) -> int:
         _on_signals(runtime.shutdown)
         if settings.parent_pipe:
             _watch_parent(settings, parts.control, runtime.shutdown)
-        await runtime.begin()
-        _announce(settings, runtime, grpc_port)
+        if await _until(runtime.begin(), runtime.stopping):
+            _announce(settings, runtime, grpc_port)
         await runtime.stopping.wait()
         ending = [] if grpc_server is None else [grpc_server.drain(settings.drain_s)]
-        drained, *_ = await asyncio.gather(server.drain(settings.drain_s), *ending)
+        drained = await asyncio.gather(server.drain(settings.drain_s), *ending)
         await parts.control_server.drain(1.0)
     finally:
         if grpc_server is not None:
@@ -164,7 +178,17 @@ async def _serve(settings: ServeSettings, profile: HardwareProfile) -> int:
         parts.stop()
         if bound and settings.control_socket is not None:
             settings.control_socket.unlink(missing_ok=True)
-    return 0 if drained else 4
+    return 0 if all(drained) else 4
+
+
+async def _until(work: Coroutine[Any, Any, None], stopping: asyncio.Event) -> bool:
+    """Work until it is done or the server is to stop; return whether it was done."""
+    task, stop = asyncio.ensure_future(work), asyncio.ensure_future(stopping.wait())
+    await asyncio.wait({task, stop}, return_when=asyncio.FIRST_COMPLETED)
+    stop.cancel()
+    if task.done():
+        await task
+    return task.done()
 
 
 def _grpc_server(parts: _Parts, settings: ServeSettings) -> GrpcServer:

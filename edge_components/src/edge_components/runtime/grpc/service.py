@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import inspect
 import logging
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -159,9 +160,11 @@ class GrpcServer:
         await self._server.start()
         return found
 
-    async def drain(self, deadline_s: float) -> None:
-        """Take nothing new, and give what has begun until the deadline."""
+    async def drain(self, deadline_s: float) -> bool:
+        """Take nothing new, finish what has begun; return whether all ended in time."""
+        started = time.monotonic()
         await self._server.stop(deadline_s)
+        return time.monotonic() - started < deadline_s
 
 
 def _credentials(settings: ServeSettings) -> Any:
