@@ -117,7 +117,7 @@ class Connection(asyncio.Protocol):
 
     def data_received(self, data: bytes) -> None:
         """Take what the socket gave, and answer what is complete."""
-        if self._lingering:
+        if self._lingering or self._express(data):
             return
         pending = self._pending
         if not pending:
@@ -130,6 +130,36 @@ class Connection(asyncio.Protocol):
             self._throttle()
         elif len(self._pending) >= self._needed:
             self._process()
+
+    def _express(self, data: bytes) -> bool:
+        """Answer what is exactly one request with a head that was seen before, if that is quick.
+
+        This is what a keep-alive client sends; all else goes the careful way.
+        """
+        owner = self._owner
+        transport = self._transport
+        if (
+            self._pending
+            or self._head is not None
+            or self._busy
+            or self._paused
+            or self._scheduled
+            or self._ended
+            or owner.draining
+            or transport is None
+        ):
+            return False
+        body_at = data.find(b"\r\n\r\n") + 4
+        head = owner.heads.known(data[:body_at])
+        if head is None or head.quick is None or head.length != len(data) - body_at:
+            return False
+        answer = head.quick(head, data[body_at:], owner.date)
+        if answer is None:
+            return False
+        transport.write(answer)
+        self.idle_since = owner.now
+        self.deadline = owner.now + owner.limits.idle_timeout_s
+        return True
 
     # -- the server
 

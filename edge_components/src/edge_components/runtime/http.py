@@ -20,6 +20,7 @@ import orjson
 
 Buffer = bytes | bytearray | memoryview
 JSON_TYPE = b"application/json"
+BINARY_TYPE = b"application/octet-stream"
 _ONLY_IDENTITY = b"Accept-Encoding: identity\r\n"  # RFC 9110, 12.5.3
 _KNOWN_METHODS = frozenset({"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"})
 
@@ -73,6 +74,9 @@ class Head:
         length: Content-Length; None where the request has none.
         tensors_at: Inference-Header-Content-Length, or None.
         endpoint: Who answers; the connection fills it in once per head.
+        quick: Who may answer a request of this head at once, where there is such a way: takes
+            head, body and ``Date`` line, returns all bytes of the answer, or None to leave the
+            request to ``endpoint``. None for a head after which the connection is closed.
     """
 
     __slots__ = (
@@ -84,6 +88,7 @@ class Head:
         "length",
         "method",
         "query",
+        "quick",
         "target",
         "tensors_at",
     )
@@ -99,6 +104,7 @@ class Head:
         self.tensors_at: int | None = None
         self.authorization: bytes | None = None
         self.endpoint: Callable[..., Any] | None = None
+        self.quick: Callable[[Head, bytes, bytes], bytes | None] | None = None
 
 
 class _Collector:
@@ -251,6 +257,7 @@ class HeadCache:
         self._max_heads = max_heads
         self._max_bytes = max_bytes
         self._heads: dict[bytes, Head] = {}
+        self.known = self._heads.get
 
     def get(self, data: bytes) -> Head:
         """Return the parsed head.
@@ -332,3 +339,25 @@ def head_bytes(response: Response, date: bytes, *, keep_alive: bool) -> bytes:
         )
     end = b"\r\n" if keep_alive else b"Connection: close\r\n\r\n"
     return b"%b%d\r\n%b%b%b" % (start, length, response.headers, date, end)
+
+
+_OK_BINARY = b"%bContent-Type: %b\r\nContent-Length: " % (_STATUS_LINES[200], BINARY_TYPE)
+
+
+def tensors_line(json_length: int) -> bytes:
+    """Return the header line that says where the raw tensors of an answer begin."""
+    return b"Inference-Header-Content-Length: %d\r\n" % json_length
+
+
+def whole_answer(body: bytes, json_length: int | None, date: bytes) -> bytes:
+    """Return all bytes of a 200 answer after which the connection stays open.
+
+    Args:
+        body: Of the answer.
+        json_length: How much of it is JSON where raw tensors follow, else None.
+        date: The ``Date`` line, ended by CRLF.
+    """
+    if json_length is None:
+        return b"%b%d\r\n%b\r\n%b" % (_OK_JSON, len(body), date, body)
+    tensors = tensors_line(json_length)
+    return b"%b%d\r\n%b%b\r\n%b" % (_OK_BINARY, len(body), tensors, date, body)

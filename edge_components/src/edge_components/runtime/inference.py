@@ -13,7 +13,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Generic, NamedTuple, TypeVar
 
-from edge_components.runtime.http import HttpError, Request, Response
+from edge_components.runtime.http import (
+    BINARY_TYPE,
+    Head,
+    HttpError,
+    Request,
+    Response,
+    tensors_line,
+    whole_answer,
+)
 from edge_components.runtime.metrics import Metrics
 from edge_components.runtime.model import InputRejected, Model, ModelError
 from edge_components.runtime.oip.datatypes import Array
@@ -32,7 +40,6 @@ from edge_components.telemetry.recorder import Recorder
 
 _LARGE_BODY = 64 << 10
 _BYTES_PER_ELEMENT = 4
-_BINARY_TYPE = b"application/octet-stream"
 R = TypeVar("R")
 A = TypeVar("A")
 
@@ -160,7 +167,38 @@ class Inference:
         except HttpError as exc:
             self._refused(model, exc, start)
             raise
+        if done.result.specs is model.outputs and model.express.wants(done.inputs):
+            model.open_lane(done.inputs, done.result.arrays)
         return self._finish(model, start, done, codec.source)
+
+    def express(
+        self, name: str, version: str | None, head: Head, body: bytes, date: bytes
+    ) -> bytes | None:
+        """Answer a small request like those before it, or return None without any effect.
+
+        Args:
+            name: The model's.
+            version: The model's, if one was named.
+            head: Of the request.
+            body: Of the request.
+            date: The ``Date`` line of the answer.
+        """
+        model = self._registry.get(name)
+        if model is None or (version is not None and version != model.identity.version):
+            return None
+        passed = model.express.answer(body, head.tensors_at)
+        if passed is None:
+            return None
+        answer, json_length, lane, *times = passed
+        seconds = sum(times) * 1e-9
+        metrics = self._metrics
+        metrics.requests += 1
+        metrics.latency.observe(seconds)
+        model.statistics.succeeded(Timing(0, *times), lane.samples)
+        self._recorder.prediction(
+            model, seconds, model.outputs, lane.outputs, "http", inputs=lane.inputs, lent=True
+        )
+        return whole_answer(answer, json_length, date)
 
     def close(self) -> None:
         """Stop the threads; what runs on them is not waited for."""
@@ -233,8 +271,7 @@ def _encode(result: InferResponse) -> Response:
     parts, json_length = encode_response(result)
     if json_length is None:
         return Response(200, parts)
-    header = b"Inference-Header-Content-Length: %d\r\n" % json_length
-    return Response(200, parts, _BINARY_TYPE, header)
+    return Response(200, parts, BINARY_TYPE, tensors_line(json_length))
 
 
 _REST = Codec("http", _decode, _encode)

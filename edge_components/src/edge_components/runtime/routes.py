@@ -7,6 +7,7 @@ request: a switch of models is seen at once.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections.abc import Awaitable, Callable
 from typing import Any, TypeVar
 from urllib.parse import unquote
@@ -46,6 +47,17 @@ class _Order(msgspec.Struct, frozen=True):
     """Body of a load or unload; what it may contain is of no use here but ``parameters``."""
 
     parameters: dict[str, Any] = {}
+
+
+class _Infer:
+    """The inference endpoint of one model; ``quick`` is its express lane."""
+
+    def __init__(self, inference: Inference, name: str, version: str | None) -> None:
+        self._answer = functools.partial(inference.answer, name, version)
+        self.quick = functools.partial(inference.express, name, version)
+
+    def __call__(self, request: Request) -> Answer:
+        return self._answer(request)
 
 
 class Routes:
@@ -127,8 +139,7 @@ class Routes:
         return None
 
     def _infer(self, name: str, version: str | None) -> Endpoint:
-        answer = self._inference.answer
-        return lambda request: answer(name, version, request)
+        return _Infer(self._inference, name, version)
 
     def _metadata(self, name: str, version: str | None) -> Endpoint:
         find = self._inference.find

@@ -134,6 +134,8 @@ class HttpServer:
         if isinstance(found, Response):
             return found
         head.endpoint = found
+        if head.keep_alive and not head.expects_continue and head.length is not None:
+            head.quick = getattr(found, "quick", None)
         return None
 
     def failed(self, status: int) -> None:

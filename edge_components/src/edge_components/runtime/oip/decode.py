@@ -31,11 +31,13 @@ _MAX_READERS = 64
 _SHARED_MEMORY = "shared_memory_region"
 
 
-class _Input(msgspec.Struct, gc=False):
+class WireInput(msgspec.Struct, gc=False):
+    """An input as it is written in a request; ``data`` is JSON text, empty where it is missing."""
+
     name: str
-    shape: list[int]
+    shape: tuple[int, ...]
     datatype: str
-    data: msgspec.Raw = msgspec.Raw()  # empty where the key is missing
+    data: msgspec.Raw = msgspec.Raw()
     parameters: _Parameters = None
 
 
@@ -46,15 +48,16 @@ class OutputOrder(msgspec.Struct, gc=False):
     parameters: _Parameters = None
 
 
-class _Request(msgspec.Struct, gc=False):
-    inputs: list[_Input]
+class WireRequest(msgspec.Struct, gc=False):
+    """A request as it is written."""
+
+    inputs: list[WireInput]
     id: str | None = None
     parameters: _Parameters = None
     outputs: list[OutputOrder] | None = None
 
 
-_DECODER = msgspec.json.Decoder(_Request)
-
+DECODER = msgspec.json.Decoder(WireRequest)
 
 _Reader = Callable[[msgspec.Raw], Array]
 
@@ -125,9 +128,9 @@ def decode_request(
     )
 
 
-def _parse(data: bytes | memoryview) -> _Request:
+def _parse(data: bytes | memoryview) -> WireRequest:
     try:
-        return _DECODER.decode(data)
+        return DECODER.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         reason = str(exc)[:300] if len(data) else "its JSON is empty"
         raise ProtocolError(f"the request is not valid: {reason}") from exc
@@ -145,10 +148,10 @@ def check_counts(tensors: int, request_id: str | None, limits: DecodeLimits) -> 
         raise ProtocolError(f"the id is longer than {limits.max_id_chars} characters")
 
 
-def _read_quickly(item: _Input, signature: ModelSignature) -> Array | None:
+def _read_quickly(item: WireInput, signature: ModelSignature) -> Array | None:
     if item.parameters is not None:
         return None
-    reader = signature.readers.get((item.name, item.datatype, tuple(item.shape)))
+    reader = signature.readers.get((item.name, item.datatype, item.shape))
     if reader is None:
         return None
     try:
@@ -158,7 +161,7 @@ def _read_quickly(item: _Input, signature: ModelSignature) -> Array | None:
 
 
 def _decode_input(
-    item: _Input, rest: memoryview, signature: ModelSignature, limits: DecodeLimits
+    item: WireInput, rest: memoryview, signature: ModelSignature, limits: DecodeLimits
 ) -> tuple[Array, int]:
     shape = check_input(signature.inputs, item.name, item.datatype, item.shape, limits)
     size = None
@@ -190,7 +193,7 @@ def refuse_shared_memory(name: str, parameters: Mapping[str, Parameter]) -> None
         raise ProtocolError(f"input '{name}' is in shared memory, which is not supported")
 
 
-def _remember_reader(item: _Input, shape: tuple[int, ...], signature: ModelSignature) -> None:
+def _remember_reader(item: WireInput, shape: tuple[int, ...], signature: ModelSignature) -> None:
     reader = flat_reader(item.datatype, shape)
     if reader is not None:
         if len(signature.readers) >= _MAX_READERS:

@@ -86,6 +86,11 @@ def flat_reader(datatype: str, shape: tuple[int, ...]) -> Callable[[msgspec.Raw]
     return read
 
 
+def flat_decoder(datatype: str) -> Callable[[msgspec.Raw], list[Any]]:
+    """Return what reads a flat list of this type, and raises ``msgspec.DecodeError`` for others."""
+    return _decoder(datatype, 1).decode
+
+
 def _depth(raw: memoryview) -> int:
     if len(raw) > 1 and raw[0] == 0x5B and raw[1] not in _MAYBE_DEEPER:
         return 1  # nearly always
