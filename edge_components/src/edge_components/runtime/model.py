@@ -85,6 +85,11 @@ class Model:
         self._all = [spec.name for spec in self.outputs]
         specs = (*self.inputs, *self.outputs)
         self._plain = all(spec.datatype != "BF16" for spec in specs)
+        if not self._plain and any(spec.datatype == "BYTES" for spec in self.inputs):
+            raise ModelError(
+                "a model with BF16 cannot have inputs of BYTES: from Python ONNX Runtime takes "
+                "BF16 as ORT values only, and strings as arrays only"
+            )
         self._batched = next(
             (spec.name for spec in self.inputs if spec.shape and spec.shape[0] < 0), None
         )
