@@ -5,6 +5,7 @@ PYTHON ?= python3
 ARGS ?=
 VENV := .venv
 DEMO := .venv-demo
+KSERVE := .venv-kserve
 SOURCES := core/src edge_components/src $(wildcard plugins/*/src) scripts
 COMPILE := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --custom-compile-command "make lock"
@@ -15,7 +16,7 @@ IN_DEMO := PATH="$(CURDIR)/$(DEMO)/bin:$$PATH"
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-slow check lint types imports locks format bench lock clean \
-	python setup setup-demo
+	python setup setup-demo setup-kserve
 
 help: ## Say what there is
 	@echo "make COMMAND [PYTHON=python3.12] [ARGS=...]"
@@ -27,7 +28,7 @@ demo: setup-demo ## From training to three devices that answer, on this machine
 test: setup ## All tests but the slow ones
 	@$(IN_VENV) python -m pytest -n 2 -m "not slow" $(ARGS)
 
-test-slow: setup ## The tests that take minutes
+test-slow: setup setup-kserve ## The tests that take minutes
 	@$(IN_VENV) python -m pytest -n 2 -m slow $(ARGS)
 
 check: lint types imports locks ## Style, types, import rules, locks (-k shows all that is wrong)
@@ -55,12 +56,12 @@ bench: setup ## Measure, as ratios against a peer in the same run
 
 lock: setup ## Resolve again (ARGS=--upgrade for newer versions)
 	@$(COMPILE) $(ARGS) requirements/dev.in -o requirements/dev.txt
-	@for name in demo uv; do cp requirements/dev.txt "requirements/$$name.txt" && \
+	@for name in demo uv kserve; do cp requirements/dev.txt "requirements/$$name.txt" && \
 		$(COMPILE) "requirements/$$name.in" -o "requirements/$$name.txt" || exit 1; done
 	@$(IN_VENV) python scripts/check_requirements.py
 
 clean: ## Remove the environments and everything generated
-	rm -rf $(VENV) $(DEMO) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis \
+	rm -rf $(VENV) $(DEMO) $(KSERVE) dist build .pytest_cache .mypy_cache .ruff_cache .hypothesis \
 		.import_linter_cache examples/*/out examples/*/.edgectl
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
@@ -69,6 +70,9 @@ setup: python
 
 setup-demo: python
 	@$(PYTHON) scripts/environment.py demo $(DEMO)
+
+setup-kserve: python
+	@$(PYTHON) scripts/environment.py kserve $(KSERVE)
 
 python:
 	@command -v "$(PYTHON)" >/dev/null || { echo "'$(PYTHON)' was not found; \

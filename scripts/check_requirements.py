@@ -19,7 +19,7 @@ from packaging.requirements import Requirement
 from packaging.utils import canonicalize_name
 
 ROOT = Path(__file__).resolve().parent.parent
-NAMES = ("uv", "demo", "dev")
+NAMES = ("uv", "demo", "dev", "kserve")
 # Named in demo.in for the demonstration's training and for the set-up, not for a distribution.
 BESIDE = {"scikit-learn", "skl2onnx", "hatchling", "editables", "uv"}
 SELF_HOSTED = ("core", "edge_components", "plugins/selfhosted")

@@ -1,7 +1,8 @@
-"""Make one of the workspace's two virtual environments, or leave it alone when it is up to date.
+"""Make one of the workspace's virtual environments, or leave it alone when it is up to date.
 
 ``environment.py demo FOLDER`` installs the self-hosted line only; ``environment.py dev FOLDER``
-everything that `make test` and `make check` need. What is installed stands in
+everything that `make test` and `make check` need; ``environment.py kserve FOLDER`` somebody else's
+clients, which a slow test runs. What is installed stands in
 ``requirements/NAME.txt``, pinned with hashes; the workspace's own distributions follow editable,
 offline and with the pinned build tools, so nothing unpinned is ever fetched.
 
@@ -28,7 +29,11 @@ ROOT = Path(__file__).resolve().parent.parent
 STAMP = ".made-from"
 SELF_HOSTED = ("edge_components", "core", "plugins/selfhosted")
 CLOUD = ("plugins/aws_greengrass", "plugins/azure_iot_edge", "plugins/gke_edge")
-DISTRIBUTIONS = {"demo": SELF_HOSTED, "dev": SELF_HOSTED + CLOUD}
+DISTRIBUTIONS: dict[str, tuple[str, ...]] = {
+    "demo": SELF_HOSTED,
+    "dev": SELF_HOSTED + CLOUD,
+    "kserve": (),
+}
 # What a laptop that only wants the self-hosted line must not have to download.
 HEAVY = re.compile(
     r"(boto3|botocore|sagemaker|moto|azure|msrest|google-(api|auth|cloud)|grpcio|lightkube"
@@ -156,6 +161,8 @@ def install(name: str, folder: Path, downloads: Downloads) -> None:
     uv = [str(folder / "bin" / "uv"), "pip"]
     lock = ["--require-hashes", f"requirements/{name}.txt"]
     run([*uv, "sync", "--python", python, *lock], downloads)
+    if not DISTRIBUTIONS[name]:
+        return
     editable = [part for path in DISTRIBUTIONS[name] for part in ("-e", f"./{path}")]
     flags = ["--offline", "--no-deps", "--no-build-isolation"]
     run([*uv, "install", "--python", python, *flags, *editable], Downloads())
