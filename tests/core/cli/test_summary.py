@@ -9,9 +9,12 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
+from edge_components.contract.histogram import counted, to_attributes
 from edge_components.contract.telemetry import Kind, TelemetryRecord
-from edgectl.cli.summary import increase, summarize, text_row, weighted_median
+from edgectl.cli.summary import increase, summarize, weighted_median, whole
+from edgectl.cli.summary_rows import row, text_row
 
 numbers = itertools.count()
 
@@ -52,6 +55,83 @@ def test_latency_is_the_weighted_median_and_the_worst_p99() -> None:
     ]
     (found,) = summarize(records)
     assert (found.p50_ms, found.p99_ms) == (1.0, 50.0)
+
+
+BOUNDS = tuple(step / 1000 for step in range(1, 101))
+
+
+def timed(time: int, requests: int, seconds: list[float], **more: Any) -> TelemetryRecord:
+    """A health record with a histogram, and numbers that an older reader would take."""
+    histogram = to_attributes("latency_s", counted(seconds, BOUNDS))
+    return health(time, requests, latency_p50_ms=77.0, latency_p99_ms=77.0, **histogram, **more)
+
+
+def test_percentiles_are_those_of_all_answers_together() -> None:
+    slow = [0.0905] * 10
+    fast = [0.0005] * 90
+    records = [timed(1, 10, slow), timed(2, 100, fast)]
+    (found,) = summarize(records)
+    assert (found.p50_ms, found.p99_ms) == pytest.approx((0.556, 90.9), rel=0.01)
+    assert found.p95_ms == pytest.approx(90.5, rel=0.01)
+
+
+def test_a_target_adds_up_its_devices() -> None:
+    records = [
+        *[replace(timed(t, t * 99, [0.0005] * 99), device="a") for t in (1, 2)],
+        *[replace(timed(t, t, [0.0905]), device="b") for t in (1, 2)],
+        record(Kind.DRIFT, 3, "b", attributes={"input.x.psi": 0.4, "crossed": True}),
+        record(Kind.PREDICTION, 3, "a", attributes={"class": 3}),
+    ]
+    total = whole(summarize(records))
+    assert (total.device, total.devices, total.answered) == ("", 2, 100)
+    assert total.p50_ms == pytest.approx(0.505, rel=0.01)
+    assert total.p95_ms == pytest.approx(0.96, rel=0.01)  # the slow one is one in a hundred
+    assert (total.drift, total.drifted, total.classes) == ({"input.x.psi": 0.4}, 1, {"3": 1})
+    assert text_row("t", total, "")["device"] == "all 2"
+
+
+def test_a_target_of_devices_without_histograms_still_has_latencies() -> None:
+    records = [
+        replace(health(t, t * n, latency_p50_ms=ms, latency_p99_ms=ms * 2), device=name)
+        for t in (1, 2)
+        for name, n, ms in (("a", 1, 8.0), ("b", 10, 2.0))
+    ]
+    total = whole(summarize(records))
+    assert (total.p50_ms, total.p95_ms, total.p99_ms) == (2.0, None, 16.0)
+
+
+def test_the_order_is_that_of_the_sequence_where_the_clock_jumped() -> None:
+    before = replace(health(900, 100), sequence=1)
+    after = replace(health(5, 130), sequence=2)
+    (found,) = summarize([after, before])
+    assert (found.answered, found.last_seen_unix_ns) == (30, 5)
+
+
+def test_invalid_requests_and_confidence_are_told() -> None:
+    sure = to_attributes("confidence", counted([0.91, 0.92, 0.97], (0.5, 0.9, 0.95, 1.0)))
+    records = [
+        health(1, 1, 0, **{"errors.invalid_request": 0}),
+        health(2, 9, 3, **{"errors.invalid_request": 2}, **sure),
+    ]
+    (found,) = summarize(records)
+    assert (found.failed, found.invalid) == (3, 2)
+    plain = row("t", found, "")
+    assert plain["confidence"]["samples"] == 3
+    assert 0.9 < plain["confidence"]["p50"] <= 0.95
+    assert json.dumps(plain)
+
+
+def test_what_the_machine_suffers_from_is_said() -> None:
+    host = {
+        "throttled": True, "throttled.why": "undervoltage", "temperature_c": 91.5,
+        "memory_total_bytes": 1000, "memory_available_bytes": 500,
+        "disk_total_bytes": 1000, "disk_free_bytes": 20,
+    }
+    suspect = record(Kind.EVENT, 3, attributes={"clock.suspect": True})
+    (found,) = summarize([health(1, 1), health(2, 1, **host), suspect])
+    assert text_row("t", found, "")["trouble"] == (
+        "throttled (undervoltage), 91.5 °C, disk 98% full, clock"
+    )
 
 
 def test_the_newest_drift_record_counts_and_says_whether_it_crossed() -> None:
@@ -108,10 +188,12 @@ def test_the_command_prints_a_row_a_device_as_text_and_as_json(site: Any) -> Non
     site.run("deploy")
     text = site.run("telemetry", "--summary").stdout.splitlines()
     assert text[0].split()[:4] == ["TARGET", "DEVICE", "RELEASE", "ANSWERED"]
-    assert len(text) == 3
+    assert len(text) == 4
+    assert text[1].split()[:4] == ["all", "all", "2", "1"]
     rows = json.loads(site.run("telemetry", "--summary", "-o", "json").stdout)
-    assert [row["target"] for row in rows] == ["all", "all"]
-    assert all(row["release"] == 1 and row["last_seen"].endswith("Z") for row in rows)
+    assert [found["target"] for found in rows] == ["all"] * 3
+    assert [found["devices"] for found in rows] == [2, 1, 1]
+    assert all(found["release"] == 1 and found["last_seen"].endswith("Z") for found in rows)
 
 
 def test_a_summary_that_is_cut_short_says_so(site: Any) -> None:

@@ -12,10 +12,10 @@ import msgspec
 
 from edge_components.contract.telemetry import Kind, TelemetryRecord
 from edgectl.cli.app import App, command, target_options
-from edgectl.cli.summary import COLUMNS as SUMMARY_COLUMNS
-from edgectl.cli.summary import row as summary_row
-from edgectl.cli.summary import summarize
-from edgectl.cli.summary import text_row as summary_text
+from edgectl.cli.summary import is_misdated, summarize, whole
+from edgectl.cli.summary_rows import COLUMNS as SUMMARY_COLUMNS
+from edgectl.cli.summary_rows import row as summary_row
+from edgectl.cli.summary_rows import text_row as summary_text
 from edgectl.durations import parse_duration
 from edgectl.records import Target
 from edgectl.requests import TelemetryRequest
@@ -40,7 +40,9 @@ SUMMARY_LIMIT = 10_000
     type=click.IntRange(1),
     help="At most so many records; 100, and for a summary 10,000 of each kind.",
 )
-@click.option("--summary", is_flag=True, help="The picture of each device instead of its records.")
+@click.option(
+    "--summary", is_flag=True, help="The picture of each target and device instead of records."
+)
 @command
 def telemetry(
     app: App,
@@ -55,8 +57,9 @@ def telemetry(
 ) -> None:
     """Show what the devices told, oldest first.
 
-    A summary has one row a device: answers, error rate, latencies, drift, lost records, classes
-    of the recorded predictions, and when it was last heard.
+    A summary has one row a target and one a device: answers, error rate, latencies, drift, lost
+    records, classes of the recorded predictions, what the machine suffers from, and when it was
+    last heard. A time with a question mark is one that the device did not know.
     """
     try:
         look_back = parse_duration(since)
@@ -67,13 +70,12 @@ def telemetry(
     chosen = app.choose(session, targets, provider)
     if summary:
         kinds = [Kind(kind)] if kind else list(Kind)
-        query = _Query(
-            kinds=kinds, device=device, since_unix_ns=start, limit=limit or SUMMARY_LIMIT
-        )
+        query = Query(kinds=kinds, device=device, since_unix_ns=start, limit=limit or SUMMARY_LIMIT)
         app.out.rows(_summary(app, session, chosen, query), SUMMARY_COLUMNS, empty="no records")
         return
+    as_row = text_row if app.out.form == "text" else row
     rows = (
-        row(target, record)
+        as_row(target, record)
         for target in chosen
         for record in records(
             session, target, kind=kind, device=device, since_unix_ns=start, limit=limit or LIMIT
@@ -82,7 +84,9 @@ def telemetry(
     app.out.rows(rows, COLUMNS, empty="no records")
 
 
-class _Query(msgspec.Struct, frozen=True, kw_only=True):
+class Query(msgspec.Struct, frozen=True, kw_only=True):
+    """Which records are looked at; ``limit`` is of each kind and target."""
+
     kinds: list[Kind]
     device: str | None
     since_unix_ns: int
@@ -90,19 +94,24 @@ class _Query(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def _summary(
-    app: App, session: Session, targets: list[Target], query: _Query
+    app: App, session: Session, targets: list[Target], query: Query
 ) -> list[dict[str, Any]]:
     as_row = summary_text if app.out.form == "text" else summary_row
-    return [
-        as_row(target.name, picture, _stamp(picture.last_seen_unix_ns))
-        for target in targets
-        for picture in summarize(_all_kinds(app, session, target, query))
-    ]
+    rows = []
+    for target in targets:
+        pictures = summarize(all_kinds(app, session, target, query))
+        if pictures:
+            rows += [
+                as_row(target.name, picture, stamp(picture.last_seen_unix_ns))
+                for picture in (whole(pictures), *pictures)
+            ]
+    return rows
 
 
-def _all_kinds(
-    app: App, session: Session, target: Target, query: _Query
+def all_kinds(
+    app: App, session: Session, target: Target, query: Query
 ) -> Iterator[TelemetryRecord]:
+    """Yield the records of each kind, and say where there are more."""
     for kind in query.kinds:
         found = records(
             session,
@@ -153,18 +162,27 @@ def row(target: Target, record: TelemetryRecord) -> dict[str, Any]:
     """Return a record as a row."""
     return {
         "target": target.name,
-        "time": _stamp(record.time_unix_ns),
+        "time": stamp(record.time_unix_ns),
+        "misdated": is_misdated(record),
         "device": record.device,
         "kind": str(record.kind),
         "release": record.release,
         "package": record.package,
         "severity": record.severity,
+        "sequence": record.sequence,
         "body": record.body,
         "attributes": _short(record),
     }
 
 
-def _stamp(time_unix_ns: int) -> str:
+def text_row(target: Target, record: TelemetryRecord) -> dict[str, Any]:
+    """Return a record as a row for a terminal."""
+    plain = row(target, record)
+    return {**plain, "time": plain["time"] + "?"} if plain["misdated"] else plain
+
+
+def stamp(time_unix_ns: int) -> str:
+    """Return a time as text (RFC 3339, UTC)."""
     when = datetime.fromtimestamp(time_unix_ns / 1e9, UTC)
     return when.strftime("%Y-%m-%dT%H:%M:%S.%fZ")
 
