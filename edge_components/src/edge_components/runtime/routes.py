@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote
 
@@ -30,6 +31,7 @@ from edge_components.runtime.model import Model
 from edge_components.runtime.repository import Repository
 
 SERVER_NAME = "edgectl-runtime"
+OPENAPI_FILE = Path(__file__).with_name("openapi.json")
 _MAX_ORDER_BYTES = 64 << 10
 
 Answer = Response | asyncio.Future[Response]
@@ -82,11 +84,12 @@ class Routes:
         self._repository = repository
         self._ready = ready
         self._metrics_page = metrics_page
-        self._fixed: dict[str, Endpoint] = {
-            "v2": _constant(server_metadata(repository)),
-            "v2/health/live": _constant({"live": True}),
-            "v2/health/ready": self._server_ready,
-            "metrics": self._metrics,
+        self._fixed: dict[tuple[str, ...], Endpoint] = {
+            ("v2",): _constant(server_metadata(repository)),
+            ("v2", "health", "live"): _constant({"live": True}),
+            ("v2", "health", "ready"): self._server_ready,
+            ("metrics",): self._metrics,
+            ("openapi.json",): _openapi,
         }
 
     def resolve(self, head: Head) -> Endpoint | Response:
@@ -120,7 +123,7 @@ class Routes:
             case ["v2", "repository", "models", name, "unload"] if name:
                 return "POST", _ordered(name, self._repository.unload)
             case parts:
-                endpoint = self._fixed.get("/".join(parts))
+                endpoint = self._fixed.get(tuple(parts))
                 return None if endpoint is None else ("GET", endpoint)
 
     def _find_model(self, name: str, rest: list[str]) -> tuple[str, Endpoint] | None:
@@ -222,6 +225,10 @@ def _tensor(spec: TensorSpec) -> dict[str, object]:
 def _constant(document: object) -> Endpoint:
     response = json_response(200, document)
     return lambda _: response
+
+
+def _openapi(_: Request) -> Response:
+    return Response(200, [OPENAPI_FILE.read_bytes()])
 
 
 def _ordered(
