@@ -35,8 +35,8 @@ from edge_components.update.selection import needed_layers
 class Zygote:
     """Forks agents that have everything imported."""
 
-    def __init__(self) -> None:
-        entry = Path(__file__).with_name("agent_entry.py")
+    def __init__(self, entry: Path | None = None) -> None:
+        entry = entry or Path(__file__).with_name("agent_entry.py")
         self._process = subprocess.Popen(
             [sys.executable, str(entry)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )

@@ -109,6 +109,9 @@ class Server:
         if path == "/control/activate":
             order = json.loads(body)
             return self.take(Path(order["version_dir"]), order["precision"])
+        if path == "/control/deactivate":
+            self.model = {}
+            return 200, {}
         if path == "/control/shutdown":
             threading.Timer(0.01, lambda: os._exit(0)).start()
             return 202, {}

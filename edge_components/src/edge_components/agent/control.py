@@ -110,6 +110,12 @@ class ControlClient:
             refusal.detail or f"the runtime answered {code}",
         )
 
+    def deactivate(self) -> None:
+        """Have the runtime answer with no version; raises ``ControlError``."""
+        code, _body = self._call("POST", "/control/deactivate", {}, self._timeout_s)
+        if code != 200:
+            raise ControlError(f"the runtime answered {code} when it was told to stop answering")
+
     def shutdown(self) -> None:
         """Ask the runtime to end; raises ``ControlError``."""
         self._call("POST", "/control/shutdown", {}, self._timeout_s)

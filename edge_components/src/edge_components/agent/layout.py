@@ -56,18 +56,28 @@ class Launch(msgspec.Struct, frozen=True, kw_only=True):
 
     def command(self, version: Installed, folder: Path) -> list[str]:
         """Return the command line that serves ``version`` from ``folder``."""
+        supervised = ["--parent-pipe", "--orphan-grace", str(ORPHAN_GRACE_S)]
+        return [*self.foreground(version, folder), *supervised]
+
+    def foreground(self, version: Installed | None, folder: Path | None) -> list[str]:
+        """Return the command line for a supervisor that is not the agent.
+
+        Args:
+            version: What to serve from the start; None for nothing.
+            folder: Where it lies.
+        """
         runtime = self.config.runtime
+        first: list[str] = []
+        if version is not None and folder is not None:
+            first = ["--version-dir", str(folder), "--precision", version.precision]
         return [
             *self.program,
             "serve",
-            *("--version-dir", str(folder)),
-            *("--precision", version.precision),
+            *first,
             *("--host", runtime.host),
             *("--port", str(runtime.port)),
             *("--control-socket", socket_argument(self.layout.control_socket)),
             *("--hardware", self.config.device.hardware),
             *("--state-dir", str(self.layout.runtime)),
             *("--config", str(self.config_path)),
-            "--parent-pipe",
-            *("--orphan-grace", str(ORPHAN_GRACE_S)),
         ]

@@ -1,4 +1,8 @@
-"""The ``edge-agent`` command: ``run``, ``status`` and ``check-config``."""
+"""The ``edge-agent`` command: ``run``, ``status`` and ``check-config``; ``serve`` and ``apply``.
+
+``run`` is for a device of its own; ``serve`` and ``apply`` are for one on which somebody else
+starts programs and brings files, for example a Greengrass nucleus.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +10,7 @@ import argparse
 import fcntl
 import logging
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 import msgspec
@@ -18,6 +22,8 @@ from edge_components.agent.layout import layout_of
 from edge_components.agent.reporting import device_report
 from edge_components.agent.wiring import run
 from edge_components.contract.errors import ContractError
+from edge_components.contract.package import SIGNATURE_FILE
+from edge_components.contract.release import MANIFEST_FILE, RELEASE_FILE
 from edge_components.store.store import LOCK_FILE, StoreError, read_record
 
 
@@ -30,9 +36,15 @@ def main(argv: Sequence[str] | None = None) -> int:
         stream=sys.stderr,
     )
     logging.getLogger("urllib3").setLevel(logging.WARNING)
-    commands = {"run": run, "status": _status, "check-config": _check_config}
+    if arguments.command == "apply":
+        return _known(lambda config: _apply(config, arguments), Path(arguments.config))
+    commands = {"run": run, "status": _status, "check-config": _check_config, "serve": _serve}
+    return _known(commands[arguments.command], Path(arguments.config))
+
+
+def _known(command: Callable[[Path], int], config: Path) -> int:
     try:
-        return commands[arguments.command](Path(arguments.config))
+        return command(config)
     except (ContractError, StoreError) as exc:
         print(f"edge-agent: {exc}", file=sys.stderr)  # noqa: T201 - the command's own message
         return 1
@@ -78,6 +90,26 @@ def _check_config(config_path: Path) -> int:
     return 0
 
 
+def _serve(config_path: Path) -> int:
+    # Not for the idle agent, which is to stay small.
+    from edge_components.apply.serving import serve  # noqa: PLC0415 - see above
+
+    return serve(config_path)
+
+
+def _apply(config_path: Path, arguments: argparse.Namespace) -> int:
+    from edge_components.apply.command import apply  # noqa: PLC0415 - as in _serve
+    from edge_components.apply.folder import Delivery  # noqa: PLC0415 - as in _serve
+
+    delivery = Delivery(
+        folder=Path(arguments.folder),
+        release=arguments.release_file,
+        manifest=arguments.manifest_file,
+        signature=arguments.signature_file,
+    )
+    return apply(delivery, config_path)
+
+
 def _is_locked(path: Path) -> bool:
     try:
         with path.open("rb") as file:
@@ -105,10 +137,22 @@ def _parser() -> argparse.ArgumentParser:
         ("run", "poll the hub, update, and keep the runtime running"),
         ("status", "print what this device would report, as JSON"),
         ("check-config", "check the configuration and print what it says, as JSON"),
+        ("serve", "become the runtime, with the version that is in place"),
+        ("apply", "take a delivered release to its end, and print the device's report as JSON"),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--config", required=True, help="the device's configuration (TOML)")
+        if name == "apply":
+            _add_delivery(command)
     return parser
+
+
+def _add_delivery(command: argparse.ArgumentParser) -> None:
+    add = command.add_argument
+    add("--from", dest="folder", required=True, help="folder with the files, by their sha256")
+    add("--release-file", default=RELEASE_FILE, help=f"the release's file ({RELEASE_FILE})")
+    add("--manifest-file", default=MANIFEST_FILE, help=f"the manifest's file ({MANIFEST_FILE})")
+    add("--signature-file", default=SIGNATURE_FILE, help=f"the signature's file ({SIGNATURE_FILE})")
 
 
 if __name__ == "__main__":

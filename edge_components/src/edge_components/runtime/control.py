@@ -1,4 +1,4 @@
-"""The control API on the unix socket: activate, status, event, shutdown.
+"""The control API on the unix socket: activate, deactivate, status, event, shutdown.
 
 Only the user that runs the runtime can open the socket; whoever can is trusted with the device's
 model, so there is no further authentication. When somebody last called matters: a runtime whose
@@ -78,6 +78,9 @@ class Controlled(Protocol):
     async def activate(self, folder: Path, precision: str | None) -> Activated:
         """Switch to a version."""
 
+    async def deactivate(self) -> None:
+        """Answer with no version."""
+
     def status(self) -> Status:
         """Say what runs."""
 
@@ -102,6 +105,7 @@ class ControlRoutes:
         """Return who answers a head, or the refusal."""
         known: dict[str, tuple[str, Callable[[Request], Any]]] = {
             "/control/activate": ("POST", self._activate),
+            "/control/deactivate": ("POST", self._deactivate),
             "/control/status": ("GET", self._status),
             "/control/event": ("POST", self._event),
             "/control/shutdown": ("POST", self._shutdown),
@@ -131,6 +135,14 @@ class ControlRoutes:
         finally:
             self._called()
         return json_response(200, msgspec.to_builtins(done))
+
+    def _deactivate(self, _: Request) -> asyncio.Future[Response]:
+        self._called()
+        return asyncio.ensure_future(self._deactivated())
+
+    async def _deactivated(self) -> Response:
+        await self._runtime.deactivate()
+        return json_response(200, {"ready": False})
 
     def _status(self, _: Request) -> Response:
         self._called()

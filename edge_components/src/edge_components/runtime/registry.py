@@ -44,6 +44,12 @@ class Registry:
         self._main = model.identity.name
         return old
 
+    def retire(self) -> None:
+        """Let the main model answer no more, if there is one."""
+        if self._main is not None:
+            self.remove(self._main)
+        self._main = None
+
     def add(self, model: Model) -> None:
         """Let ``model`` answer beside the main one, in place of one of its name."""
         self._models = {**self._models, model.identity.name: model}

@@ -90,6 +90,13 @@ class Runtime:
             provider=model.provider,
         )
 
+    async def deactivate(self) -> None:
+        """Answer with no version; requests that run are finished."""
+        async with self._lock:
+            self._registry.retire()
+            self._pipeline.use(None)
+            self._folder = ""
+
     def status(self) -> Status:
         """Say what runs."""
         model = self._registry.main

@@ -38,6 +38,10 @@ class StoreError(Exception):
     """The store cannot be used; the message says why."""
 
 
+class StoreBusyError(StoreError):
+    """Another process has the store open."""
+
+
 class Store:
     """A device's store; one process at a time, any of its threads.
 
@@ -64,7 +68,8 @@ class Store:
         """Open the store and bring it into line after whatever happened before.
 
         Raises:
-            StoreError: Another process has it open, or its record cannot be read.
+            StoreBusyError: Another process has it open.
+            StoreError: Its record cannot be read.
         """
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = (root / LOCK_FILE).open("ab")
@@ -72,7 +77,7 @@ class Store:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except OSError as exc:
             lock.close()
-            raise StoreError(f"the store '{root}' is in use by another agent") from exc
+            raise StoreBusyError(f"the store '{root}' is in use by another agent") from exc
         try:
             store = cls(root, limits or StoreSection(), disk or Disk(), lock)
             store._recover()

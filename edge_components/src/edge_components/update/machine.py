@@ -90,6 +90,29 @@ def recover(record: Record) -> Record:
     return replace(record, update=replace(update, phase=Phase.ACTIVATE, soaks=update.soaks + 1))
 
 
+def give_up(record: Record, reason: Reason, detail: str) -> Record:
+    """Return the record when a version that has not proved itself is no longer wanted."""
+    update = record.update
+    if update is None or update.phase not in {Phase.ACTIVATE, Phase.SOAK}:
+        return record
+    return _fall_back(record, update, Failed(reason=reason, detail=detail))
+
+
+def go_back(record: Record, action: str, leaving: ReleaseDocument, detail: str) -> Record:
+    """Return the record when a good version is left for the one that is kept to fall back to.
+
+    Args:
+        record: The present record, without an update.
+        action: The provider's name for the order.
+        leaving: The active release.
+        detail: Why, for the report on that release.
+    """
+    if record.update is not None or not record.previous:
+        raise OutOfTurnError("there is no version to go back to, or an update is in progress")
+    update = Update(action=action, release=leaving, soaks=1)
+    return _fall_back(record, update, Failed(reason=Reason.CANCELED, detail=detail))
+
+
 def next_command(record: Record) -> Command | None:
     """Return what is to be done now; None when the update has ended, is held, or is none."""
     update = record.update
@@ -289,11 +312,9 @@ def _failed(record: Record, update: Update, event: Failed) -> Record:
 
 def _fall_back(record: Record, update: Update, event: Failed) -> Record:
     before = record.previous
+    falling = replace(update, phase=Phase.FALL_BACK, reason=event.reason, detail=event.detail)
     return replace(
-        record,
-        active=before[0] if before else None,
-        previous=before[1:],
-        update=replace(update, phase=Phase.FALL_BACK, reason=event.reason, detail=event.detail),
+        record, active=before[0] if before else None, previous=before[1:], update=falling
     )
 
 
