@@ -11,14 +11,13 @@ import re
 from pathlib import Path
 from typing import Any
 
-import msgspec
-
 from edge_components.contract import pipeline as contract
 from edge_components.contract.hardware import PROFILES
 from edge_components.contract.release import DeviceSettings
 from edgectl.durations import parse_duration
 from edgectl.errors import ProjectError
 from edgectl.model.gates import parse_gate
+from edgectl.project.parts import P, by_tag, read_kind, read_part
 from edgectl.project.spec import ProjectSpec, Step
 from edgectl.project.steps import POSTPROCESS, PREPROCESS, asset_path, read_step
 from edgectl.project.validate import InvalidKeyError, validate
@@ -148,22 +147,22 @@ class Project:
     def _read_pipeline(self) -> tuple[contract.Pipeline, dict[str, Path]]:
         spec = self.spec.pipeline
         assets: dict[str, Path] = {}
-        source = sink = None
-        if spec.source is not None:
-            source = contract.DirectorySource(
-                path=spec.source.path,
-                pattern=spec.source.pattern,
-                poll_s=self._duration("pipeline.source.poll", spec.source.poll),
-                after=spec.source.after,
+        try:
+            pipeline = contract.Pipeline(
+                source=_kind(spec.source, contract.Source, "pipeline.source"),
+                queue=_part(spec.queue, contract.Queue, "pipeline.queue"),
+                preprocess=tuple(self._steps("preprocess", spec.preprocess, PREPROCESS, assets)),
+                remote=_part(spec.remote, contract.Remote, "pipeline.remote"),
+                fallback=_part(spec.fallback, contract.Fallback, "pipeline.fallback"),
+                postprocess=tuple(
+                    self._steps("postprocess", spec.postprocess, POSTPROCESS, assets)
+                ),
+                sink=_sinks(spec.sink),
             )
-        if spec.sink is not None:
-            sink = contract.DirectorySink(path=spec.sink.path, max_bytes=spec.sink.max_bytes)
-        pipeline = contract.Pipeline(
-            source=source,
-            preprocess=tuple(self._steps("preprocess", spec.preprocess, PREPROCESS, assets)),
-            postprocess=tuple(self._steps("postprocess", spec.postprocess, POSTPROCESS, assets)),
-            sink=sink,
-        )
+        except InvalidKeyError as exc:
+            raise self.error(exc.key, str(exc)) from exc
+        except ValueError as exc:
+            raise self.error("pipeline", str(exc)) from exc
         return pipeline, assets
 
     def _steps(
@@ -176,13 +175,13 @@ class Project:
                 step = read_step(written, kinds, key)
             except InvalidKeyError as exc:
                 raise self.error(exc.key, str(exc)) from exc
-            if isinstance(step, contract.Argmax | contract.TopK) and step.labels is not None:
-                inside = asset_path(step.labels)
-                local = self.file(f"{key}.labels", step.labels)
+            named = contract.named_assets(step)
+            for field, name in named.items():
+                local = self.file(f"{key}.{field}", name)
                 if assets.setdefault(local.name, local) != local:
-                    raise self.error(key, f"two files named '{local.name}' are used as labels")
-                step = msgspec.structs.replace(step, labels=inside)
-            result.append(step)
+                    raise self.error(key, f"two files named '{local.name}' are used as {field}")
+            inside = {field: asset_path(name) for field, name in named.items()}
+            result.append(contract.rename_assets(step, inside))
         return result
 
     def _read_policy(self) -> RolloutPolicy:
@@ -261,6 +260,22 @@ def load_project(path: Path) -> Project:
     except InvalidKeyError as exc:
         raise ProjectError(f"{_locate(file, tree.lines, exc.key)}: {exc}") from exc
     return Project(file.absolute(), spec, tree.lines)
+
+
+def _kind(written: dict[str, Any] | None, union: Any, key: str) -> Any:
+    return None if written is None else read_kind(written, by_tag(union), key)
+
+
+def _part(written: dict[str, Any] | None, kind: type[P], key: str) -> P | None:
+    return None if written is None else read_part(written, kind, key)
+
+
+def _sinks(written: dict[str, Any] | tuple[dict[str, Any], ...] | None) -> Any:
+    if not isinstance(written, tuple):
+        return _kind(written, contract.Sink, "pipeline.sink")
+    return tuple(
+        _kind(one, contract.Sink, f"pipeline.sink[{index}]") for index, one in enumerate(written)
+    )
 
 
 def _locate(file: Path, lines: dict[str, int], key: str) -> str:

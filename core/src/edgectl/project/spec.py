@@ -32,7 +32,8 @@ Duration = Annotated[
 ]
 Percent = Annotated[float, Meta(ge=0, le=100)]
 Share = Annotated[float, Meta(ge=0, le=1)]
-Step = dict[str, Any] | str
+Written = dict[str, Any]
+Step = Written | str
 Precision = Literal["fp32", "fp16", "int8"]
 
 
@@ -77,31 +78,16 @@ class ModelSpec(_Spec, frozen=True, kw_only=True):
     )
 
 
-class SourceSpec(_Spec, frozen=True, kw_only=True):
-    """Where readings come from."""
-
-    kind: Literal["directory"]
-    path: str
-    pattern: str = "*"
-    poll: Duration = 1.0
-    after: Literal["delete", "keep", "move"] = "move"
-
-
-class SinkSpec(_Spec, frozen=True, kw_only=True):
-    """Where answers go."""
-
-    kind: Literal["directory"]
-    path: str
-    max_bytes: Annotated[int, Meta(gt=0)] = 64 << 20
-
-
 class PipelineSpec(_Spec, frozen=True, kw_only=True):
-    """What runs on the device around the model."""
+    """What runs on the device around the model; `parts` and `steps` read what stands in it."""
 
-    source: SourceSpec | None = None
+    source: Written | None = None
+    queue: Written | None = None
     preprocess: tuple[Step, ...] = ()
+    remote: Written | None = None
+    fallback: Written | None = None
     postprocess: tuple[Step, ...] = ()
-    sink: SinkSpec | None = None
+    sink: Written | tuple[Written, ...] | None = None
 
 
 class DeviceSpec(_Spec, frozen=True, kw_only=True):

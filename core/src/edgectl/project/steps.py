@@ -8,17 +8,25 @@ device it is a tagged record of ``edge_components.contract.pipeline``.
 from __future__ import annotations
 
 from pathlib import PurePosixPath
-from typing import Any, get_args
+from typing import Any
 
 import msgspec
 
 from edge_components.contract import pipeline as contract
+from edgectl.project.parts import by_tag, part_schemas, to_seconds
 from edgectl.project.spec import Step
 from edgectl.project.validate import InvalidKeyError
 
 ASSETS = "edgectl/assets"
 _SHORT = {
     "resize": "size",
+    "crop": "size",
+    "letterbox": "size",
+    "text": "length",
+    "window": "size",
+    "user": "name",
+    "value": "index",
+    "nms": "iou",
     "scale": "factor",
     "transpose": "axes",
     "reshape": "shape",
@@ -28,12 +36,8 @@ _SHORT = {
 }
 
 
-def _types(union: Any) -> dict[str, Any]:
-    return {str(kind.__struct_config__.tag): kind for kind in get_args(union)}
-
-
-PREPROCESS = _types(contract.PreprocessStep)
-POSTPROCESS = _types(contract.PostprocessStep)
+PREPROCESS = by_tag(contract.PreprocessStep)
+POSTPROCESS = by_tag(contract.PostprocessStep)
 
 
 def read_step(step: Step, kinds: dict[str, Any], key: str) -> Any:
@@ -50,8 +54,9 @@ def read_step(step: Step, kinds: dict[str, Any], key: str) -> Any:
         if operation not in _SHORT:
             raise InvalidKeyError(f"{key}.{operation}", "takes a mapping of options")
         options = {_SHORT[operation]: options}
+    plain = to_seconds(options, kinds[operation], f"{key}.{operation}")
     try:
-        return msgspec.convert({"op": operation, **options}, kinds[operation])
+        return msgspec.convert({"op": operation, **plain}, kinds[operation])
     except msgspec.ValidationError as exc:
         raise InvalidKeyError(f"{key}.{operation}", str(exc).replace("`", "'")) from exc
 
@@ -83,8 +88,7 @@ def _operation_schema(operation: str, kind: Any) -> dict[str, Any]:
 
 
 def _object_schema(kind: Any) -> dict[str, Any]:
-    (schema,), definitions = msgspec.json.schema_components([kind])
-    full = dict(definitions[schema["$ref"].rsplit("/", 1)[-1]])
+    full = dict(part_schemas([kind])[kind.__name__])
     full["properties"] = {k: v for k, v in full["properties"].items() if k != "op"}
     full["required"] = [name for name in full.get("required", []) if name != "op"]
     full.pop("title", None)

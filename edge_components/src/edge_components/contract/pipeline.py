@@ -1,211 +1,221 @@
 """The pipeline: what happens to a reading on its way to an answer.
 
-``source → preprocess → infer → postprocess → sink``. The same types validate the project file
-and drive the device, so a step that the device cannot do is refused where it is written.
+``source → queue → preprocess → infer → postprocess → sinks``. The same types validate the project
+file and drive the device, so a step that the device cannot do is refused where it is written.
 A step in the project file is a mapping of one key, the step's kind; here it is tagged.
 """
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-import msgspec
+from msgspec import Meta
+
+from edge_components.contract.pipeline_parts import Count, Networked, Part, Seconds, Share
+from edge_components.contract.pipeline_sinks import (
+    AlarmSink,
+    DirectorySink,
+    HttpSink,
+    MqttSink,
+    Sink,
+    StdoutSink,
+)
+from edge_components.contract.pipeline_sources import (
+    CameraSource,
+    DirectorySource,
+    MqttSource,
+    PushSource,
+    SeriesSource,
+    Source,
+    StdinSource,
+)
+from edge_components.contract.pipeline_steps import (
+    ASSET_FIELDS,
+    Argmax,
+    Cast,
+    Crop,
+    DecodeBoxes,
+    Grayscale,
+    Letterbox,
+    Nms,
+    Normalize,
+    PostprocessStep,
+    PreprocessStep,
+    Reshape,
+    Resize,
+    Scale,
+    Sigmoid,
+    Softmax,
+    Step,
+    Text,
+    Threshold,
+    TopK,
+    Transpose,
+    User,
+    Value,
+    Window,
+    named_assets,
+    rename_assets,
+)
+
+__all__ = [
+    "ASSET_FIELDS",
+    "AlarmSink",
+    "Argmax",
+    "CameraSource",
+    "Cast",
+    "Crop",
+    "DecodeBoxes",
+    "DirectorySink",
+    "DirectorySource",
+    "Fallback",
+    "Grayscale",
+    "HttpSink",
+    "Letterbox",
+    "MqttSink",
+    "MqttSource",
+    "Networked",
+    "Nms",
+    "Normalize",
+    "Part",
+    "Pipeline",
+    "PostprocessStep",
+    "PreprocessStep",
+    "PushSource",
+    "Queue",
+    "Remote",
+    "Reshape",
+    "Resize",
+    "Scale",
+    "SeriesSource",
+    "Sigmoid",
+    "Sink",
+    "Softmax",
+    "Source",
+    "StdinSource",
+    "StdoutSink",
+    "Step",
+    "Text",
+    "Threshold",
+    "TopK",
+    "Transpose",
+    "User",
+    "Value",
+    "Window",
+    "asset_names",
+    "named_assets",
+    "rename_assets",
+]
 
 
-class DirectorySource(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag_field="kind",
-    tag="directory",
-):
-    """Files that appear in a folder: images (png, jpg, bmp, pgm), ``.npy`` arrays, ``.json``.
+class Queue(Part, frozen=True, kw_only=True):
+    """What happens when readings come faster than they are answered.
 
     Attributes:
-        path: The folder on the device.
-        pattern: A glob for the file's name.
-        poll_s: Seconds between looks.
-        after: What happens to a file that was read: ``delete`` it, ``keep`` it in place (it is
-            remembered), or ``move`` it to the subfolder ``done``.
+        policy: ``block``: the source waits. ``drop_oldest``: the newest readings count.
+            ``sample``: from half full on only every so many readings are taken, and none when
+            it is full.
+        length: Readings that may wait.
+        every: Of how many readings ``sample`` takes one.
     """
 
-    path: str
-    pattern: str = "*"
-    poll_s: float = 1.0
-    after: Literal["delete", "keep", "move"] = "move"
+    policy: Literal["block", "drop_oldest", "sample"] = "block"
+    length: Count = 16
+    every: Annotated[int, Meta(ge=2, le=1 << 20)] = 4
 
 
-class DirectorySink(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag_field="kind",
-    tag="directory",
-):
-    """Answers as one JSON file per reading, written whole or not at all."""
+class Breaker(Networked, frozen=True, kw_only=True):
+    """A remote model, and when to leave it alone.
 
-    path: str
-    max_bytes: int = 64 << 20
-
-
-class Resize(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag_field="op",
-    tag="resize",
-):
-    """Resize an image to ``[height, width]``."""
-
-    size: tuple[int, int]
-    method: Literal["nearest", "bilinear", "bicubic", "box"] = "bilinear"
-
-
-class Grayscale(
-    msgspec.Struct, frozen=True, forbid_unknown_fields=True, tag_field="op", tag="grayscale"
-):
-    """Turn a colour image ``[h, w, 3]`` into ``[h, w]`` (ITU-R 601-2 luma)."""
-
-
-class Scale(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag_field="op",
-    tag="scale",
-):
-    """Multiply by ``factor``, then add ``offset``; the result is float32."""
-
-    factor: float
-    offset: float = 0.0
-
-
-class Normalize(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag_field="op",
-    tag="normalize",
-):
-    """Subtract ``mean`` and divide by ``std``, per channel of the last axis or one for all."""
-
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
-
-
-class Transpose(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag_field="op",
-    tag="transpose",
-):
-    """Reorder the axes, for example ``[2, 0, 1]`` for HWC to CHW."""
-
-    axes: tuple[int, ...]
-
-
-class Reshape(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag_field="op",
-    tag="reshape",
-):
-    """Reshape to ``shape``; one dimension may be -1."""
-
-    shape: tuple[int, ...]
-
-
-class Cast(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag_field="op",
-    tag="cast",
-):
-    """Convert to a datatype by its Open Inference Protocol name."""
-
-    datatype: str
-
-
-class Argmax(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag_field="op",
-    tag="argmax",
-):
-    """The best class of an output: ``{"label", "index", "score"}``.
-
-    ``labels`` is a text file with one label a line; in a package its path is under
-    ``edgectl/assets/``. ``output`` is the tensor's name, by default the first float output.
+    Attributes:
+        model: Its name; by default the application's.
+        version: Its version; "" for what the remote prefers.
+        failures: After so many failures in a row it is not asked for a while.
+        retry_s: For how long, doubled up to ``max_retry_s`` while it stays away.
     """
 
-    labels: str | None = None
-    output: str | None = None
+    model: str = ""
+    version: str = ""
+    failures: Annotated[int, Meta(ge=1, le=1000)] = 3
+    retry_s: Seconds = 1.0
+    max_retry_s: Seconds = 60.0
 
 
-class TopK(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag_field="op",
-    tag="top_k",
-):
-    """The ``k`` best classes of an output, best first."""
+class Remote(Breaker, frozen=True, kw_only=True):
+    """Inference by a server of the site (Open Inference Protocol), not by this device.
 
-    k: int
-    labels: str | None = None
-    output: str | None = None
+    Attributes:
+        deadline_s: Longest wait for one answer.
+        when_down: ``wait`` holds readings back until the server is there again; ``fail`` sets
+            them aside.
+    """
+
+    deadline_s: Seconds = 2.0
+    when_down: Literal["wait", "fail"] = "wait"
 
 
-class Softmax(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag_field="op",
-    tag="softmax",
-):
-    """Softmax over the last axis of an output."""
+class Fallback(Breaker, frozen=True, kw_only=True):
+    """A second opinion from a remote model; without it the local answer stands.
 
-    output: str | None = None
+    Attributes:
+        confidence_below: Ask when the local answer's score is below this; None asks only where
+            there is no local model.
+        deadline_s: Longest wait for the second opinion.
+    """
 
-
-class Threshold(
-    msgspec.Struct,
-    frozen=True,
-    kw_only=True,
-    forbid_unknown_fields=True,
-    tag_field="op",
-    tag="threshold",
-):
-    """Drop an answer whose score is below ``min_score`` (the sink does not get it)."""
-
-    min_score: float
+    confidence_below: Share | None = None
+    deadline_s: Seconds = 0.5
 
 
-PreprocessStep = Resize | Grayscale | Scale | Normalize | Transpose | Reshape | Cast
-PostprocessStep = Argmax | TopK | Softmax | Threshold
-Source = DirectorySource
-Sink = DirectorySink
+class Pipeline(Part, frozen=True, kw_only=True):
+    """What runs on the device around the model; every part may be missing.
 
-
-class Pipeline(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """What runs on the device around the model; every part may be missing."""
+    Attributes:
+        source: Where readings come from.
+        queue: Between source and steps; None for what suits the source (``drop_oldest`` of 2
+            for a camera, ``block`` of 16 for others).
+        preprocess: What is done before inference, in order.
+        remote: Who infers, if not this device.
+        fallback: Whom to ask when the local answer is not good enough.
+        postprocess: What is done with the outputs, in order.
+        sink: Where answers go: one sink or several.
+    """
 
     source: Source | None = None
+    queue: Queue | None = None
     preprocess: tuple[PreprocessStep, ...] = ()
+    remote: Remote | None = None
+    fallback: Fallback | None = None
     postprocess: tuple[PostprocessStep, ...] = ()
-    sink: Sink | None = None
+    sink: Sink | tuple[Sink, ...] | None = None
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be together.
+
+        Raises:
+            ValueError: With what is wrong.
+        """
+        if self.remote is not None and self.fallback is not None:
+            raise ValueError("has both 'remote' and 'fallback'; a remote model is asked anyway")
+
+    @property
+    def sinks(self) -> tuple[Sink, ...]:
+        """All sinks."""
+        if self.sink is None:
+            return ()
+        return self.sink if isinstance(self.sink, tuple) else (self.sink,)
+
+    @property
+    def waiting_room(self) -> Queue:
+        """The queue, or the one that suits the source."""
+        if self.queue is not None:
+            return self.queue
+        if isinstance(self.source, CameraSource):
+            return Queue(policy="drop_oldest", length=2)
+        return Queue()
+
+
+def asset_names(pipeline: Pipeline) -> tuple[str, ...]:
+    """Return the names of all files that the pipeline's steps need, each once."""
+    steps: tuple[Step, ...] = (*pipeline.preprocess, *pipeline.postprocess)
+    return tuple(dict.fromkeys(name for step in steps for name in named_assets(step).values()))
