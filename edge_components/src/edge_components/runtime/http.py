@@ -22,7 +22,9 @@ Buffer = bytes | bytearray | memoryview
 JSON_TYPE = b"application/json"
 BINARY_TYPE = b"application/octet-stream"
 _ONLY_IDENTITY = b"Accept-Encoding: identity\r\n"  # RFC 9110, 12.5.3
-_KNOWN_METHODS = frozenset({"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH"})
+_KNOWN_METHODS = frozenset(
+    {"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"}  # else 501 and an end
+)
 
 
 class HttpError(Exception):
