@@ -22,9 +22,6 @@ Buffer = bytes | bytearray | memoryview
 JSON_TYPE = b"application/json"
 BINARY_TYPE = b"application/octet-stream"
 _ONLY_IDENTITY = b"Accept-Encoding: identity\r\n"  # RFC 9110, 12.5.3
-_KNOWN_METHODS = frozenset(
-    {"GET", "POST", "HEAD", "PUT", "DELETE", "OPTIONS", "PATCH", "TRACE"}  # else 501 and an end
-)
 
 
 class HttpError(Exception):
@@ -166,8 +163,6 @@ def parse_head(data: bytes, limits: Limits) -> Head:
         raise HttpError(400, "HTTP/1.0 has no Transfer-Encoding", close=True)
     head.keep_alive = collector.keep_alive and not old
     head.expects_continue &= not old  # RFC 9110, 10.1.1
-    if head.method not in _KNOWN_METHODS:
-        raise HttpError(501, f"method {head.method[:20]} is not known", close=True)
     return head
 
 
