@@ -1,0 +1,223 @@
+"""The one door of the emulated account: counts, faults, throttling, signature, policy, dispatch.
+
+What a service of ours implements it answers itself; all else goes to moto in this process. An
+operation that neither has is refused by name, so that nothing seems to work that was not built.
+"""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
+from wsgiref.types import StartResponse, WSGIApplication
+
+from moto.core.model import OperationModel
+from moto.core.request import Request
+from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_backend_app
+from werkzeug.wrappers import Response
+
+from edgectl.api import Record
+from edgectl_aws_greengrass.emulator import sigv4, wire
+from edgectl_aws_greengrass.emulator.callers import Caller, Callers
+from edgectl_aws_greengrass.emulator.calls import Calls
+from edgectl_aws_greengrass.emulator.faults import Faults
+from edgectl_aws_greengrass.emulator.permissions import Need, needs
+from edgectl_aws_greengrass.emulator.policy import allows
+from edgectl_aws_greengrass.emulator.ports import CloudError
+from edgectl_aws_greengrass.emulator.throttle import Throttle
+from edgectl_aws_greengrass.emulator.wire import Params, ServiceError
+
+Handler = Callable[[Params, Caller], Params]
+"""An operation: its input, who calls; returns its output or raises ServiceError."""
+
+After = Callable[[Params], None]
+"""Told of an operation that moto did."""
+
+
+class Services(Record, frozen=True, kw_only=True):
+    """What the emulator does beside moto.
+
+    Attributes:
+        handlers: (botocore's service name, operation) → what answers.
+        before: The same, to check a call that moto then answers.
+        after: Told when moto answered without an error.
+        unbuilt: Services of which moto has nothing, or nothing true.
+    """
+
+    handlers: Mapping[tuple[str, str], Handler]
+    before: Mapping[tuple[str, str], Handler]
+    after: Mapping[tuple[str, str], After]
+    unbuilt: frozenset[str] = frozenset({"greengrassv2", "iot-jobs-data"})
+
+
+class Front:
+    """A WSGI application that answers as the AWS endpoints of one account and Region do.
+
+    Args:
+        region: The only Region that has anything.
+        account: Twelve digits.
+        callers: Keys and policies.
+        services: What is ours.
+        control: Answers ``/_edgectl/…``.
+
+    Attributes:
+        devices: Answers requests that nobody signed (data plane, credentials), once it is set.
+    """
+
+    def __init__(
+        self,
+        *,
+        region: str,
+        account: str,
+        callers: Callers,
+        services: Services,
+        calls: Calls,
+        faults: Faults,
+        throttle: Throttle,
+        control: Callable[[Request], Response],
+    ) -> None:
+        self.devices: WSGIApplication | None = None
+        self._region = region
+        self._account = account
+        self._callers = callers
+        self._services = services
+        self._calls = calls
+        self._faults = faults
+        self._throttle = throttle
+        self._control = control
+        self._moto = DomainDispatcherApplication(create_backend_app)
+
+    def __call__(self, environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
+        """Answer a request."""
+        request = Request(environ)
+        request.get_data(cache=True, parse_form_data=False)
+        if request.path.startswith("/_edgectl/"):
+            return self._control(request)(environ, start_response)
+        if self._is_for_devices(request):
+            assert self.devices is not None  # noqa: S101 - checked by the condition
+            return self.devices(_again(environ, request), start_response)
+        return self._answer(request)(environ, start_response)
+
+    def _is_for_devices(self, request: Request) -> bool:
+        signed = "Authorization" in request.headers or "X-Amz-Signature" in request.args
+        return self.devices is not None and not signed
+
+    def _answer(self, request: Request) -> Response:
+        service = "s3"
+        try:
+            scope = sigv4.scope_of(request)
+            if scope is None:
+                raise _unsigned(request)
+            service = wire.SERVICES.get(scope.signing_name, "")
+            if service:
+                return self._served(service, request, scope)
+            service = "s3"
+            said = f"the emulator has no service '{scope.signing_name}'"
+            return wire.render_error(service, ServiceError("NotImplemented", said, 501))
+        except ServiceError as error:
+            return wire.render_error(service, error)
+        except CloudError as error:
+            return wire.render_error(service, ServiceError(error.code, error.message, error.status))
+
+    def _served(self, service: str, request: Request, scope: sigv4.Scope) -> Response:
+        found = wire.operation_of(service, request)
+        if found is None:
+            raise ServiceError(
+                "UnknownOperationException", f"{request.method} {request.path} is no operation", 404
+            )
+        operation, labels = found
+        name = str(operation.name)
+        self._calls.count(service, name)
+        self._faults.raise_for(service, name)
+        key = self._callers.key(scope.access_key_id)
+        sigv4.check(request, scope, key, region=self._region)
+        caller = self._callers.caller(scope.access_key_id)
+        params = self._params(service, operation, labels, request)
+        self._authorize(caller, service, name, params)
+        self._throttle.take(service, name)
+        handler = self._services.handlers.get((service, name))
+        if handler is not None:
+            return wire.render(operation, handler(params, caller))
+        if service in self._services.unbuilt:
+            raise ServiceError("NotImplemented", f"the emulator has no {service} {name}", 501)
+        check = self._services.before.get((service, name))
+        if check is not None:
+            check(params, caller)
+        answer = self._from_moto(request)
+        after = self._services.after.get((service, name))
+        if after is not None and answer.status_code < 300:
+            after(params)
+        return answer
+
+    def _params(
+        self, service: str, operation: OperationModel, labels: Params, request: Request
+    ) -> Params:
+        if service == "s3":
+            return s3_params(request)
+        if operation.service_model.protocol == "query":
+            return {name: values[0] for name, values in wire.form(request).items()}
+        return wire.parse(operation, labels, request)
+
+    def _authorize(self, caller: Caller, service: str, operation: str, params: Params) -> None:
+        if (service, operation) == ("sts", "GetCallerIdentity"):
+            return
+        for need in needs(service, operation, params, region=self._region, account=self._account):
+            if not allows(caller.policies, need.action, need.resource, dict(need.context)):
+                raise denied(service, caller, need)
+
+    def _from_moto(self, request: Request) -> Response:
+        environ = _again(dict(request.environ), request)
+        environ.pop("werkzeug.request", None)
+        head: list[Any] = []
+
+        def start_response(status: str, headers: list[tuple[str, str]], _: object = None) -> Any:
+            head[:] = [status, headers]
+
+        parts = self._moto(environ, start_response)
+        try:
+            body = b"".join(parts)
+        finally:
+            close = getattr(parts, "close", None)
+            if close is not None:
+                close()
+        answer = Response(body, status=head[0], headers=head[1])
+        answer.automatically_set_content_length = False  # HEAD tells the length of what it spares
+        return answer
+
+
+def _unsigned(request: Request) -> ServiceError:
+    if "AWSAccessKeyId" in request.args or request.headers.get("Authorization"):
+        return ServiceError(
+            "InvalidRequest",
+            "The authorization mechanism you have provided is not supported. Please use "
+            "AWS4-HMAC-SHA256.",
+        )
+    return ServiceError("MissingAuthenticationToken", "Missing Authentication Token", 403)
+
+
+def s3_params(request: Request) -> Params:
+    """Read bucket, key and the wanted sub-resources of an S3 request, of either style."""
+    host = request.headers.get("Host", "").partition(":")[0]
+    path = request.path.lstrip("/")
+    bucket, separator, _ = host.partition(".s3.")
+    if not separator:
+        bucket, _, path = path.partition("/")
+    return {"Bucket": bucket, "Key": path, "Prefix": request.args.get("prefix", "")}
+
+
+def denied(service: str, caller: Caller, need: Need) -> ServiceError:
+    """Say in the service's words that a policy does not allow an action."""
+    code = "AccessDenied" if service in {"s3", "iam", "sts"} else "AccessDeniedException"
+    where = f" on resource: {need.resource}" if need.resource else ""
+    return ServiceError(
+        code,
+        f"User: {caller.arn} is not authorized to perform: {need.action}{where} because no "
+        f"identity-based policy allows the {need.action} action",
+        403,
+    )
+
+
+def _again(environ: dict[str, Any], request: Request) -> dict[str, Any]:
+    """Let the next application read the body from its start."""
+    environ["wsgi.input"] = io.BytesIO(request.get_data(cache=True))
+    return environ
