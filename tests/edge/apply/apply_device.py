@@ -85,7 +85,6 @@ class ApplyDevice:
         self.state_dir = folder / "state"
         self.config_path = folder / "device.toml"
         self.log = folder / "apply.log"
-        self.trace = folder / "trace.txt"
         self.port = free_port()
         self.keeper: Keeper | None = None
         self._zygote = zygote
@@ -129,7 +128,9 @@ class ApplyDevice:
             (folder / name).write_bytes(data)
         return folder
 
-    def begin(self, folder: Path, kill_at: int = 0, *, trace: bool = False) -> tuple[int, Path]:
+    def begin(
+        self, folder: Path, kill_at: int = 0, *, largest_file: int = 0, full: bool = False
+    ) -> tuple[int, Path]:
         self._orders += 1
         output = self.folder / f"output-{self._orders}.json"
         answer = self._zygote.ask(
@@ -140,7 +141,8 @@ class ApplyDevice:
             log=str(self.log),
             output=str(output),
             kill_at=kill_at,
-            trace=str(self.trace) if trace else "",
+            largest_file=largest_file,
+            full=full,
         )
         return answer["pid"], output
 
@@ -148,8 +150,10 @@ class ApplyDevice:
         code: int = self._zygote.ask(op="wait", pid=pid)["exit"]
         return code
 
-    def apply(self, folder: Path, kill_at: int = 0) -> tuple[int, DeviceReport | None]:
-        pid, output = self.begin(folder, kill_at)
+    def apply(
+        self, folder: Path, kill_at: int = 0, *, largest_file: int = 0, full: bool = False
+    ) -> tuple[int, DeviceReport | None]:
+        pid, output = self.begin(folder, kill_at, largest_file=largest_file, full=full)
         code = self.end(pid)
         text = output.read_bytes() if output.exists() else b""
         return code, msgspec.json.decode(text, type=DeviceReport) if text else None

@@ -1,10 +1,12 @@
-"""Starts ``edge-agent apply`` quickly: a process that has imported everything and forks per order."""
+"""Starts ``edge-agent apply`` quickly: a process with everything imported forks per order."""
 
 from __future__ import annotations
 
+import errno
 import json
 import logging
 import os
+import resource
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from agent_entry import FAKE, DirectTrust, KillingDisk
 from edge_components.apply.command import Tuning, apply
 from edge_components.apply.external import RuntimeTiming
 from edge_components.apply.folder import Delivery
+from edge_components.store.disk import Disk
 from edge_components.update.executor import Timing
 
 QUICK = Tuning(
@@ -28,6 +31,17 @@ QUICK = Tuning(
 )
 
 
+class FullDisk(Disk):
+    """Takes nothing more."""
+
+    def __init__(self) -> None:
+        super().__init__(self._refuse)
+
+    def _refuse(self, name: str) -> None:
+        if name.endswith(": written"):
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def order(words: dict[str, Any]) -> int:
     logging.basicConfig(
         level=logging.INFO,
@@ -35,13 +49,16 @@ def order(words: dict[str, Any]) -> int:
         format="%(asctime)s %(process)d %(name)s %(message)s",
         force=True,
     )
+    if limit := words["largest_file"]:
+        # What a disk that is nearly full looks like to a program, without the right to mount one.
+        resource.setrlimit(resource.RLIMIT_FSIZE, (limit, limit))
     with Path(words["output"]).open("w", encoding="utf-8") as output:
         sys.stdout = output
         return apply(
             Delivery(folder=Path(words["folder"])),
             Path(words["config"]),
             tuning=QUICK,
-            disk=KillingDisk(words.get("kill_at", 0), words.get("trace", "")),
+            disk=FullDisk() if words["full"] else KillingDisk(words["kill_at"], ""),
             trust=DirectTrust(words["publishers"]),
         )
 

@@ -21,6 +21,7 @@ from edge_components.update.ports import Health
 from edge_components.update.record import Installed
 
 _RESTARTS = 2
+_LAST_BREATH_S = 1.0
 
 
 class RuntimeTiming(msgspec.Struct, frozen=True, kw_only=True):
@@ -84,7 +85,7 @@ class ExternalRuntime:
                 timeout_s=self._timing.start_s,
             )
         except ControlError as exc:
-            if self.health().deaths > deaths:
+            if self._has_died(deaths):
                 raise RefusedError(
                     Reason.RUNTIME_CRASHED, f"{self._detail} while it loaded the model"
                 ) from exc
@@ -155,6 +156,15 @@ class ExternalRuntime:
             if stop.wait(self._timing.look_s):
                 raise CalledOffError
         self.activate(version, stop)
+
+    def _has_died(self, before: int) -> bool:
+        """Return whether it ended; a process that crashes hangs up before it is gone."""
+        deadline = time.monotonic() + _LAST_BREATH_S
+        while self.health().deaths == before:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(min(0.02, self._timing.look_s))
+        return True
 
     def _died(self) -> None:
         self._deaths += 1
