@@ -7,10 +7,13 @@ import os
 import shutil
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from edge_components.contract.telemetry import TelemetryRecord
+from edgectl.testing.memory_store import FleetStore
 
 TRAIN = """\
 import json, os, pathlib
@@ -152,6 +155,19 @@ class Site:
             return
         for step in ("train", "register", "package"):
             self.run(step)
+
+
+@pytest.fixture
+def tell() -> Callable[..., None]:
+    """Let devices of the memory provider say something, as if it had come up by itself."""
+
+    def tell(site: Site, *records: TelemetryRecord) -> None:
+        path = site.folder / ".edgectl" / "memory" / "fleet.json"
+        with FleetStore(path).changing() as state:
+            state.telemetry += records
+            state.told += len(records)
+
+    return tell
 
 
 @pytest.fixture(scope="session")

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
 from datetime import UTC, datetime
 from typing import Any
 
 import click
-import msgspec
+from click.core import ParameterSource
 
 from edge_components.contract.telemetry import Kind, TelemetryRecord
 from edgectl.cli.app import App, command, target_options
+from edgectl.cli.commands.telemetry_plot import plot
+from edgectl.cli.commands.telemetry_records import Query, all_kinds, records
 from edgectl.cli.summary import is_misdated, summarize, whole
 from edgectl.cli.summary_rows import COLUMNS as SUMMARY_COLUMNS
 from edgectl.cli.summary_rows import row as summary_row
 from edgectl.cli.summary_rows import text_row as summary_text
 from edgectl.durations import parse_duration
 from edgectl.records import Target
-from edgectl.requests import TelemetryRequest
 from edgectl.session import Session
 
 COLUMNS = ("time", "device", "kind", "release", "body", "attributes")
@@ -26,7 +26,7 @@ LIMIT = 100
 SUMMARY_LIMIT = 10_000
 
 
-@click.command()
+@click.group(invoke_without_command=True, subcommand_metavar="[plot …]")
 @target_options
 @click.option(
     "--kind", type=click.Choice([str(kind) for kind in Kind]), help="Only records of this kind."
@@ -57,10 +57,16 @@ def telemetry(
 ) -> None:
     """Show what the devices told, oldest first.
 
+    ``edgectl telemetry plot`` draws it.
+
     A summary has one row a target and one a device: answers, error rate, latencies, drift, lost
     records, classes of the recorded predictions, what the machine suffers from, and when it was
     last heard. A time with a question mark is one that the device did not know.
     """
+    context = click.get_current_context()
+    if context.invoked_subcommand is not None:
+        _refuse_options(context)
+        return
     try:
         look_back = parse_duration(since)
     except ValueError as exc:
@@ -84,13 +90,14 @@ def telemetry(
     app.out.rows(rows, COLUMNS, empty="no records")
 
 
-class Query(msgspec.Struct, frozen=True, kw_only=True):
-    """Which records are looked at; ``limit`` is of each kind and target."""
-
-    kinds: list[Kind]
-    device: str | None
-    since_unix_ns: int
-    limit: int
+def _refuse_options(context: click.Context) -> None:
+    given = [
+        parameter.opts[0]
+        for parameter in context.command.params
+        if context.get_parameter_source(parameter.name or "") is ParameterSource.COMMANDLINE
+    ]
+    if given:
+        raise click.UsageError(f"{', '.join(given)} belongs behind '{context.invoked_subcommand}'")
 
 
 def _summary(
@@ -106,56 +113,6 @@ def _summary(
                 for picture in (whole(pictures), *pictures)
             ]
     return rows
-
-
-def all_kinds(
-    app: App, session: Session, target: Target, query: Query
-) -> Iterator[TelemetryRecord]:
-    """Yield the records of each kind, and say where there are more."""
-    for kind in query.kinds:
-        found = records(
-            session,
-            target,
-            kind=kind,
-            device=query.device,
-            since_unix_ns=query.since_unix_ns,
-            limit=query.limit,
-        )
-        count = 0
-        for record in found:
-            count += 1
-            yield record
-        if count == query.limit:
-            app.out.note(
-                f"{target.name}: only the oldest {count} {kind} records are looked at;"
-                " a shorter --since or a higher --limit shows the newest"
-            )
-
-
-def records(
-    session: Session,
-    target: Target,
-    *,
-    kind: str | None = None,
-    device: str | None = None,
-    since_unix_ns: int = 0,
-    limit: int = 100,
-) -> Iterator[TelemetryRecord]:
-    """Yield a target's records, oldest first, at most ``limit``."""
-    request = TelemetryRequest(
-        target=target,
-        application=session.project.spec.name,
-        kind=Kind(kind) if kind else None,
-        device=device,
-        since_unix_ns=since_unix_ns,
-        limit=min(limit, 500),
-    )
-    left = limit
-    for page in session.provider(target.provider).telemetry(request):
-        yield from page.records[:left]
-        left -= len(page.records)
-        if left <= 0:
-            return
 
 
 def row(target: Target, record: TelemetryRecord) -> dict[str, Any]:
@@ -193,3 +150,6 @@ def _short(record: TelemetryRecord) -> str:
         for key, value in sorted(record.attributes.items())
     )
     return " ".join(parts)
+
+
+telemetry.add_command(plot)

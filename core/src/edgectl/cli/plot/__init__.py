@@ -1,0 +1,1 @@
+"""Pictures of telemetry: drift and latency over time, as SVG or PNG."""
