@@ -35,6 +35,8 @@ from edgectl.requests import (
     ObserveRequest,
     PackageRequest,
     PackageResult,
+    PreviewRequest,
+    PreviewResult,
     RegisterRequest,
     RetireRequest,
     RetireResult,
@@ -82,6 +84,18 @@ def package(request: PackageRequest) -> PackageResult | None:
     Raises:
         ConflictError: The release number exists with other content.
         LimitError: A vendor's limit would be exceeded.
+    """
+
+
+@hookspec(firstresult=True)
+def preview(request: PreviewRequest) -> PreviewResult | None:
+    """Check a package against the vendor's limits for a target, and say what would stay or go.
+
+    A plan asks before anything changes. It is for what only the provider can know: the size of
+    the documents that it would make, and what of others is on the target. Changes nothing.
+
+    Raises:
+        LimitError: A vendor's limit would be exceeded; the message has the limit.
     """
 
 

@@ -78,6 +78,10 @@ class Provider:
         """Bring a package and its release to the provider."""
         return self._call("package", request, rq.PackageResult)
 
+    def preview(self, request: rq.PreviewRequest) -> rq.PreviewResult:
+        """Check limits, and say what deploying would leave or take."""
+        return self._call("preview", request, rq.PreviewResult)
+
     def deploy(self, request: rq.DeployRequest) -> rq.DeployResult:
         """Give a release to devices."""
         return self._call("deploy", request, rq.DeployResult)

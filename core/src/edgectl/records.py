@@ -184,6 +184,22 @@ class Limits(Record, frozen=True, kw_only=True):
     calls_per_second: float | None = None
 
 
+class Pace(Record, frozen=True, kw_only=True):
+    """What a rollout policy says that a provider can keep to by itself, while nobody watches.
+
+    Attributes:
+        concurrency: How many devices may be at it at the same time; None for all.
+        failure_percent: The share of devices that may fail; None where the policy names none.
+        min_devices: How many devices must have come to an end before the share is judged.
+        timeout_s: Seconds for the whole rollout.
+    """
+
+    concurrency: int | None = None
+    failure_percent: float | None = None
+    min_devices: int = 1
+    timeout_s: float | None = None
+
+
 class Capabilities(Record, frozen=True, kw_only=True):
     """What a provider can do by itself, and its limits.
 
@@ -191,12 +207,15 @@ class Capabilities(Record, frozen=True, kw_only=True):
 
     Attributes:
         device_rollback: A device that fails returns to its version before by itself.
+        pace: It keeps to ``DeployRequest.pace`` by itself, so it is told; core's engine counts
+            all the same.
         withdraw: The application can be removed from devices.
         telemetry: Records can be read back.
         emulator: The provider ships one.
     """
 
     device_rollback: bool = True
+    pace: bool = False
     withdraw: bool = True
     telemetry: bool = True
     emulator: bool = False

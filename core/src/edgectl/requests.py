@@ -15,6 +15,7 @@ from edgectl.records import (
     DeviceStatus,
     Finding,
     ModelVersion,
+    Pace,
     Package,
     Record,
     Release,
@@ -71,13 +72,36 @@ class PackageResult(Record, frozen=True, kw_only=True):
     uploaded_bytes: int = 0
 
 
+class PreviewRequest(Record, frozen=True, kw_only=True):
+    """Look at what deploying a package to a target would do, and change nothing.
+
+    Attributes:
+        release: The number that the release would have.
+    """
+
+    target: Target
+    package: Package
+    release: int
+
+
+class PreviewResult(Record, frozen=True, kw_only=True):
+    """What an operator should know before it happens, a sentence each."""
+
+    notes: tuple[str, ...] = ()
+
+
 class DeployRequest(Record, frozen=True, kw_only=True):
-    """Give the release to these devices of the target; others stay as they are."""
+    """Give the release to these devices of the target; others stay as they are.
+
+    Attributes:
+        pace: What the provider may keep to by itself; only for one that says it can.
+    """
 
     target: Target
     release: Release
     package: Package
     devices: tuple[str, ...]
+    pace: Pace | None = None
 
 
 class DeployResult(Record, frozen=True, kw_only=True):

@@ -54,6 +54,7 @@ for _hook in (
     "train",
     "register",
     "package",
+    "preview",
     "deploy",
     "telemetry",
     "inventory",

@@ -15,7 +15,7 @@ import msgspec
 from edge_components.contract.state import State
 from edgectl.errors import ConflictError, NotFoundError, PlanError
 from edgectl.provider import Provider
-from edgectl.records import DeviceStatus, Package, Record, Release, Target
+from edgectl.records import DeviceStatus, Pace, Package, Record, Release, Target
 from edgectl.requests import DeployRequest, InventoryRequest, ObserveRequest, WithdrawRequest
 from edgectl.rollout.decision import (
     Assign,
@@ -206,7 +206,21 @@ class Driver:
                 release=release,
                 package=package,
                 devices=tuple(devices),
+                pace=self._pace(),
             )
+        )
+
+    def _pace(self) -> Pace | None:
+        """Return what a provider that can may keep to while nobody watches."""
+        supported = self._provider.supports("capabilities")
+        if not supported or not self._provider.capabilities().pace:
+            return None
+        policy, threshold = self._rollout.policy, self._rollout.policy.failure_threshold
+        return Pace(
+            concurrency=policy.concurrency,
+            failure_percent=None if threshold is None else threshold.percent,
+            min_devices=1 if threshold is None else threshold.min_devices,
+            timeout_s=policy.timeout_s,
         )
 
     def _leave_out_removed(self) -> bool:

@@ -23,7 +23,7 @@ from edgectl.records import (
     ReleaseRecord,
     Target,
 )
-from edgectl.requests import HistoryRequest, InventoryRequest, ObserveRequest
+from edgectl.requests import HistoryRequest, InventoryRequest, ObserveRequest, PreviewRequest
 from edgectl.rollout.policy import RolloutPolicy
 from edgectl.rollout.waves import choose_waves
 
@@ -155,6 +155,7 @@ def plan_target(
         )
     check_limits(target, package, provider.capabilities())
     _check_fit(target, devices, package, precision)
+    told = _preview(provider, target, package, release)
     request = ObserveRequest(target=target, application=package.application)
     states = {status.device: status for status in provider.observe(request)}
     waves = choose_waves(policy.waves, package.application, (d.id for d in devices))
@@ -177,7 +178,7 @@ def plan_target(
         baseline=_baseline(states, package.digest, release),
         devices=changes,
         waves=tuple(len(wave) for wave in waves),
-        notes=_notes(target, devices),
+        notes=(*_notes(target, devices), *told),
     )
 
 
@@ -200,6 +201,13 @@ def check_limits(target: Target, package: Package, capabilities: Capabilities) -
             f"a variant has {largest} bytes, provider '{target.provider}' takes files of "
             f"at most {limit}"
         )
+
+
+def _preview(provider: Provider, target: Target, package: Package, release: int) -> tuple[str, ...]:
+    if not provider.supports("preview"):
+        return ()
+    request = PreviewRequest(target=target, package=package, release=release)
+    return provider.preview(request).notes
 
 
 def _check_fit(

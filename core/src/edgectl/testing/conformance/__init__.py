@@ -39,6 +39,7 @@ from edgectl.testing.conformance.rollout import (  # noqa: E402 - asserts are re
     DeployConformance,
     HistoryConformance,
     ObserveConformance,
+    PreviewConformance,
     WithdrawConformance,
 )
 from edgectl.testing.conformance.shared import (  # noqa: E402 - asserts are rewritten first
@@ -61,6 +62,7 @@ __all__ = [
     "InventoryConformance",
     "ObserveConformance",
     "PackageConformance",
+    "PreviewConformance",
     "ProviderConformance",
     "RegisterConformance",
     "RetireConformance",
@@ -80,6 +82,7 @@ class ProviderConformance(
     InventoryConformance,
     EnrollConformance,
     RetireConformance,
+    PreviewConformance,
     DeployConformance,
     ObserveConformance,
     HistoryConformance,

@@ -1,4 +1,4 @@
-"""What `deploy`, `observe`, `history` and `withdraw` have to keep."""
+"""What `preview`, `deploy`, `observe`, `history` and `withdraw` have to keep."""
 
 # ruff: noqa: S101 - a test asserts
 
@@ -17,11 +17,34 @@ from edgectl.requests import (
     HistoryRequest,
     ObserveRequest,
     PackageRequest,
+    PreviewRequest,
     WithdrawRequest,
 )
 from edgectl.testing.conformance.base import Fixtures, MakeRelease, Settle, give, need, observe
 
 Make = Callable[[str], Package]
+
+
+class PreviewConformance(Fixtures):
+    """`preview` looks ahead and changes nothing."""
+
+    def test_preview_says_sentences_and_gives_nobody_the_release(
+        self,
+        provider: Provider,
+        target: Target,
+        package: Package,
+        release_factory: MakeRelease,
+    ) -> None:
+        """Twice the same, and afterwards nothing is there that was not there before."""
+        need(provider, "preview", "observe", "history")
+        release = release_factory(package)
+        request = PreviewRequest(target=target, package=package, release=release.number)
+        notes = provider.preview(request).notes
+        assert all(note.strip() for note in notes)
+        assert provider.preview(request).notes == notes
+        assert observe(provider, target, release) == {}
+        history = HistoryRequest(target=target, application=release.application)
+        assert list(provider.history(history)) == []
 
 
 class DeployConformance(Fixtures):
