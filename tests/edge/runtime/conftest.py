@@ -35,6 +35,7 @@ from edge_components.runtime.http import Limits
 from edge_components.runtime.server import HttpServer, Resolver
 
 APPLICATION = "plates"
+sys.path.insert(0, str(Path(__file__).parent / "support"))
 OPSET = [helper.make_opsetid("", 18)]
 
 
@@ -390,6 +391,7 @@ def build() -> Any:
     """The model builders, by name."""
 
     class Builders:
+        save = staticmethod(save)
         scaling = staticmethod(scaling_model)
         echo = staticmethod(echo_model)
         pair = staticmethod(two_input_model)
