@@ -273,10 +273,59 @@ def test_a_wish_for_another_protocol_is_ignored(port: int) -> None:
         assert read_answer(connection) == (200, b'{"bytes":3,"path":"/length"}')
 
 
-def test_http_1_0_is_answered_and_closed(port: int) -> None:
+@pytest.mark.parametrize("more", [b"", b"Connection: keep-alive\r\n"])
+def test_http_1_0_is_answered_and_closed(port: int, more: bytes) -> None:
     with connected(port) as connection:
-        connection.sendall(b"GET /length HTTP/1.0\r\n\r\n")
+        connection.sendall(b"GET /length HTTP/1.0\r\n" + more + b"\r\n")
+        answer = read_all(connection)
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert b"Connection: close\r\n" in answer
+
+
+def test_http_1_0_is_not_told_to_continue(port: int) -> None:
+    with connected(port) as connection:
+        connection.sendall(
+            b"POST /length HTTP/1.0\r\nExpect: 100-continue\r\nContent-Length: 3\r\n\r\n"
+        )
+        connection.sendall(b"abc")
         assert read_all(connection).startswith(b"HTTP/1.1 200")
+
+
+def test_the_target_may_be_absolute(port: int) -> None:
+    data = (
+        b"POST http://example.org:80/length?a=b HTTP/1.1\r\nHost: x\r\nContent-Length: 1\r\n\r\na"
+    )
+    assert exchange(port, data) == (200, b'{"bytes":1,"path":"/length"}')
+
+
+def test_an_empty_line_before_a_request_means_nothing(port: int) -> None:
+    assert exchange(port, b"\r\n" + post(b"ab"))[0] == 200
+
+
+def test_a_body_of_a_get_is_not_the_next_request(port: int) -> None:
+    inner = b"GET /broken HTTP/1.1\r\nHost: x\r\n\r\n"
+    first = b"GET /length HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(inner)
+    with connected(port) as connection:
+        connection.sendall(first + inner + post(b"z"))
+        connection.shutdown(socket.SHUT_WR)
+        answer = read_all(connection)
+    assert answer.count(b"HTTP/1.1 200") == 2
+    assert b" 500 " not in answer
+
+
+def test_bytes_behind_a_refused_request_are_never_answered(port: int) -> None:
+    bad = post(b"", headers="Transfer-Encoding: chunked\r\n")
+    with connected(port) as connection:
+        connection.sendall(bad + post(b"smuggled"))
+        answer = read_all(connection)
+    assert answer.startswith(b"HTTP/1.1 400 ")
+    assert answer.count(b"\r\nDate: ") == 1
+
+
+def test_a_compressed_body_is_told_what_is_taken(port: int) -> None:
+    with connected(port) as connection:
+        connection.sendall(post(b"x", headers="Content-Encoding: gzip\r\n"))
+        assert b"\r\nAccept-Encoding: identity\r\n" in read_all(connection)
 
 
 def test_head_gets_no_body(port: int) -> None:
@@ -316,7 +365,48 @@ REFUSED = {
         b"POST /length HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
         b"POST /length HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nabc\r\n",
         b"GET /length HTTP/1.1\r\nHost: x\r\n folded: y\r\n\r\n",
+        b"GET /length HTTP/1.1\r\nHost: a b/c\r\n\r\n",
+        b"GET /length HTTP/1.1\r\nHost: x\r\nHost: x\r\n\r\n",
+        b"GET /length HTTP/1.1\nHost: x\r\n\r\n",
+        b"GET /length HTTP/1.1\r\nHost: x\nA: b\r\n\r\n",
+        b"GET /length HTTP/1.1\r\nHost: x\rA: b\r\n\r\n",
+        b"GET /length HTTP/1.1\r\nHost: x\r\nA: b\0c\r\n\r\n",
+        *(
+            b"POST /length HTTP/1.1\r\nHost: x\r\n" + lines + b"\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+            for lines in (
+                b"Content-Length: 3\r\nTransfer-Encoding: chunked",
+                b"Transfer-Encoding: chunked\r\nContent-Length: 3",
+                b"Transfer-Encoding: chunked\r\nTransfer-Encoding: chunked",
+                b"Transfer-Encoding: chunked, identity",
+                b"Transfer-Encoding: xchunked",
+                b"Transfer-Encoding: \x0bchunked",
+                b"Transfer-Encoding:",
+                b"Content-Length: 3\r\nContent-Length: 3",
+                b"Content-Length: 3, 3",
+                b"Content-Length: +3",
+                b"Content-Length: 0x3",
+                b"Content-Length : 3",
+                b"Content-Length:",
+                b"Content-Length: 18446744073709551619",
+            )
+        ),
+        *(
+            b"POST /length HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\n" + body
+            for body in (
+                b"3;a\nb\r\nabc\r\n0\r\n\r\n",
+                b"3\nabc\r\n0\r\n\r\n",
+                b" 3\r\nabc\r\n0\r\n\r\n",
+                b"3 \r\nabc\r\n0\r\n\r\n",
+                b"0x3\r\nabc\r\n0\r\n\r\n",
+                b"+3\r\nabc\r\n0\r\n\r\n",
+                b"3_0\r\nabc\r\n0\r\n\r\n",
+                b"ffffffffffffffff3\r\nabc\r\n0\r\n\r\n",
+            )
+        ),
+        b"POST /length HTTP/1.0\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n",
     ],
+    501: [b"POST /length HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: gzip, chunked\r\n\r\n"],
+    505: [b"GET /length HTTP/2.0\r\nHost: x\r\n\r\n", b"GET /length\r\n\r\n"],
     413: [
         b"POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 200001\r\n\r\n",
         b"POST /length HTTP/1.1\r\nHost: x\r\nTransfer-Encoding: chunked\r\n\r\nFFFFFF\r\n",

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import json
 import struct
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
-from onnx import TensorProto
+from onnx import TensorProto, helper
+
+from edge_components.runtime.model import Identity, ModelError, load_model
 
 TYPES = {
     "BOOL": (TensorProto.BOOL, np.bool_, [True, False, True]),
@@ -275,6 +278,112 @@ def test_a_bad_request_gets_400_with_what_was_expected_and_found(pair: Any, case
     assert status == 400
     assert list(answer) == ["error"]
     assert message in answer["error"]
+
+
+@pytest.fixture(scope="module")
+def many(module_start: Any, build: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """A runtime with models of free shapes, of names that have to be encoded, and of BF16."""
+    folder = tmp_path_factory.mktemp("models")
+    for name, kind, dims in (
+        ("cube", TensorProto.FLOAT, ["a", "b", "c"]),
+        ("deep", TensorProto.FLOAT, [1, 2, 2, 1]),
+        ("one", TensorProto.FLOAT, []),
+        ("brain", TensorProto.BFLOAT16, ["n"]),
+        ("a b&ü.1", TensorProto.INT64, ["n"]),
+    ):
+        ends = [helper.make_tensor_value_info(end, kind, dims) for end in "xy"]
+        node = helper.make_node("Identity", ["x"], ["y"])
+        build.save(helper.make_graph([node], "g", ends[:1], ends[1:]), folder / f"{name}.onnx")
+    return module_start("--models", folder, "--load", "*")
+
+
+def x(datatype: str, shape: list[int], data: Any) -> dict[str, Any]:
+    return {"name": "x", "datatype": datatype, "shape": shape, "data": data}
+
+
+@pytest.mark.parametrize("indent", [1, 4, 40])
+def test_nested_data_may_be_written_with_much_space(many: Any, indent: int) -> None:
+    body = {"inputs": [x("FP32", [1, 2, 2, 1], [[[[1], [2]], [[3], [4]]]])]}
+    text = json.dumps(body, indent=indent).encode()
+    status, _, data = many.request("POST", "/v2/models/deep/infer", text)
+    assert status == 200, data
+    assert json.loads(data)["outputs"][0]["data"] == [1.0, 2.0, 3.0, 4.0]
+
+
+@pytest.mark.parametrize("shape", [[0, 2**62, 4], [2**62, 0, 2**62], [0, 2**63 - 1, 1]])
+def test_an_empty_tensor_of_endless_columns_is_refused(many: Any, shape: list[int]) -> None:
+    status, answer = infer(many, {"inputs": [x("FP32", shape, [])]}, "/v2/models/cube/infer")
+    assert (status, "more than" in answer["error"]) == (400, True)
+    head = {**x("FP32", shape, None), "parameters": {"binary_data_size": 0}}
+    del head["data"]
+    body = json.dumps({"inputs": [head]}).encode()
+    status, _, data = many.request(
+        "POST", "/v2/models/cube/infer", body, {"Inference-Header-Content-Length": str(len(body))}
+    )
+    assert (status, b"more than" in data) == (400, True)
+
+
+def test_a_scalar_is_a_list_of_one(many: Any) -> None:
+    status, answer = infer(many, {"inputs": [x("FP32", [], [5])]}, "/v2/models/one/infer")
+    assert status == 200
+    assert answer["outputs"] == [{"name": "y", "datatype": "FP32", "shape": [], "data": [5.0]}]
+
+
+@pytest.mark.parametrize("value", [3.4e38, -3.4e38, 1e39])
+def test_a_number_beyond_bf16_is_refused_rather_than_made_infinite(many: Any, value: float) -> None:
+    status, answer = infer(many, {"inputs": [x("BF16", [1], [value])]}, "/v2/models/brain/infer")
+    assert (status, "BF16 cannot hold" in answer["error"]) == (400, True)
+
+
+@pytest.mark.parametrize("path", ["infer", "infer/", "versions/1/infer", "versions/1/infer/"])
+def test_names_are_percent_encoded_and_a_slash_may_follow(many: Any, path: str) -> None:
+    name = "a%20b%26%C3%BC.1"
+    status, answer = infer(many, {"inputs": [x("INT64", [1], [7])]}, f"/v2/models/{name}/{path}")
+    assert status == 200
+    assert (answer["model_name"], answer["outputs"][0]["data"]) == ("a b&ü.1", [7])
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        "/v2%2Fhealth%2Flive",
+        "/v2/health%2Flive",
+        "/v2/./health/live",
+        "/v2/x/../health/live",
+        "/V2",
+    ],
+)
+def test_a_path_is_taken_as_it_is_written(many: Any, path: str) -> None:
+    assert many.request("GET", path)[0] == 404
+
+
+@pytest.mark.parametrize("path", ["/v2", "/v2/", "/v2/health/ready/", "/metrics", "/v2/models/one"])
+def test_head_has_the_length_of_get(many: Any, path: str) -> None:
+    status, headers, data = many.request("HEAD", path)
+    assert (status, data) == (200, b"")
+    if path != "/metrics":
+        assert headers["Content-Length"] == str(len(many.request("GET", path)[2]))
+
+
+@pytest.mark.parametrize("method", ["PUT", "PATCH", "DELETE", "OPTIONS", "TRACE", "PROPFIND"])
+def test_other_methods_get_405_on_a_connection_that_stays(many: Any, method: str) -> None:
+    status, headers, _ = many.request(method, "/v2/health/live")
+    assert (status, headers["Allow"], headers.get("Connection")) == (405, "GET, HEAD", None)
+
+
+@pytest.mark.parametrize("more", [{}, {"Inference-Header-Content-Length": "0"}])
+def test_an_empty_body_says_so(many: Any, more: dict[str, str]) -> None:
+    status, _, data = many.request("POST", "/v2/models/one/infer", b"", more)
+    assert (status, "its JSON is empty" in json.loads(data)["error"]) == (400, True)
+
+
+def test_a_model_that_mixes_bf16_and_strings_is_refused_when_it_is_loaded(
+    build: Any, tmp_path: Path
+) -> None:
+    types = {"BYTES": TensorProto.STRING, "BF16": TensorProto.BFLOAT16}
+    build.echo(tmp_path / "mixed.onnx", types)
+    with pytest.raises(ModelError, match="a model with BF16 cannot have inputs of BYTES"):
+        load_model(tmp_path / "mixed.onnx", Identity(name="mixed"), ["CPUExecutionProvider"])
 
 
 def test_a_wrong_binary_length_names_both_sizes(pair: Any) -> None:
