@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from edge_components import __version__
+from edge_components.runtime import footprint
 from edge_components.runtime.check import check_here, check_version
 from edge_components.runtime.reports import CheckReport
 from edge_components.runtime.settings import SettingsError, serve_settings
@@ -26,6 +27,7 @@ def main(arguments: list[str] | None = None) -> int:
     )
     if options.command == "check":
         return _check(options)
+    footprint.prepare()
     # Only serving pays for importing ONNX Runtime here.
     from edge_components.runtime.serve import serve  # noqa: PLC0415  # see above
 
@@ -40,11 +42,14 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _check(options: argparse.Namespace) -> int:
-    folder, timeout_s = options.version_dir, options.timeout
-    if options.in_process:
-        report = check_here(folder, options.hardware, options.precision, timeout_s=timeout_s)
-    else:
-        report = check_version(folder, options.hardware, options.precision, timeout_s=timeout_s)
+    check = check_here if options.in_process else check_version
+    report = check(
+        options.version_dir,
+        options.hardware,
+        options.precision,
+        timeout_s=options.timeout,
+        engines=options.engine_cache,
+    )
     _print(report)
     return 0 if report.ok else 1
 
@@ -92,6 +97,7 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     add("--device", help="the device's id, for telemetry")
     add("--application", help="the application's name, for telemetry")
     add("--state-dir", type=Path, help="where the telemetry queue lives (.)")
+    add("--engine-cache", type=Path, help="for what execution providers compile (STATE/engines)")
     add("--drain-s", type=float, help="longest graceful end (10)")
     add("--max-body-bytes", type=int, help="largest request body (64 MiB)")
     add("--max-connections", type=int, help="most connections at once (512)")
@@ -112,6 +118,7 @@ def _add_check(parser: argparse.ArgumentParser) -> None:
     add("--hardware", required=True, help="hardware profile")
     add("--precision", help="check this variant only")
     add("--timeout", type=float, default=120.0, help="seconds for one variant (120)")
+    add("--engine-cache", type=Path, help="keep there what execution providers compile")
     add("--in-process", action="store_true", help=argparse.SUPPRESS)
 
 

@@ -18,6 +18,7 @@ import onnxruntime as ort
 
 from edge_components.contract.hardware import HardwareProfile
 from edge_components.pipeline.runner import PipelineRunner
+from edge_components.runtime import footprint
 from edge_components.runtime.access import guarded, is_exposed, read_token, tls_context
 from edge_components.runtime.control import MAX_BODY_BYTES, ControlRoutes
 from edge_components.runtime.http import Limits
@@ -88,7 +89,14 @@ class _Parts:
             health_interval_s=telemetry.health_interval_s,
         )
         self.uplink = _uplink(settings, self.queue)
-        self.pipeline = PipelineRunner(self.recorder, metrics)
+        self.pipeline = PipelineRunner(
+            self.recorder,
+            metrics,
+            state_dir=settings.state_dir,
+            device=settings.pipeline,
+            device_id=settings.device,
+            has_stdin=not settings.parent_pipe,
+        )
         self.inference = Inference(registry, metrics, self.recorder)
         self.repository = Repository(settings.models, registry, profile)
         self.runtime = Runtime(
@@ -128,7 +136,6 @@ class _Parts:
     def start(self) -> None:
         """Start the threads."""
         self.recorder.start()
-        self.pipeline.start()
         if self.uplink is not None:
             self.uplink.start()
 
@@ -167,6 +174,7 @@ async def _serve(settings: ServeSettings, profile: HardwareProfile) -> int:
         if settings.parent_pipe:
             _watch_parent(settings, parts.control, runtime.shutdown)
         if await _until(runtime.begin(), runtime.stopping):
+            footprint.settle()
             _announce(settings, runtime, grpc_port)
         await runtime.stopping.wait()
         ending = [] if grpc_server is None else [grpc_server.drain(settings.drain_s)]

@@ -9,20 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import socket
 import ssl
 import time
 from collections import Counter
 from collections.abc import Callable
-from email.utils import formatdate
 from pathlib import Path
 
 from edge_components.runtime.connection import Connection
 from edge_components.runtime.http import Head, HeadCache, Limits, Request, Response
+from edge_components.runtime.sockets import private_socket, tcp_listeners
 
 SWEEP_S = 0.5
 _BACKLOG = 512
+# Names of RFC 9110, 5.6.7, whatever the locale.
+_DAYS = (b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun")
+_MONTHS = (
+    *(b"Jan", b"Feb", b"Mar", b"Apr", b"May", b"Jun"),
+    *(b"Jul", b"Aug", b"Sep", b"Oct", b"Nov", b"Dec"),
+)
 
 Endpoint = Callable[[Request], "Response | asyncio.Future[Response]"]
 Resolver = Callable[[Head], "Endpoint | Response"]
@@ -51,21 +55,22 @@ class HttpServer:
 
     async def listen(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
         """Listen on TCP; return the port, which matters when 0 was asked for."""
-        server = await self.loop.create_server(
-            lambda: Connection(self),
-            host,
-            port,
-            backlog=_BACKLOG,
-            ssl=tls,
-            ssl_handshake_timeout=None if tls is None else self.limits.head_timeout_s,
-        )
-        self._started(server)
-        port_found: int = server.sockets[0].getsockname()[1]
+        listeners = tcp_listeners(host, port)
+        for listener in listeners:
+            server = await self.loop.create_server(
+                lambda: Connection(self),
+                sock=listener,
+                backlog=_BACKLOG,
+                ssl=tls,
+                ssl_handshake_timeout=None if tls is None else self.limits.head_timeout_s,
+            )
+            self._started(server)
+        port_found: int = listeners[0].getsockname()[1]
         return port_found
 
     async def listen_unix(self, path: Path) -> None:
         """Listen on a unix socket that only this user may open (mode 0600)."""
-        listener = _private_socket(path)
+        listener = private_socket(path)
         self._started(
             await self.loop.create_unix_server(
                 lambda: Connection(self), sock=listener, backlog=_BACKLOG
@@ -143,19 +148,10 @@ class HttpServer:
         self.errors[status] += 1
 
 
-def _private_socket(path: Path) -> socket.socket:
-    path.unlink(missing_ok=True)
-    listener = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    mask = os.umask(0o177)  # the socket is never open to others, not even for a moment
-    try:
-        listener.bind(str(path))
-    except OSError:
-        listener.close()
-        raise
-    finally:
-        os.umask(mask)
-    return listener
-
-
 def _date_line() -> bytes:
-    return f"Date: {formatdate(time.time(), usegmt=True)}\r\n".encode()
+    now = time.gmtime()
+    day, month = _DAYS[now.tm_wday], _MONTHS[now.tm_mon - 1]
+    return b"Date: %b, %02d %b %d %02d:%02d:%02d GMT\r\n" % (
+        *(day, now.tm_mday, month, now.tm_year),
+        *(now.tm_hour, now.tm_min, now.tm_sec),
+    )
