@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from edgectl_aws_greengrass.emulator.greengrass import versions
 from edgectl_aws_greengrass.emulator.ports import (
     Candidate,
     CloudError,
@@ -227,15 +228,14 @@ class FakeGreengrass:
         return tuple(self._resolved(candidate) for candidate in candidates)
 
     def _resolved(self, candidate: Candidate) -> Resolved:
-        from edgectl_aws_greengrass.emulator.nucleus.versions import satisfies  # noqa: PLC0415
-
         known = sorted(
             (version for name, version in self.recipes if name == candidate.name),
-            key=lambda text: [int(part) for part in text.split(".")],
+            key=versions.parse,
             reverse=True,
         )
         for version in known:
-            if all(satisfies(version, wanted) for wanted in candidate.requirements.values()):
+            parsed = versions.parse(version)
+            if all(versions.satisfies(parsed, each) for each in candidate.requirements.values()):
                 arn = component_arn(candidate.name, version)
                 recipe = self.recipes[candidate.name, version]
                 return Resolved(arn=arn, name=candidate.name, version=version, recipe=recipe)
