@@ -25,7 +25,9 @@ EXPIRED_HINT = "get new credentials (`aws sso login`), then run the command agai
 CLOCK_HINT = "set this machine's clock (AWS allows 5 minutes), then run the command again"
 REGION_HINT = "check `region` and `bucket` of providers.aws: they have to be of one Region"
 THROTTLE_HINT = "wait a minute and run the command again: it goes on where it stopped"
-ADDRESS_HINT = "check the network, `region` of providers.aws and AWS_ENDPOINT_URL; then run it again"
+ADDRESS_HINT = (
+    "check the network, `region` of providers.aws and AWS_ENDPOINT_URL; then run it again"
+)
 
 _CLASSES: dict[str, tuple[type[ProviderError], str]] = {
     "ExpiredToken": (AuthError, EXPIRED_HINT),
@@ -93,7 +95,7 @@ _THROTTLED = frozenset(
         "ProvisionedThroughputExceededException",
     }
 )
-_CLOCK = re.compile(r"not yet current|signature expired|is now earlier|is now later", re.I)
+_CLOCK = re.compile(r"not yet current|signature expired|is now earlier|is now later", re.IGNORECASE)
 _ACTION = re.compile(r"\b([a-z0-9-]+:[A-Z][A-Za-z0-9]+)\b")
 
 

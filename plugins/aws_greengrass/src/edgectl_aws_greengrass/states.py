@@ -282,7 +282,10 @@ def with_report(status: DeviceStatus, report: DeviceReport | None) -> DeviceStat
     """
     if report is None:
         return status
-    active = {"active_release": report.active_release, "active_package": report.active_package}
+    active: dict[str, str | int] = {
+        "active_release": report.active_release,
+        "active_package": report.active_package,
+    }
     if report.release != status.release:
         return status if status.state is State.HEALTHY else _replace(status, **active)
     if status.state.is_failure and report.state.is_failure:
@@ -301,5 +304,5 @@ def with_report(status: DeviceStatus, report: DeviceReport | None) -> DeviceStat
     return _replace(status, **active) if status.state is not State.HEALTHY else status
 
 
-def _replace(status: DeviceStatus, **changes: str | int | State) -> DeviceStatus:
+def _replace(status: DeviceStatus, **changes: object) -> DeviceStatus:
     return msgspec.structs.replace(status, **changes)

@@ -18,11 +18,13 @@ from botocore.config import Config
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
-    ConnectionError as BotoConnectionError,
     HTTPClientError,
     NoCredentialsError,
     NoRegionError,
     ParamValidationError,
+)
+from botocore.exceptions import (
+    ConnectionError as BotoConnectionError,
 )
 
 from edgectl.api import LimitError, NotFoundError, ProviderError
@@ -194,9 +196,7 @@ class Account:
                 self._clients[service] = self._make(service)
             return self._clients[service]
 
-    def translating(
-        self, service: str, operation: str, what: str, send: Callable[[], R]
-    ) -> R:
+    def translating(self, service: str, operation: str, what: str, send: Callable[[], R]) -> R:
         """Run what calls AWS, and turn what it raises into our errors.
 
         Raises:

@@ -1,0 +1,1 @@
+"""What is carried to the device as it is; nothing here is imported by the plugin."""
