@@ -8,6 +8,9 @@ is what the agent hands to the runtime::
         manifest.json    the package's manifest, byte for byte
         model.sig        the package's Sigstore bundle
         package/         the package's files at their paths
+
+Beside them in the store stand ``engines/<model>/``, what execution providers made of a model for
+this very machine, and ``bench.json``, the last report of ``edge-runtime bench``.
 """
 
 from __future__ import annotations
@@ -24,6 +27,9 @@ VERSION_RELEASE = "release.json"
 VERSION_MANIFEST = "manifest.json"
 VERSION_SIGNATURE = "model.sig"
 VERSION_PACKAGE = "package"
+STORE = "store"
+ENGINES = "engines"
+BENCH_FILE = "bench.json"
 
 
 class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -108,6 +114,52 @@ class TelemetrySection(_Section, frozen=True, kw_only=True):
     health_interval_s: float = 60.0
 
 
+class EndpointSection(_Section, frozen=True, kw_only=True):
+    """Somebody whom the pipeline talks to, under the name that a release uses.
+
+    Attributes:
+        url: Where; it wins over what the release says. Needed where there are credentials, so
+            that a release cannot send them elsewhere.
+        token_file: A bearer token for HTTP, in a file.
+        username: For MQTT and basic authentication, with ``password_file``.
+        ca: Path of a PEM file with the authorities to trust, or "" for the system's.
+        certificate: Path of a client certificate (PEM), with ``key``, or "".
+    """
+
+    url: str = ""
+    token_file: str = ""
+    username: str = ""
+    password_file: str = ""
+    ca: str = ""
+    certificate: str = ""
+    key: str = ""
+
+    def __post_init__(self) -> None:
+        """Refuse credentials for nobody.
+
+        Raises:
+            ValueError: With what is missing.
+        """
+        if not self.url and (self.token_file or self.username or self.certificate):
+            raise ValueError("has credentials, but no 'url' that they are for")
+
+
+class PipelineSection(_Section, frozen=True, kw_only=True):
+    """What only this device can say about its pipeline; a release names these by name.
+
+    Attributes:
+        endpoints: Whom to talk to.
+        commands: What an alarm may run: program and arguments, without a shell.
+        steps: User steps as ``module:function``, beside those that are installed as entry points.
+        release_urls: Whether a release may name addresses itself; False takes endpoints only.
+    """
+
+    endpoints: dict[str, EndpointSection] = {}
+    commands: dict[str, tuple[str, ...]] = {}
+    steps: dict[str, str] = {}
+    release_urls: bool = True
+
+
 class DeviceConfig(_Section, frozen=True, kw_only=True):
     """The device's configuration file."""
 
@@ -117,13 +169,14 @@ class DeviceConfig(_Section, frozen=True, kw_only=True):
     runtime: RuntimeSection = RuntimeSection()
     store: StoreSection = StoreSection()
     telemetry: TelemetrySection = TelemetrySection()
+    pipeline: PipelineSection = PipelineSection()
 
     def to_toml(self) -> str:
         """Return the configuration as TOML; ``parse_device_config`` reads it back."""
         plain: dict[str, Any] = msgspec.to_builtins(self)
         sections = []
         for name, values in plain.items():
-            if values is None:
+            if values is None or (name == "pipeline" and self.pipeline == PipelineSection()):
                 continue
             lines = [f"{key} = {_toml_value(value)}" for key, value in values.items()]
             sections.append("\n".join([f"[{name}]", *lines]))
@@ -147,5 +200,8 @@ def parse_device_config(text: str) -> DeviceConfig:
 def _toml_value(value: object) -> str:
     if isinstance(value, (list, tuple)):
         return "[" + ", ".join(_toml_value(item) for item in value) + "]"
+    if isinstance(value, dict):
+        pairs = (f"{_toml_value(key)} = {_toml_value(item)}" for key, item in value.items())
+        return "{ " + ", ".join(pairs) + " }" if value else "{}"
     # A JSON scalar is a TOML scalar once DEL, which JSON leaves bare, is escaped (TOML 1.0).
     return msgspec.json.encode(value).decode().replace("\x7f", "\\u007f")

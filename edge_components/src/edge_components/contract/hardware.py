@@ -22,6 +22,8 @@ class HardwareProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         memory_bytes: All memory of the board.
         model_memory_bytes: What of it a model may use, beside system, runtime and activations.
         execution_providers: ONNX Runtime's names, best first; the last one is always the CPU.
+        provider_options: ONNX Runtime's options by execution provider, beside those that name a
+            folder of this machine.
         precisions: Preferred first.
         notes: What an operator should know, for example that an accelerator is not used.
     """
@@ -33,6 +35,7 @@ class HardwareProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     model_memory_bytes: int
     accelerator: str = "none"
     execution_providers: tuple[str, ...] = ("CPUExecutionProvider",)
+    provider_options: dict[str, dict[str, str]] = {}
     precisions: tuple[str, ...] = ("int8", "fp32")
     notes: str = ""
 
@@ -61,6 +64,25 @@ def _profile(
     )
 
 
+def _cuda_options(memory_mib: int) -> dict[str, dict[str, str]]:
+    """Return what keeps TensorRT and CUDA within a board that shares memory with the system.
+
+    Sources: ONNX Runtime's pages on the TensorRT and the CUDA execution provider.
+    """
+    return {
+        "TensorrtExecutionProvider": {
+            "trt_max_workspace_size": str(memory_mib * MIB // 8),
+            "trt_builder_optimization_level": "3",
+        },
+        "CUDAExecutionProvider": {
+            "gpu_mem_limit": str(memory_mib * MIB // 3),
+            "arena_extend_strategy": "kSameAsRequested",
+            # EXHAUSTIVE tries every algorithm at the first run of each shape, for minutes.
+            "cudnn_conv_algo_search": "HEURISTIC",
+        },
+    }
+
+
 def _jetson(name: str, title: str, memory_mib: int) -> HardwareProfile:
     return _profile(
         name,
@@ -69,6 +91,7 @@ def _jetson(name: str, title: str, memory_mib: int) -> HardwareProfile:
         memory_mib,
         accelerator="nvidia-gpu",
         execution_providers=_CUDA,
+        provider_options=_cuda_options(memory_mib),
         precisions=_CUDA_PRECISIONS,
     )
 
@@ -107,6 +130,7 @@ PROFILES: dict[str, HardwareProfile] = {
             16384,
             accelerator="nvidia-gpu",
             execution_providers=_CUDA,
+            provider_options=_cuda_options(16384),
             precisions=_CUDA_PRECISIONS,
         ),
         _profile(

@@ -6,12 +6,14 @@ when it starts or switches without being told a precision.
 
 from __future__ import annotations
 
+import math
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
+from onnxruntime import __version__ as ort_version
 
 from edge_components.contract.hardware import HardwareProfile
 from edge_components.contract.package import Variant
@@ -24,24 +26,54 @@ from edge_components.golden import (
     compare,
     read_golden,
 )
+from edge_components.runtime.choice import (
+    MEASURE_S,
+    Choice,
+    Contest,
+    fits_beside,
+    keep_choice,
+    read_choice,
+)
+from edge_components.runtime.measure import quantile, sample_of, time_runs
 from edge_components.runtime.model import Identity, Model, ModelError, load_model
 from edge_components.runtime.oip.datatypes import (
     NUMPY_TYPES,
     bf16_to_float32,
     float32_to_bf16,
 )
+from edge_components.runtime.providers import engine_key, keeps_engines, options_for
 from edge_components.runtime.reports import CheckReport
 from edge_components.runtime.version import ActivationError, Version, candidates
 
 _CHUNK = 32
 
 
-def load_variant(version: Version, variant: Variant, profile: HardwareProfile) -> Model:
+def load_variant(
+    version: Version,
+    variant: Variant,
+    profile: HardwareProfile,
+    *,
+    engines: Path | None = None,
+    providers: Sequence[str] | None = None,
+) -> Model:
     """Load one variant and warm it.
+
+    Args:
+        version: Whose variant.
+        variant: Which one.
+        profile: The device's hardware.
+        engines: The folder for what execution providers compile, or None to keep nothing.
+        providers: Other providers than the profile's.
 
     Raises:
         ActivationError: ``load-failed``.
     """
+    providers = providers or profile.execution_providers
+    cache = None
+    if engines is not None and keeps_engines(providers):
+        cache = engines / engine_key(
+            {version.digests[path] for path in {variant.path, *variant.files}}
+        )
     release = version.release
     identity = Identity(
         name=version.info.application,
@@ -51,43 +83,118 @@ def load_variant(version: Version, variant: Variant, profile: HardwareProfile) -
         precision=variant.precision,
     )
     path = version.package / variant.path
+    options = options_for(profile, precision=variant.precision, cache=cache)
     try:
-        return load_model(path, identity, profile.execution_providers)
-    except ModelError as exc:
+        if cache is not None:
+            cache.mkdir(parents=True, exist_ok=True)
+        return load_model(path, identity, providers, options)
+    except (ModelError, OSError) as exc:
         raise ActivationError(Reason.LOAD_FAILED, f"{variant.precision}: {exc}") from exc
 
 
-def load_checked(version: Version, profile: HardwareProfile, wanted: str | None) -> Model:
-    """Load the first variant whose golden check holds, in the profile's order.
+def load_checked(
+    version: Version,
+    profile: HardwareProfile,
+    wanted: str | None,
+    *,
+    engines: Path | None = None,
+    state: Path | None = None,
+) -> Model:
+    """Load the fastest variant whose golden check holds; the first where they cannot be compared.
+
+    Args:
+        version: What was deployed.
+        profile: The device's hardware.
+        wanted: A precision; then no other will do.
+        engines: The folder for what execution providers compile, or None.
+        state: The folder where the choice is kept for the next start, or None.
 
     Raises:
         ActivationError: None holds; with the last reason.
     """
+    variants = candidates(version, profile, wanted)
+    engine = f"onnxruntime {ort_version}"
+    known = read_choice(state)
+    if known is not None and (known.package, known.hardware, known.engine) == (
+        version.release.package,
+        profile.name,
+        engine,
+    ):
+        variants.sort(key=lambda variant: variant.precision != known.precision)
+        compare_all = False
+    else:
+        sizes = [variant.size_bytes for variant in variants]
+        compare_all = len(variants) > 1 and fits_beside(sizes, profile.model_memory_bytes)
+    model = _best(version, variants, profile, engines, compare_all=compare_all)
+    if compare_all:
+        keep_choice(
+            state,
+            Choice(
+                package=version.release.package,
+                hardware=profile.name,
+                engine=engine,
+                precision=model.identity.precision,
+            ),
+        )
+    return model
+
+
+def _best(
+    version: Version,
+    variants: list[Variant],
+    profile: HardwareProfile,
+    engines: Path | None,
+    *,
+    compare_all: bool,
+) -> Model:
     failure: ActivationError | None = None
-    for variant in candidates(version, profile, wanted):
+    best: Model | None = None
+    contest = Contest()
+    for variant in variants:
+        if contest.is_over:
+            break
         try:
-            model = load_variant(version, variant, profile)
+            model = load_variant(version, variant, profile, engines=engines)
         except ActivationError as exc:
             failure = exc
             continue
         report = check_model(version, variant, model)
-        if report.ok:
+        if not report.ok:
+            failure = ActivationError(Reason(report.reason), report.detail)
+            continue
+        if not compare_all:
             return model
-        failure = ActivationError(Reason(report.reason), report.detail)
-    raise failure or ActivationError(Reason.HARDWARE_MISMATCH, "no variant fits")
+        if contest.wins(run_s(version, model)):
+            best = model
+    if best is None:
+        raise failure or ActivationError(Reason.HARDWARE_MISMATCH, "no variant fits")
+    return best
 
 
-def check_variant(version: Version, variant: Variant, profile: HardwareProfile) -> CheckReport:
+def run_s(version: Version, model: Model) -> float:
+    """Return the median seconds of one run, infinity if the sample does not fit the model."""
+    golden = None if version.info.golden is None else version.package / version.info.golden
+    try:
+        return quantile(time_runs(model, sample_of(model, golden), MEASURE_S), 0.5)
+    except ModelError:
+        return math.inf
+
+
+def check_variant(
+    version: Version, variant: Variant, profile: HardwareProfile, *, engines: Path | None = None
+) -> CheckReport:
     """Load one variant and run the golden set; never raises for what the package does."""
     start = time.perf_counter()
     try:
-        model = load_variant(version, variant, profile)
+        model = load_variant(version, variant, profile, engines=engines)
     except ActivationError as exc:
         return CheckReport(
             ok=False, precision=variant.precision, reason=exc.reason, detail=exc.detail
         )
     report = check_model(version, variant, model)
-    return msgspec.structs.replace(report, seconds=round(time.perf_counter() - start, 6))
+    seconds = round(time.perf_counter() - start, 6)
+    latency_ms = _finite(run_s(version, model) * 1000) if report.ok else None
+    return msgspec.structs.replace(report, seconds=seconds, latency_ms=latency_ms)
 
 
 def check_model(version: Version, variant: Variant, model: Model) -> CheckReport:

@@ -23,10 +23,16 @@ from edge_components.runtime.express import MAX_BYTES, Express
 from edge_components.runtime.oip.datatypes import NUMPY_TYPES, ORT_TYPES, Array
 from edge_components.runtime.oip.decode import ModelSignature
 from edge_components.runtime.process import cores
+from edge_components.runtime.providers import (
+    CPU,
+    RECORD_PLACEMENT,
+    first_used,
+    for_session,
+    placement,
+)
 from edge_components.runtime.statistics import Statistics
 
 _BF16_ONNX_TYPE = 16
-_CPU = "CPUExecutionProvider"
 _SMALL_MODEL_BYTES = 512 << 10
 _WARM_RUNS = 3
 _INLINE_MAX_S = 0.001
@@ -60,7 +66,9 @@ class Model:
     """A session that is ready to answer.
 
     Attributes:
-        provider: The execution provider that ONNX Runtime really uses first.
+        provider: The execution provider that really does the work.
+        asked: Those that the session was made with, best first.
+        nodes: How many of the model's nodes each got; empty where ONNX Runtime does not tell.
         latency_s: Of a warm run with the smallest input.
         statistics: What it has answered.
         express: The lanes for small requests of the same form.
@@ -73,7 +81,9 @@ class Model:
         self.signature = ModelSignature(
             {spec.name: spec for spec in self.inputs}, {spec.name: spec for spec in self.outputs}
         )
-        self.provider: str = session.get_providers()[0]
+        self.asked: list[str] = session.get_providers()
+        self.nodes = placement(session)
+        self.provider = first_used(self.asked, self.nodes)
         self.latency_s = 0.0
         self.statistics = Statistics()
         self.express = Express(self.inputs, self.outputs)
@@ -121,7 +131,7 @@ class Model:
         """
         arrays = [*inputs.values(), *outputs]
         sizes = [array.nbytes for array in arrays]
-        if self.provider != _CPU or min(sizes) == 0 or sum(sizes) > MAX_BYTES:
+        if self.provider != CPU or min(sizes) == 0 or sum(sizes) > MAX_BYTES:
             return
         names = [spec.name for spec in self.outputs]
         bound = Bound(self._session, inputs, dict(zip(names, outputs, strict=True)))
@@ -172,14 +182,18 @@ class Model:
         return ort.OrtValue.ortvalue_from_numpy(array)
 
 
-def load_model(path: Path, identity: Identity, providers: Sequence[str]) -> Model:
-    """Load a model file with the first of ``providers`` that this ONNX Runtime offers, and warm it.
+def load_model(
+    path: Path,
+    identity: Identity,
+    providers: Sequence[str],
+    options: Mapping[str, Mapping[str, str]] | None = None,
+) -> Model:
+    """Load a model file with those of ``providers`` that this ONNX Runtime offers, and warm it.
 
     Raises:
         ModelError: With what ONNX Runtime says.
     """
-    offered = set(ort.get_available_providers())
-    wanted = [name for name in providers if name in offered] or [_CPU]
+    wanted = for_session(providers, ort.get_available_providers(), options or {})
     try:
         session = ort.InferenceSession(str(path), _options(path), providers=wanted)
         model = Model(session, identity)
@@ -201,6 +215,7 @@ def _options(path: Path) -> ort.SessionOptions:
     options.intra_op_num_threads = 1 if size <= _SMALL_MODEL_BYTES else cores()
     options.inter_op_num_threads = 1
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
+    options.add_session_config_entry(RECORD_PLACEMENT, "1")
     return options
 
 

@@ -16,5 +16,6 @@ class CheckReport(msgspec.Struct, frozen=True, kw_only=True):
     label_agreement: float | None = None
     samples: int = 0
     seconds: float = 0.0
+    latency_ms: float | None = None
     reason: str = ""
     detail: str = ""

@@ -24,6 +24,7 @@ from edge_components.runtime.metrics import Metrics
 from edge_components.runtime.model import Model
 from edge_components.runtime.process import rss_bytes
 from edge_components.runtime.registry import Registry
+from edge_components.runtime.providers import shortfall
 from edge_components.runtime.repository import Repository
 from edge_components.runtime.settings import ServeSettings
 from edge_components.runtime.version import ActivationError, Version, candidates, read_version
@@ -36,6 +37,7 @@ _WARNING = 13
 _ERROR = 17
 
 
+_INFO = 9
 class Runtime:
     """Holds the active version and drives the change to another."""
 
@@ -163,10 +165,16 @@ class Runtime:
     def _prepare(self, folder: Path, precision: str | None) -> tuple[Version, Model, Flow | None]:
         version = read_version(folder)
         if precision is None:
-            model = load_checked(version, self._profile, None)
+            model = load_checked(
+                version,
+                self._profile,
+                None,
+                engines=self._settings.engines,
+                state=self._settings.state_dir,
+            )
         else:
             variant = candidates(version, self._profile, precision)[0]
-            model = load_variant(version, variant, self._profile)
+            model = load_variant(version, variant, self._profile, engines=self._settings.engines)
         if version.pipeline is None:
             return version, model, None
         try:
@@ -196,13 +204,20 @@ class Runtime:
             f"release {release.number} answers",
             attributes={"precision": model.identity.precision, "provider": model.provider},
         )
-        wanted = self._profile.execution_providers[0]
-        if model.provider != wanted:
-            self._recorder.event(
-                f"the model runs on {model.provider}, {wanted} is not available",
-                severity=_WARNING,
-                attributes={"provider": model.provider, "wanted": wanted},
-            )
+        self._tell_shortfall(model)
+
+    def _tell_shortfall(self, model: Model) -> None:
+        wanted = self._profile.execution_providers
+        found = shortfall(wanted, model.asked, model.nodes)
+        if found is None:
+            return
+        log.warning("%s", found.text)
+        nodes: dict[str, Value] = {f"nodes.{name}": n for name, n in sorted(model.nodes.items())}
+        self._recorder.event(
+            found.text,
+            severity=_WARNING if found.is_serious else _INFO,
+            attributes={"provider": model.provider, "wanted": wanted[0], **nodes},
+        )
 
     def _refused(self, reason: str, detail: str) -> None:
         log.warning("activation refused: %s: %s", reason, detail)

@@ -7,7 +7,13 @@ from pathlib import Path
 
 import msgspec
 
-from edge_components.contract.device import TelemetrySection, parse_device_config
+from edge_components.contract.device import (
+    ENGINES,
+    STORE,
+    PipelineSection,
+    TelemetrySection,
+    parse_device_config,
+)
 from edge_components.contract.errors import ContractError
 
 
@@ -28,6 +34,8 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True):
         client_ca: Authorities of which a client needs a certificate (PEM), or None.
         token_file: Where the bearer token stands that a client needs, or None.
         control_socket: Path of the control socket, or None for no control.
+        engine_cache: Where what execution providers compile is kept; None is ``engines`` of the
+            state folder.
         parent_pipe: Whether the end of stdin means that the supervisor died.
         orphan_grace_s: How long to serve after that while nobody calls the control socket.
     """
@@ -50,12 +58,19 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True):
     client_ca: Path | None = None
     token_file: Path | None = None
     control_socket: Path | None = None
+    engine_cache: Path | None = None
     telemetry: TelemetrySection = TelemetrySection()
+    pipeline: PipelineSection = PipelineSection()
     parent_pipe: bool = False
     orphan_grace_s: float = 60.0
     drain_s: float = 10.0
     max_body_bytes: int = 64 << 20
     max_connections: int = 512
+
+    @property
+    def engines(self) -> Path:
+        """Where what execution providers compile is kept."""
+        return self.state_dir / ENGINES if self.engine_cache is None else self.engine_cache
 
 
 def serve_settings(options: argparse.Namespace) -> ServeSettings:
@@ -114,5 +129,7 @@ def _from_config(path: Path) -> ServeSettings:
         device=config.device.id,
         application=config.device.application,
         state_dir=Path(config.device.state_dir),
+        engine_cache=Path(config.device.state_dir) / STORE / ENGINES,
         telemetry=config.telemetry,
+        pipeline=config.pipeline,
     )

@@ -17,6 +17,7 @@ from edge_components.contract.package import (
     PACKAGE_FILE,
     PackageInfo,
     Variant,
+    layer_paths,
     parse_manifest,
     parse_package_info,
     parse_pipeline,
@@ -45,12 +46,17 @@ class ActivationError(Exception):
 
 
 class Version(msgspec.Struct, frozen=True, kw_only=True):
-    """What a version folder holds."""
+    """What a version folder holds.
+
+    Attributes:
+        digests: Of each of the package's files, by its path.
+    """
 
     folder: Path
     release: ReleaseDocument
     info: PackageInfo
     pipeline: Pipeline | None
+    digests: dict[str, str] = {}
 
     @property
     def package(self) -> Path:
@@ -79,7 +85,8 @@ def read_version(folder: Path) -> Version:
         ) from exc
     except ContractError as exc:
         raise ActivationError(Reason.BAD_PACKAGE, f"'{folder.name}': {exc}") from exc
-    return Version(folder=folder, release=release, info=info, pipeline=pipeline)
+    digests = {path: layer.digest for path, layer in layer_paths(manifest).items()}
+    return Version(folder=folder, release=release, info=info, pipeline=pipeline, digests=digests)
 
 
 def find_profile(name: str) -> HardwareProfile:
