@@ -39,8 +39,14 @@ def make_sender(settings: UplinkSettings) -> Sender:
         from edge_components.telemetry.file_sender import FileSender  # noqa: PLC0415  # see above
 
         return FileSender(settings)
+    if scheme == "greengrass-ipc":
+        from edge_components.telemetry.greengrass_sender import (  # noqa: PLC0415  # see above
+            GreengrassSender,
+        )
+
+        return GreengrassSender(settings)
     if scheme not in {"mqtt", "mqtts"}:
-        raise SenderError(f"'{scheme}' is no uplink; http(s), mqtt(s) and file are")
+        raise SenderError(f"'{scheme}' is no uplink; http(s), mqtt(s), file and greengrass-ipc are")
     try:
         from edge_components.telemetry.mqtt_sender import MqttSender  # noqa: PLC0415  # an extra
     except ModuleNotFoundError as exc:
