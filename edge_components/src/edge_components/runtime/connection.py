@@ -30,6 +30,7 @@ log = logging.getLogger(__name__)
 
 _LARGE = 64 << 10
 _LINGER_S = 2.0
+_GRACE_S = 1.0
 
 
 class Owner(Protocol):
@@ -41,10 +42,18 @@ class Owner(Protocol):
     now: float
     draining: bool
     buffered_bytes: int
+    unread_bytes: int
     loop: asyncio.AbstractEventLoop
 
     def opened(self, connection: Connection) -> bool:
         """Take note of a new connection; False if there is no room for it."""
+
+    @property
+    def crowded(self) -> bool:
+        """Whether there is not even room to say goodbye."""
+
+    def make_room(self) -> None:
+        """Give up connections that do not read, where they hold too much together."""
 
     def closed(self, connection: Connection) -> None:
         """Forget a connection."""
@@ -68,6 +77,9 @@ class Connection(asyncio.Protocol):
         self._body_at = 0
         self._chunks: ChunkedBody | None = None
         self._reserved = 0
+        self._begun = 0.0  # when the head or body that is arriving began
+        self._unread = 0  # bytes of answers when the client was last seen to read
+        self._held = 0  # what this connection adds to the owner's unread bytes
         self._busy = False
         self._paused = False
         self._scheduled = False
@@ -88,6 +100,8 @@ class Connection(asyncio.Protocol):
             self._fail(
                 HttpError(503, "too many connections", close=True, headers=b"Retry-After: 1\r\n")
             )
+            if owner.crowded:
+                self._transport.close()
 
     def connection_lost(self, exc: Exception | None) -> None:
         """Forget everything."""
@@ -95,6 +109,7 @@ class Connection(asyncio.Protocol):
         self._transport = None
         self._pending = b""
         self._release()
+        self._hold(0)
         self._owner.closed(self)
 
     def eof_received(self) -> bool:
@@ -105,11 +120,17 @@ class Connection(asyncio.Protocol):
     def pause_writing(self) -> None:
         """The client does not read: answer nothing more until it does."""
         self._paused = True
-        self.deadline = self._owner.now + self._owner.limits.write_timeout_s
+        owner = self._owner
+        self.deadline = owner.now + owner.limits.write_timeout_s
+        if self._transport is not None:
+            self._unread = self._transport.get_write_buffer_size()
+            self._hold(self._unread)
+            owner.make_room()
 
     def resume_writing(self) -> None:
         """The client reads again."""
         self._paused = False
+        self._hold(0)
         if self._pending:
             self._schedule()
         else:
@@ -168,14 +189,47 @@ class Connection(asyncio.Protocol):
         """Whether no request has begun."""
         return not self._busy and not self._pending and self._head is None
 
+    @property
+    def is_unread(self) -> bool:
+        """Whether the client has not read its answers."""
+        return self._paused and self._held > 0
+
+    def pace(self) -> float | None:
+        """Return the bytes a second of a request that has been arriving for a while, else None."""
+        if self._busy or self._paused or self._scheduled or self._lingering or self.is_idle:
+            return None
+        passed = self._owner.now - self._begun
+        if self._transport is None or passed < _GRACE_S:
+            return None
+        return (len(self._pending) + len(self._chunks.body if self._chunks else b"")) / passed
+
+    def give_up(self) -> None:
+        """End a request that arrives too slowly, to make room."""
+        self._fail(HttpError(408, "the request arrives slowly, and others wait", close=True))
+        if self._transport is not None:
+            self._transport.close()
+
     def expire(self) -> None:
-        """The deadline has passed."""
-        if self._transport is None:
+        """The deadline has passed; a client that moves on gets another."""
+        if self._transport is None or self._moves():
             return
         if self._lingering or self._paused or self.is_idle or self._busy:
             self._transport.abort() if self._paused else self._transport.close()
             return
         self._fail(HttpError(408, "the request did not arrive in time", close=True))
+
+    def _moves(self) -> bool:
+        owner = self._owner
+        limits = owner.limits
+        if self._paused and self._transport is not None:
+            unread = self._transport.get_write_buffer_size()
+            if self._unread - unread >= limits.min_bytes_per_s * limits.write_timeout_s:
+                self._unread = unread
+                self.deadline = owner.now + limits.write_timeout_s
+        elif self._head is not None and self._chunks is None and not self._lingering:
+            arrived = len(self._pending) - self._body_at
+            self.deadline = self._begun + limits.body_timeout_s + arrived / limits.min_bytes_per_s
+        return self.deadline > owner.now
 
     def shut(self) -> None:
         """Close if idle; otherwise the connection closes after its present answer."""
@@ -184,6 +238,7 @@ class Connection(asyncio.Protocol):
 
     def abort(self) -> None:
         """Close at once, whatever is under way."""
+        self._hold(0)
         if self._transport is not None:
             self._transport.abort()
 
@@ -239,6 +294,7 @@ class Connection(asyncio.Protocol):
             self._fail(HttpError(400, "the request ends before it is complete", close=True))
         elif self._head is None and self._needed == 0:
             self._needed = 1
+            self._begun = owner.now
             self.deadline = owner.now + limits.head_timeout_s
 
     def _throttle(self) -> None:
@@ -313,7 +369,8 @@ class Connection(asyncio.Protocol):
                 )
             self._reserved = length
             owner.buffered_bytes += length
-        self.deadline = owner.now + limits.body_timeout_s + length / limits.min_bytes_per_s
+        self._begun = owner.now
+        self.deadline = owner.now + limits.body_timeout_s
         if head.expects_continue and self._transport is not None:
             self._transport.write(b"HTTP/1.1 100 Continue\r\n\r\n")
 
@@ -345,6 +402,10 @@ class Connection(asyncio.Protocol):
     def _release(self) -> None:
         self._owner.buffered_bytes -= self._reserved
         self._reserved = 0
+
+    def _hold(self, unread: int) -> None:
+        self._owner.unread_bytes += unread - self._held
+        self._held = unread
 
     # -- answers
 

@@ -47,15 +47,18 @@ class Limits(msgspec.Struct, frozen=True, kw_only=True):
     """What a client may take.
 
     Attributes:
-        min_bytes_per_s: A body that arrives slower than this is given up.
+        min_bytes_per_s: A body that arrives slower than this is given up, and an answer that is
+            read slower.
         requests_per_turn: Pipelined requests of one connection before the others have their turn.
         max_buffered_bytes: Of all unfinished bodies together.
+        max_unread_bytes: Of all answers together that clients have not read.
     """
 
     max_head_bytes: int = 16 << 10
     max_headers: int = 64
     max_body_bytes: int = 64 << 20
     max_buffered_bytes: int = 256 << 20
+    max_unread_bytes: int = 256 << 20
     max_connections: int = 512
     head_timeout_s: float = 10.0
     body_timeout_s: float = 10.0

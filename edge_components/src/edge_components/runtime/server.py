@@ -2,7 +2,8 @@
 
 One sweep every half second serves all connections: it sets the coarse clock, writes the ``Date``
 line and ends what is past its deadline. When the server is full, the connection that has been
-idle longest makes room; if none is idle the newcomer is told to come back.
+idle longest makes room, else the one whose request arrives slowest; if all are busy the newcomer
+is told to come back.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from edge_components.runtime.sockets import private_socket, tcp_listeners
 
 SWEEP_S = 0.5
 _BACKLOG = 512
+_LEAVING = 64  # connections that were told to go and may still read why
 # Names of RFC 9110, 5.6.7, whatever the locale.
 _DAYS = (b"Mon", b"Tue", b"Wed", b"Thu", b"Fri", b"Sat", b"Sun")
 _MONTHS = (
@@ -40,6 +42,7 @@ class HttpServer:
         self.heads = HeadCache(limits)
         self.draining = False
         self.buffered_bytes = 0
+        self.unread_bytes = 0
         self.loop = asyncio.get_running_loop()
         self.now = self.loop.time()
         self.date = _date_line()
@@ -121,11 +124,27 @@ class HttpServer:
         if not full:
             return True
         idle = [c for c in self._connections if c is not connection and c.idle_since is not None]
-        if not idle:
+        if idle:
+            min(idle, key=lambda c: c.idle_since or 0.0).shut()
+            return True
+        slow = [(pace, id(c), c) for c in self._connections if (pace := c.pace()) is not None]
+        if not slow:
             return False
-        longest = min(idle, key=lambda c: c.idle_since or 0.0)
-        longest.shut()
+        min(slow)[2].give_up()
         return True
+
+    @property
+    def crowded(self) -> bool:
+        """Whether there is not even room to say goodbye."""
+        return len(self._connections) > self.limits.max_connections + _LEAVING
+
+    def make_room(self) -> None:
+        """Give up connections that do not read, longest first, but never the only one."""
+        while self.unread_bytes > self.limits.max_unread_bytes:
+            unread = [c for c in self._connections if c.is_unread]
+            if len(unread) < 2:
+                return
+            min(unread, key=lambda c: c.deadline).abort()
 
     def closed(self, connection: Connection) -> None:
         """Forget a connection."""
