@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from edge_components.contract.pipeline import DirectorySink, DirectorySource
-from edge_components.pipeline.sink import DirectoryWriter
-from edge_components.pipeline.source import DirectoryReader, is_candidate
+from edge_components.pipeline.reading import Outcome
+from edge_components.pipeline.sinks.directory import DirectoryWriter
+from edge_components.pipeline.sources.directory import DirectoryReader, is_candidate
 
 
 def reader(tmp_path: Path, **more: Any) -> DirectoryReader:
@@ -87,7 +88,7 @@ def test_links_and_folders_are_not_readings(tmp_path: Path) -> None:
 def test_what_was_read_is_disposed_of(tmp_path: Path, after: Any, left: list[str]) -> None:
     source = reader(tmp_path, after=after)
     drop(source.folder, "a")
-    source.finish(source.look()[0])
+    source.dispose(source.look()[0], Outcome.ANSWERED)
     found = [str(p.relative_to(source.folder)) for p in source.folder.rglob("*") if p.is_file()]
     assert found == left
 
@@ -95,7 +96,7 @@ def test_what_was_read_is_disposed_of(tmp_path: Path, after: Any, left: list[str
 def test_kept_files_are_remembered_over_a_restart_until_they_change(tmp_path: Path) -> None:
     first = reader(tmp_path, after="keep")
     drop(first.folder, "a b")
-    first.finish(first.look()[0])
+    first.dispose(first.look()[0], Outcome.ANSWERED)
     assert names(first) == []
     second = reader(tmp_path, after="keep")
     assert names(second) == []
@@ -108,7 +109,7 @@ def test_the_memory_forgets_files_that_are_gone(tmp_path: Path) -> None:
     for number in range(5):
         drop(first.folder, f"f{number}")
     for path in first.look():
-        first.finish(path)
+        first.dispose(path, Outcome.ANSWERED)
         if path.name != "f4":
             path.unlink()
     names(reader(tmp_path, after="keep"))
@@ -118,7 +119,7 @@ def test_the_memory_forgets_files_that_are_gone(tmp_path: Path) -> None:
 def test_a_rejected_file_goes_to_failed(tmp_path: Path) -> None:
     source = reader(tmp_path)
     drop(source.folder, "a")
-    source.reject(source.look()[0])
+    source.dispose(source.look()[0], Outcome.FAILED)
     assert (source.folder / "failed" / "a").exists()
     assert names(source) == []
 

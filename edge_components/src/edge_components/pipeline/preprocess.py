@@ -10,7 +10,9 @@ import numpy as np
 from edge_components.contract.package import TensorSpec
 from edge_components.contract.pipeline import (
     Cast,
+    Crop,
     Grayscale,
+    Letterbox,
     Normalize,
     PreprocessStep,
     Reshape,
@@ -19,10 +21,9 @@ from edge_components.contract.pipeline import (
     Transpose,
 )
 from edge_components.golden import Array
+from edge_components.pipeline import images
 from edge_components.pipeline.errors import PipelineError
 from edge_components.runtime.oip.datatypes import NUMPY_TYPES
-
-_MAX_ELEMENTS = 1 << 26
 
 
 def preprocess(array: Array, steps: Iterable[PreprocessStep]) -> Array:
@@ -48,9 +49,13 @@ def apply_step(array: Array, step: PreprocessStep) -> Array:
     """Apply one step; errors are numpy's own."""
     match step:
         case Resize():
-            result = _resize(array, step)
+            result = images.resize(array, step.size, step.method)
+        case Crop():
+            result = images.crop(array, step)
+        case Letterbox():
+            result = images.letterbox(array, step)
         case Grayscale():
-            result = _grayscale(array)
+            result = images.grayscale(array)
         case Scale():
             factor, offset = np.float32(step.factor), np.float32(step.offset)
             result = array.astype(np.float32) * factor + offset
@@ -62,15 +67,20 @@ def apply_step(array: Array, step: PreprocessStep) -> Array:
             result = array.reshape(step.shape)
         case Cast():
             result = _cast(array, step)
+        case _:
+            raise PipelineError(f"'{type(step).__name__.lower()}' is no step for an array")
     return result
 
 
-def fit_to_input(array: Array, spec: TensorSpec) -> Array:
+def fit_to_input(value: Array | str, spec: TensorSpec) -> Array:
     """Give an array the model's datatype, and a batch axis where it lacks one.
+
+    Text is an array of one string, for a model that takes strings.
 
     Raises:
         PipelineError: The array does not have the input's shape.
     """
+    array = np.array([value], dtype=np.object_) if isinstance(value, str) else value
     if array.ndim == len(spec.shape) - 1:
         array = array[np.newaxis]
     fits = array.ndim == len(spec.shape) and all(
@@ -96,38 +106,6 @@ def _may_become(have: np.dtype[np.generic], wanted: np.dtype[np.generic]) -> boo
     if have.kind in "iub" and wanted.kind == "f":
         return True
     return np.can_cast(have, wanted, casting="same_kind")
-
-
-def _resize(array: Array, step: Resize) -> Array:
-    from PIL import Image  # noqa: PLC0415  # a device without images does not pay for Pillow
-
-    height, width = step.size
-    if array.ndim not in {2, 3} or not (height > 0 and width > 0):
-        raise PipelineError(f"resize needs an image, not an array of shape {list(array.shape)}")
-    if height * width > _MAX_ELEMENTS:
-        raise PipelineError(f"resize to {list(step.size)} is too large")
-    method = Image.Resampling[step.method.upper()]
-    if array.dtype == np.uint8 and (array.ndim == 2 or array.shape[2] == 3):
-        return np.asarray(Image.fromarray(array).resize((width, height), method))
-    planes = array[..., np.newaxis] if array.ndim == 2 else array
-    resized = [
-        np.asarray(
-            Image.fromarray(np.ascontiguousarray(planes[..., index], dtype=np.float32)).resize(
-                (width, height), method
-            )
-        )
-        for index in range(planes.shape[2])
-    ]
-    return resized[0] if array.ndim == 2 else np.stack(resized, axis=-1)
-
-
-def _grayscale(array: Array) -> Array:
-    if array.ndim == 2:
-        return array
-    if array.ndim != 3 or array.shape[2] != 3:
-        raise PipelineError(f"grayscale needs [h, w, 3], not {list(array.shape)}")
-    luma = array.astype(np.float32) @ np.array([0.299, 0.587, 0.114], dtype=np.float32)
-    return np.rint(luma).astype(np.uint8) if array.dtype == np.uint8 else luma
 
 
 def _normalize(array: Array, step: Normalize) -> Array:

@@ -1,8 +1,9 @@
-"""The pipeline at work: a thread that takes readings from the source to the sink.
+"""The pipeline at work: readings from the source through the queue and the steps to the sinks.
 
-It uses the same model as the server and changes with it: model, steps and labels are one object
-that an activation replaces. A reading that fails is set aside with an event; a folder that cannot
-be used is an event once, and is tried again.
+It uses the same model as the server and changes with it: model, steps, files and sinks are one
+object that an activation replaces between two readings. A source that both releases have goes
+on undisturbed. A reading that fails is set aside with an event; a sink that cannot take an answer
+is tried again, and holds up the others only when as many answers wait as readings may.
 """
 
 from __future__ import annotations
@@ -10,178 +11,266 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections import deque
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING
 
-import msgspec
-
-from edge_components.contract.errors import ContractError
-from edge_components.contract.package import check_path
-from edge_components.contract.pipeline import Argmax, Pipeline, TopK
-from edge_components.pipeline.errors import PipelineError
-from edge_components.pipeline.postprocess import postprocess
-from edge_components.pipeline.preprocess import fit_to_input, preprocess
-from edge_components.pipeline.readings import read_reading
-from edge_components.pipeline.sink import DirectoryWriter
-from edge_components.pipeline.source import DirectoryReader
+from edge_components.contract.device import PipelineSection
+from edge_components.contract.pipeline import Pipeline
+from edge_components.pipeline.backpressure import WaitingRoom
+from edge_components.pipeline.errors import Abandoned, PipelineError
+from edge_components.pipeline.lane import Lane
+from edge_components.pipeline.reading import Answers, Outcome, Reading
+from edge_components.pipeline.reports import Reports
+from edge_components.pipeline.state import FOLDER, StateStore
 from edge_components.runtime.metrics import Metrics
 from edge_components.runtime.model import Model, ModelError
 from edge_components.telemetry.recorder import Recorder
 
+if TYPE_CHECKING:
+    from edge_components.pipeline.flow import Flow
+
 log = logging.getLogger(__name__)
 
-_IDLE_S = 0.5
-_WARNING = 13
-_ASSETS = "edgectl/assets"
-_MAX_LABEL_BYTES = 4 << 20
-
-
-class Flow(msgspec.Struct, frozen=True, kw_only=True):
-    """A pipeline with everything it needs, bound to one model."""
-
-    model: Model
-    pipeline: Pipeline
-    labels: Mapping[str, Sequence[str]]
-    reader: DirectoryReader | None
-    writer: DirectoryWriter | None
-
-
-def build_flow(model: Model, pipeline: Pipeline, package: Path, state_dir: Path) -> Flow:
-    """Bind a pipeline to a model; relative folders are below ``state_dir``.
-
-    Raises:
-        PipelineError: A label file is missing, or the model does not take a single reading.
-    """
-    if pipeline.source is not None and len(model.inputs) != 1:
-        raise PipelineError(f"the model has {len(model.inputs)} inputs, a source feeds one")
-    named = [step.labels for step in pipeline.postprocess if isinstance(step, (Argmax, TopK))]
-    source, sink = pipeline.source, pipeline.sink
-    return Flow(
-        model=model,
-        pipeline=pipeline,
-        labels={name: _read_labels(package, name) for name in named if name is not None},
-        reader=None
-        if source is None
-        else DirectoryReader(source, state_dir / source.path, state_dir / "pipeline.seen"),
-        writer=None if sink is None else DirectoryWriter(sink, state_dir / sink.path),
-    )
+_REST_S = 0.5
+_AGAIN_S = 0.5
+_CLOSE_S = 3.0
 
 
 class PipelineRunner:
-    """The thread."""
+    """Runs one flow at a time."""
 
-    def __init__(self, recorder: Recorder, metrics: Metrics) -> None:
-        self._recorder = recorder
-        self._metrics = metrics
+    def __init__(
+        self,
+        recorder: Recorder,
+        metrics: Metrics,
+        *,
+        state_dir: Path = Path(),
+        device: PipelineSection | None = None,
+        device_id: str = "",
+        has_stdin: bool = True,
+    ) -> None:
+        self.reports = Reports(recorder, metrics)
+        self._state_dir = state_dir
+        self._device = device or PipelineSection()
+        self._device_id = device_id
+        self._has_stdin = has_stdin
+        self._states = StateStore(state_dir / FOLDER)
         self._flow: Flow | None = None
-        self._wake = threading.Event()
+        self._next: Flow | None = None
+        self._lane: Lane | None = None
+        self._lock = threading.Lock()
+        self._change = threading.Event()
         self._stopping = False
-        self._trouble = ""
-        self._thread = threading.Thread(target=self._run, name="pipeline", daemon=True)
+        self._undelivered: deque[tuple[Reading, Answers, int]] = deque()
+        self._again_at = 0.0
+        self._thread: threading.Thread | None = None
 
-    def start(self) -> None:
-        """Begin."""
-        self._thread.start()
+    # -- from any thread
+
+    def build(self, model: Model | None, pipeline: Pipeline, package: Path) -> Flow:
+        """Bind a pipeline to a model, without beginning.
+
+        Raises:
+            PipelineError: It cannot work here; the message says why.
+        """
+        # Only a runtime with a pipeline pays for its steps.
+        from edge_components.pipeline.flow import build_flow  # noqa: PLC0415  # see above
+        from edge_components.pipeline.parts import Site  # noqa: PLC0415  # see above
+
+        site = Site(
+            state_dir=self._state_dir,
+            package=package,
+            device=self._device,
+            device_id=self._device_id,
+            has_stdin=self._has_stdin,
+        )
+        return build_flow(model, pipeline, site, self.reports)
 
     def use(self, flow: Flow | None) -> None:
         """Work with ``flow`` from the next reading on."""
-        self._flow = flow
-        self._wake.set()
+        with self._lock:
+            unused, self._next = self._next, flow
+            self._change.set()
+            if self._lane is not None:
+                self._lane.wake()
+            if self._thread is None and flow is not None and not self._stopping:
+                self._thread = threading.Thread(target=self._run, name="pipeline", daemon=True)
+                self._thread.start()
+        if unused is not None:
+            unused.close()
+
+    def room(self, feed: type) -> tuple[object, WaitingRoom] | None:
+        """Return the source that works and its queue, if it is one of that kind."""
+        lane = self._lane
+        if lane is None or not isinstance(lane.feed, feed):
+            return None
+        return lane.feed, lane.room
+
+    @property
+    def ended(self) -> bool:
+        """Whether the source has no more readings, and all that it brought are answered."""
+        lane = self._lane
+        return lane is not None and lane.ended and not self._undelivered and not lane.busy
 
     def stop(self, timeout_s: float = 5.0) -> None:
         """Finish the present reading and end."""
         self._stopping = True
-        self._wake.set()
-        if self._thread.is_alive():
+        self._change.set()
+        with self._lock:
+            if self._lane is not None:
+                self._lane.wake()
+        if self._thread is not None:
             self._thread.join(timeout_s)
 
-    def _run(self) -> None:
-        while not self._stopping:
-            flow = self._flow
-            wait_s = _IDLE_S
-            if flow is not None and flow.reader is not None and flow.pipeline.source is not None:
-                wait_s = max(0.02, flow.pipeline.source.poll_s)
-                self._round(flow, flow.reader)
-            self._wake.wait(wait_s if self._flow is not None else None)
-            self._wake.clear()
+    # -- the worker
 
-    def _round(self, flow: Flow, reader: DirectoryReader) -> None:
+    def _run(self) -> None:
         try:
-            for path in reader.look():
-                if self._stopping or self._flow is not flow:
-                    return
-                self._one(flow, reader, path)
-        except OSError as exc:
-            self._once(f"the pipeline's folder cannot be used: {exc}")
+            while not self._stopping:
+                if self._change.is_set():
+                    self._adopt()
+                self._turn()
+        finally:
+            self._end()
+
+    def _turn(self) -> None:
+        self._deliver_again()
+        lane, flow = self._lane, self._flow
+        if lane is None or flow is None:
+            self._change.wait(None if flow is None else _REST_S)
+            return
+        if len(self._undelivered) >= lane.room.settings.length:
+            self._change.wait(_AGAIN_S)
+            return
+        reading = lane.take(_REST_S if not self._undelivered else _AGAIN_S / 5)
+        if reading is None:
+            self._save(flow)
+            return
+        try:
+            self._one(flow, reading)
         except Exception as exc:  # the pipeline must outlive any reading
             log.exception("the pipeline failed")
-            self._once(f"the pipeline failed: {exc!r}")
-        else:
-            self._trouble = ""
+            self.reports.trouble("worker", f"the pipeline failed: {exc!r}")
+            self._finish(reading, Outcome.FAILED, repr(exc))
+        finally:
+            lane.done()
 
-    def _one(self, flow: Flow, reader: DirectoryReader, path: Path) -> None:
-        try:
-            answer = process(flow, path, self._recorder)
-        except (PipelineError, ModelError) as exc:
-            self._metrics.errors["pipeline_reading"] += 1
-            self._event(f"a reading failed: {exc}", {"file": path.name})
-            reader.reject(path)
+    def _one(self, flow: Flow, reading: Reading) -> None:
+        if reading.is_late:
+            self.reports.count("late")
+            self._finish(reading, Outcome.DROPPED, "nobody waits for it any more")
             return
-        if answer is not None and flow.writer is not None:
-            flow.writer.write(path.name, answer)
-        self._metrics.pipeline_readings += 1
-        reader.finish(path)
-
-    def _once(self, text: str) -> None:
-        if text != self._trouble:
-            self._trouble = text
-            self._metrics.errors["pipeline"] += 1
-            self._event(text, {})
-
-    def _event(self, text: str, attributes: dict[str, str | int | float | bool]) -> None:
-        log.warning(text)
-        self._recorder.event(text, severity=_WARNING, attributes=attributes)
-
-
-def process(flow: Flow, path: Path, recorder: Recorder) -> dict[str, Any] | None:
-    """Take one file through the pipeline; None where a threshold drops the answer.
-
-    Raises:
-        PipelineError: The file or a step.
-        ModelError: The model.
-    """
-    model = flow.model
-    array = preprocess(read_reading(path), flow.pipeline.preprocess)
-    spec = model.inputs[0]
-    feed = fit_to_input(array, spec)
-    start = time.perf_counter()
-    outputs = model.run({spec.name: feed})
-    passed = time.perf_counter() - start
-    recorder.prediction(model, passed, model.outputs, outputs, "pipeline", inputs={spec.name: feed})
-    named = {out.name: value for out, value in zip(model.outputs, outputs, strict=True)}
-    answer = postprocess(named, flow.pipeline.postprocess, flow.labels)
-    if answer is None:
-        return None
-    return {
-        "reading": path.name,
-        "time_unix_ns": time.time_ns(),
-        "model": model.identity.name,
-        "version": model.identity.version,
-        "release": model.identity.release,
-        "answer": answer,
-    }
-
-
-def _read_labels(package: Path, name: str) -> tuple[str, ...]:
-    try:
-        check_path(name)
-    except ContractError as exc:
-        raise PipelineError(str(exc)) from exc
-    for path in (package / name, package / _ASSETS / name):
         try:
-            if path.stat().st_size <= _MAX_LABEL_BYTES:
-                return tuple(path.read_text(encoding="utf-8").splitlines())
-        except (OSError, UnicodeDecodeError):
-            continue
-    raise PipelineError(f"the label file '{name}' is not in the package, or cannot be read")
+            answers = flow.answer(reading, lambda: self._abandons(reading))
+        except Abandoned:
+            self._finish(reading, Outcome.LEFT, "the pipeline changes or ends")
+            return
+        except (PipelineError, ModelError) as exc:
+            self.reports.error("pipeline_reading")
+            self.reports.event(f"a reading failed: {exc}", {"file": reading.name})
+            self._finish(reading, Outcome.FAILED, str(exc))
+            return
+        self._save(flow)
+        if reading.answered is not None:
+            reading.answered(answers)
+        self._deliver(flow, reading, answers, 0)
+
+    def _deliver(self, flow: Flow, reading: Reading, answers: Answers, begin: int) -> None:
+        """Give the answers to the sinks from the given one on; keep them where one is in trouble.
+
+        Alarms are first, so that they are raised at once and once, whatever becomes of the rest.
+        """
+        in_line = bool(self._undelivered)
+        for index, (record, writer) in enumerate(flow.writers[begin:], begin):
+            is_alarm = index < flow.alarms
+            if in_line and not is_alarm:
+                self._undelivered.append((reading, answers, index))
+                return
+            try:
+                for answer in answers:
+                    writer.write(answer["reading"], answer)
+            except OSError as exc:
+                kind = record.__struct_config__.tag
+                self.reports.trouble("sink", f"the pipeline's {kind} sink cannot be used: {exc}")
+                self.reports.count("delivery_failed")
+                self._undelivered.append((reading, answers, index))
+                self._again_at = time.monotonic() + _AGAIN_S
+                return
+        self._save(flow)
+        self.reports.answered()
+        self._finish(reading, Outcome.ANSWERED)
+
+    def _deliver_again(self) -> None:
+        if not self._undelivered or self._flow is None or time.monotonic() < self._again_at:
+            return
+        waiting, self._undelivered = self._undelivered, deque()
+        while waiting and not self._undelivered:
+            reading, answers, begin = waiting.popleft()
+            self._deliver(self._flow, reading, answers, begin)
+        self._undelivered.extend(waiting)
+        if not self._undelivered:
+            self.reports.fine("sink")
+
+    def _finish(self, reading: Reading, outcome: Outcome, why: str = "") -> None:
+        try:
+            reading.finish(outcome, why)
+        except OSError as exc:
+            self.reports.trouble("source", f"the pipeline's folder cannot be used: {exc}")
+
+    def _save(self, flow: Flow, *, now: bool = False) -> None:
+        if not flow.stateful:
+            return
+        try:
+            self._states.save(flow.stateful, now=now)
+        except (OSError, PipelineError) as exc:
+            self.reports.trouble("state", f"the pipeline's state cannot be kept: {exc}")
+        else:
+            self.reports.fine("state")
+
+    def _abandons(self, reading: Reading) -> bool:
+        return self._stopping or self._change.is_set() or reading.is_late
+
+    def _adopt(self) -> None:
+        """Change to the next flow: its state from the disk, its source only if it is another."""
+        with self._lock:
+            self._change.clear()
+            old, flow = self._flow, self._next
+            self._next = None
+        if old is not None:
+            self._save(old, now=True)
+        if flow is not None:
+            if old is not None:
+                flow.take_over(old)
+            for trouble in self._states.restore(flow.stateful):
+                self.reports.event(trouble)
+            self._states.sweep(part.state_key for part in flow.stateful)
+        self._leave_undelivered()
+        with self._lock:
+            lane = self._lane
+            self._lane = Lane.of(flow, lane, self.reports)
+            self._flow = flow
+        if lane is not None and lane is not self._lane:
+            lane.close()
+        if self._lane is not None:
+            self._lane.start()
+        if old is not None:
+            old.close(_CLOSE_S)
+
+    def _leave_undelivered(self) -> None:
+        for reading, _, _ in self._undelivered:
+            self._finish(reading, Outcome.LEFT, "the pipeline changes or ends")
+        self._undelivered.clear()
+
+    def _end(self) -> None:
+        lane, flow = self._lane, self._flow
+        if lane is not None:
+            lane.close()
+        self._leave_undelivered()
+        if flow is not None:
+            self._save(flow, now=True)
+            flow.close(_CLOSE_S)
+        with self._lock:
+            unused, self._next = self._next, None
+        if unused is not None:
+            unused.close()

@@ -45,6 +45,8 @@ class Metrics:
         self.latency = Histogram()
         self.requests = 0
         self.pipeline_readings = 0
+        self.pipeline_waiting = 0
+        self.pipeline: Counter[str] = Counter()
         self.in_flight = 0
         self.errors: Counter[str] = Counter()
         self.activations: Counter[str] = Counter()

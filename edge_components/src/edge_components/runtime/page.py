@@ -80,6 +80,18 @@ class Numbers:
             [({}, metrics.pipeline_readings)],
         )
         out.family(
+            "edge_pipeline_total",
+            "counter",
+            "What the pipeline did besides, by what: readings left out, deliveries, alarms.",
+            [({"what": what}, n) for what, n in sorted(dict(metrics.pipeline).items())],
+        )
+        out.family(
+            "edge_pipeline_waiting",
+            "gauge",
+            "Readings that wait for the pipeline.",
+            [({}, metrics.pipeline_waiting)],
+        )
+        out.family(
             "edge_activations_total",
             "counter",
             "Changes of the active version.",
@@ -151,6 +163,9 @@ class HealthProbe:
             "cpu_share": round(self._cpu.share(), 4),
             **disk_bytes(self._state_dir),
         }
+        found |= {f"pipeline.{what}": n for what, n in sorted(dict(metrics.pipeline).items())}
+        if metrics.pipeline_waiting:
+            found["pipeline.waiting"] = metrics.pipeline_waiting
         found |= {f"errors.{kind}": count for kind, count in sorted(metrics.errors.items())}
         return found | self._sensors.read()
 

@@ -12,12 +12,13 @@ import logging
 import os
 import time
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edge_components.contract.hardware import HardwareProfile
 from edge_components.contract.state import Reason
 from edge_components.contract.telemetry import Value
 from edge_components.pipeline.errors import PipelineError
-from edge_components.pipeline.runner import Flow, PipelineRunner, build_flow
+from edge_components.pipeline.runner import PipelineRunner
 from edge_components.runtime.control import Activated, Event, Status
 from edge_components.runtime.load import load_checked, load_file, load_variant
 from edge_components.runtime.metrics import Metrics
@@ -30,6 +31,9 @@ from edge_components.runtime.settings import ServeSettings
 from edge_components.runtime.version import ActivationError, Version, candidates, read_version
 from edge_components.telemetry.privacy import Policy
 from edge_components.telemetry.recorder import Recorder, Subject
+
+if TYPE_CHECKING:
+    from edge_components.pipeline.flow import Flow
 
 log = logging.getLogger(__name__)
 
@@ -178,7 +182,7 @@ class Runtime:
         if version.pipeline is None:
             return version, model, None
         try:
-            flow = build_flow(model, version.pipeline, version.package, self._settings.state_dir)
+            flow = self._pipeline.build(model, version.pipeline, version.package)
         except PipelineError as exc:
             raise ActivationError(Reason.BAD_PACKAGE, f"pipeline: {exc}") from exc
         return version, model, flow

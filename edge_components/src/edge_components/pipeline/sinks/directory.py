@@ -16,6 +16,15 @@ import msgspec
 from edge_components.contract.pipeline import DirectorySink
 
 _SUFFIX = ".json"
+_MAX_NAME_BYTES = 200
+
+
+def file_name(name: str) -> str:
+    """Return a reading's name as a file may have it: a topic or a client's word may not."""
+    plain = "".join("_" if char in "/\\" or ord(char) < 32 else char for char in name)
+    if plain.startswith("."):
+        plain = "_" + plain[1:]
+    return plain.encode("utf-8", "surrogateescape")[:_MAX_NAME_BYTES].decode("utf-8", "ignore")
 
 
 class DirectoryWriter:
@@ -34,7 +43,7 @@ class DirectoryWriter:
         """
         data = msgspec.json.encode(answer) + b"\n"
         sizes = self._known()
-        target = name + _SUFFIX
+        target = file_name(name) + _SUFFIX
         part = self._folder / f".{target}.part"
         try:
             part.write_bytes(data)
@@ -46,6 +55,9 @@ class DirectoryWriter:
         sizes.pop(target, None)
         sizes[target] = len(data)
         self._trim(sizes, keep=target)
+
+    def close(self, timeout_s: float) -> None:
+        """There is nothing to wait for."""
 
     def _known(self) -> dict[str, int]:
         if self._sizes is None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from edge_components.pipeline.errors import PipelineError
-from edge_components.pipeline.readings import read_reading
+from edge_components.pipeline.decode import read_file
 
 
 def png(array: Any, mode: str | None = None) -> bytes:
@@ -30,7 +30,7 @@ def png(array: Any, mode: str | None = None) -> bytes:
 def test_grey_images_are_two_dimensional(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"a{suffix}"
     Image.fromarray(np.full((4, 6), 200, np.uint8)).save(path)
-    found = read_reading(path)
+    found = read_file(path).value
     assert found.shape == (4, 6)
     assert found.dtype == np.uint8
     assert abs(int(found[0, 0]) - 200) < 3
@@ -40,20 +40,20 @@ def test_grey_images_are_two_dimensional(tmp_path: Path, suffix: str) -> None:
 def test_colour_images_become_rgb(tmp_path: Path, mode: str) -> None:
     path = tmp_path / ("a.jpg" if mode == "CMYK" else "a.png")
     Image.fromarray(np.zeros((4, 6, 3), np.uint8)).convert(mode).save(path)
-    assert read_reading(path).shape == (4, 6, 3)
+    assert read_file(path).value.shape == (4, 6, 3)
 
 
 def test_black_and_white_images_have_the_full_range(tmp_path: Path) -> None:
     path = tmp_path / "a.png"
     Image.fromarray(np.array([[0, 255]], np.uint8)).convert("1").save(path)
-    assert read_reading(path).tolist() == [[0, 255]]
+    assert read_file(path).value.tolist() == [[0, 255]]
 
 
 def test_npy_and_json_are_read(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.arange(4, dtype=np.int16))
     (tmp_path / "b.json").write_text("[[1, 2.5], [3, 4]]")
-    assert read_reading(tmp_path / "a.npy").dtype == np.int16
-    assert read_reading(tmp_path / "b.json").tolist() == [[1.0, 2.5], [3.0, 4.0]]
+    assert read_file(tmp_path / "a.npy").value.dtype == np.int16
+    assert read_file(tmp_path / "b.json").value.tolist() == [[1.0, 2.5], [3.0, 4.0]]
 
 
 def bomb() -> bytes:
@@ -84,7 +84,7 @@ def bomb() -> bytes:
         ("a.json", b'["x"]'),
         ("a.json", b"[[1],[1,2]]"),
         ("a.json", b"[1e999]"),
-        ("a.json", b"5"),
+        ("a.json", b"null"),
         ("a.json", b"[" * 50_000),
     ],
 )
@@ -92,13 +92,13 @@ def test_what_cannot_be_used_is_a_pipeline_error(tmp_path: Path, name: str, data
     path = tmp_path / name
     path.write_bytes(data)
     with pytest.raises(PipelineError):
-        read_reading(path)
+        read_file(path)
 
 
 def test_a_pickle_is_not_opened(tmp_path: Path) -> None:
     np.save(tmp_path / "a.npy", np.array([print], dtype=object), allow_pickle=True)
     with pytest.raises(PipelineError, match="not taken"):
-        read_reading(tmp_path / "a.npy")
+        read_file(tmp_path / "a.npy")
 
 
 @settings(
@@ -116,4 +116,5 @@ def test_any_damage_is_an_array_or_a_pipeline_error(
     whole = png(np.zeros((4, 4), np.uint8))
     path.write_bytes(whole[:at] + data + whole[at + len(data) :])
     with contextlib.suppress(PipelineError):
-        assert read_reading(path).ndim >= 1
+        found = read_file(path).value
+        assert isinstance(found, str) or found.ndim >= 1

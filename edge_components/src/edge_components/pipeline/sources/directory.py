@@ -2,21 +2,28 @@
 
 A file is taken when it has not changed between two looks (or is older than a second), in the
 order of its time and name. Hidden files and names that writers use for unfinished files are left
-alone. A file that cannot be used goes to ``failed`` and holds up nobody.
+alone. A file that cannot be used goes to ``failed`` and holds up nobody; one that the queue left
+out goes to ``dropped``, where files are moved at all.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fnmatch
+import functools
 import os
+import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from edge_components.contract.pipeline import DirectorySource
+from edge_components.pipeline.reading import Outcome, Reading
 
 DONE = "done"
 FAILED = "failed"
+DROPPED = "dropped"
+_MIN_POLL_S = 0.02
 _PARTIAL = (".part", ".partial", ".tmp", ".temp", ".crdownload", ".filepart", "~")
 _SETTLED_S = 1.0
 _Fingerprint = tuple[str, int, int]
@@ -29,6 +36,43 @@ def is_candidate(name: str, pattern: str) -> bool:
         and not name.lower().endswith(_PARTIAL)
         and fnmatch.fnmatchcase(name, pattern)
     )
+
+
+class DirectoryFeed:
+    """Brings the files of a folder, and disposes of them when they have their outcome."""
+
+    threaded = True
+
+    def __init__(self, source: DirectorySource, folder: Path, memory: Path) -> None:
+        self._source = source
+        self._reader = DirectoryReader(source, folder, memory)
+        self._lock = threading.Lock()
+        self._in_hand: set[str] = set()
+
+    def run(self, put: Callable[[Reading], bool], stop: threading.Event) -> None:
+        """Look and bring until told to stop.
+
+        Raises:
+            OSError: The folder cannot be used.
+        """
+        while not stop.is_set():
+            with self._lock:
+                found = [path for path in self._reader.look() if path.name not in self._in_hand]
+            for path in found:
+                with self._lock:
+                    self._in_hand.add(path.name)
+                reading = Reading(path.name, path, done=functools.partial(self._done, path))
+                if not put(reading) and stop.is_set():
+                    reading.finish(Outcome.LEFT)
+                    return
+            stop.wait(max(_MIN_POLL_S, self._source.poll_s))
+
+    def _done(self, path: Path, outcome: Outcome, _why: str) -> None:
+        with self._lock:
+            try:
+                self._reader.dispose(path, outcome)
+            finally:
+                self._in_hand.discard(path.name)
 
 
 class DirectoryReader:
@@ -67,27 +111,24 @@ class DirectoryReader:
         self._last = found
         return [self.folder / name for _, name in sorted(ready)]
 
-    def finish(self, path: Path) -> None:
-        """A file was read: delete, keep or move it.
+    def dispose(self, path: Path, outcome: Outcome) -> None:
+        """A file has its outcome: delete, keep or move it; one that failed is set aside.
 
         Raises:
             OSError: That is not possible.
         """
+        if outcome is Outcome.LEFT:
+            return
+        if outcome is Outcome.FAILED:
+            self._move(path, FAILED)
+            return
         match self._source.after:
             case "delete":
                 path.unlink(missing_ok=True)
             case "keep":
                 self._remember(path)
             case "move":
-                self._move(path, DONE)
-
-    def reject(self, path: Path) -> None:
-        """A file cannot be used: set it aside.
-
-        Raises:
-            OSError: That is not possible.
-        """
-        self._move(path, FAILED)
+                self._move(path, DONE if outcome is Outcome.ANSWERED else DROPPED)
 
     def _move(self, path: Path, name: str) -> None:
         folder = self.folder / name
@@ -104,6 +145,8 @@ class DirectoryReader:
         return self._seen
 
     def _remember(self, path: Path) -> None:
+        if path.name not in self._last:
+            return  # it is gone, and so is the need to remember it
         mtime, size = self._last[path.name]
         if self._seen is not None:
             self._seen.add((path.name, mtime, size))

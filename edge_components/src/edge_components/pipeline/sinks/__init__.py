@@ -1,0 +1,1 @@
+"""The sinks: each takes answers somewhere, and none holds up the others."""
