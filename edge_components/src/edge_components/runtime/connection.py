@@ -131,7 +131,9 @@ class Connection(asyncio.Protocol):
         """The client reads again."""
         self._paused = False
         self._hold(0)
-        if self._pending:
+        if self._lingering:
+            self.deadline = self._owner.now + _LINGER_S
+        elif self._pending:
             self._schedule()
         else:
             self._wait()
@@ -211,12 +213,16 @@ class Connection(asyncio.Protocol):
 
     def expire(self) -> None:
         """The deadline has passed; a client that moves on gets another."""
-        if self._transport is None or self._moves():
+        transport = self._transport
+        if transport is None or self._moves():
             return
-        if self._lingering or self._paused or self.is_idle or self._busy:
-            self._transport.abort() if self._paused else self._transport.close()
-            return
-        self._fail(HttpError(408, "the request did not arrive in time", close=True))
+        if self._paused or transport.is_closing():
+            self.abort()  # closing would wait for a client that does not read
+        elif self._lingering or self.is_idle or self._busy:
+            self.deadline = self._owner.now + _LINGER_S
+            transport.close()
+        else:
+            self._fail(HttpError(408, "the request did not arrive in time", close=True))
 
     def _moves(self) -> bool:
         owner = self._owner
@@ -495,13 +501,14 @@ class Connection(asyncio.Protocol):
         self._lingering = True
         self._pending = b""
         self._finish()
+        if not self._paused:  # else there is the deadline for reading the answer
+            self.deadline = self._owner.now + _LINGER_S
         if self._ended or not transport.can_write_eof():
             transport.close()
             return
         if not transport.is_reading():
             transport.resume_reading()
         transport.write_eof()
-        self.deadline = self._owner.now + _LINGER_S
 
 
 def _head_too_large(limits: Limits) -> HttpError:
