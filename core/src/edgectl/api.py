@@ -74,7 +74,7 @@ from edgectl.errors import (
     VetoError,
 )
 from edgectl.hookspecs import hookimpl
-from edgectl.localtrain import run_training
+from edgectl.localtrain import read_metrics, run_training, training_environment
 from edgectl.plugins import open_provider, provider_from_plugin
 from edgectl.project.load import Project, load_project
 from edgectl.provider import Provider, ProviderContext
@@ -124,6 +124,7 @@ from edgectl.requests import (
     WithdrawRequest,
     WithdrawResult,
 )
+from edgectl.trained_from import git_revision, input_digest
 
 __all__ = [
     "FILEPATH",
@@ -227,7 +228,9 @@ __all__ = [
     "digest_hex",
     "from_attributes",
     "from_otlp",
+    "git_revision",
     "hookimpl",
+    "input_digest",
     "json_depth",
     "layer_paths",
     "load_project",
@@ -238,8 +241,10 @@ __all__ = [
     "parse_release_envelope",
     "provider_from_plugin",
     "push_package",
+    "read_metrics",
     "run_training",
     "sha256_digest",
     "to_attributes",
     "to_otlp",
+    "training_environment",
 ]

@@ -1,0 +1,1 @@
+"""What runs inside a training container; sent there as files, imported by nobody here."""
