@@ -58,6 +58,7 @@ _CLASSES: dict[str, tuple[type[ProviderError], str]] = {
     "ConflictException": (ConflictError, ""),
     "ConflictingResourceUpdateException": (ConflictError, "somebody else changed it; try again"),
     "ResourceAlreadyExistsException": (ConflictError, ""),
+    "InvalidStateTransitionException": (ConflictError, ""),
     "VersionConflictException": (ConflictError, "somebody else changed it; try again"),
     "PreconditionFailed": (ConflictError, "somebody else changed it; try again"),
     "ConditionalRequestConflict": (ConflictError, "somebody else changed it; try again"),
@@ -73,7 +74,7 @@ _CLASSES: dict[str, tuple[type[ProviderError], str]] = {
     "InternalFailure": (UnreachableError, "AWS failed; run the command again: it goes on"),
     "InternalError": (UnreachableError, "AWS failed; run the command again: it goes on"),
 }
-_DENIED = frozenset(
+DENIED = frozenset(
     {
         "AccessDenied",
         "AccessDeniedException",
@@ -120,7 +121,7 @@ def from_refusal(what: str, refusal: Refusal) -> ProviderError:
         refusal: What the service said.
     """
     code, said = refusal.code, refusal.message.strip().rstrip(".")[:400]
-    if code in _DENIED:
+    if code in DENIED:
         return _denied(what, refusal)
     if _CLOCK.search(refusal.message):
         return AuthError(f"cannot {what}: {said}", hint=CLOCK_HINT, vendor_code=code)

@@ -22,8 +22,10 @@ MAX_COMPONENT_NAME = 128
 MAX_THINGS = 100
 """Of a target that names its things: each is a deployment of its own."""
 
+CONTROL_PLANE_RATE = 30.0
+"""Calls a second and Region that the Greengrass control plane takes."""
 CALLS_PER_SECOND = 26
-"""All our calls together: the Greengrass control plane takes 30 a second and Region."""
+"""What we make at most, all services together, so that there is room for others."""
 RATES: dict[str, int] = {
     "greengrassv2:CreateComponentVersion": 1,
     "greengrassv2:CreateDeployment": 5,

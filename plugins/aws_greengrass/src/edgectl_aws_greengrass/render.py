@@ -90,9 +90,7 @@ def release_in(components: Mapping[str, Component], name: str) -> int:
     return 0 if found is None else release_of(str(found.get("componentVersion", "")))
 
 
-def own_components(
-    config: AwsConfig, application: str, number: int, runtime: str
-) -> Components:
+def own_components(config: AwsConfig, application: str, number: int, runtime: str) -> Components:
     """Return what a deployment holds of ours, exactly pinned.
 
     The defaults of a component's new version count only after a reset: configuration stays on
@@ -292,3 +290,20 @@ def shared_key(prefix: str, application: str, target: str, key: str) -> str:
     """Return where a text lies that the operators of a target share."""
     parts = (quote(part, safe="") for part in (application, target, key))
     return "{}/applications/{}/targets/{}/{}".format(prefix, *parts)
+
+
+def newer_runtime(present: Mapping[str, Component], name: str, installed: str) -> str:
+    """Return the runtime's version for a deployment: never one below what is there.
+
+    An operator with an older edgectl must not take a fleet's runtime back. Development versions
+    of one release have no order; there the operator's own counts.
+    """
+    there = str(present.get(name, {}).get("componentVersion", ""))
+    return there if _order(there) > _order(installed) else installed
+
+
+def _order(version: str) -> tuple[int, int, int, int]:
+    match = re.match(r"(\d+)\.(\d+)\.(\d+)(-)?", version)
+    if match is None:
+        return (-1, 0, 0, 0)
+    return int(match[1]), int(match[2]), int(match[3]), 0 if match[4] else 1

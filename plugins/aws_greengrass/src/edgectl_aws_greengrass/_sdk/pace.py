@@ -6,6 +6,7 @@ second. All targets of a process share the pace, as they share the account.
 
 from __future__ import annotations
 
+import functools
 import threading
 import time
 from collections import defaultdict, deque
@@ -54,3 +55,9 @@ class Pace:
             for name in limits:
                 self._calls[name].append(now)
             return 0.0
+
+
+@functools.cache
+def shared_pace() -> Pace:
+    """Return the pace that every provider of this process keeps to."""
+    return Pace()
