@@ -86,7 +86,7 @@ class Callers:
         if role_arn:
             role_name = role_arn.rpartition("/")[2]
             arn = f"arn:aws:sts::{self._account}:assumed-role/{role_name}/{name}"
-            policies = self._role_policies(role_name)
+            policies = self.role_policies(role_name)
         else:
             user = next(user for user, _ in self._user_keys(access_key_id))
             arn, policies = user.arn, self._user_policies(user.name)
@@ -151,7 +151,8 @@ class Callers:
             found += [_managed(policy) for policy in group.managed_policies.values()]
         return found
 
-    def _role_policies(self, name: str) -> list[dict[str, Any]]:
+    def role_policies(self, name: str) -> list[dict[str, Any]]:
+        """Return the policies of a role, empty for one that does not exist."""
         try:
             role = self.iam.get_role(name)
         except NotFoundException:

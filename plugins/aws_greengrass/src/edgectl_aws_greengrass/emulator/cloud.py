@@ -2,59 +2,119 @@
 
 from __future__ import annotations
 
-import os
+from collections.abc import Callable
 from pathlib import Path
+
+from moto.core.config import default_user_config
 
 from edgectl_aws_greengrass.emulator.callers import Callers
 from edgectl_aws_greengrass.emulator.calls import Calls
+from edgectl_aws_greengrass.emulator.certificates import Authority
 from edgectl_aws_greengrass.emulator.control import Control
+from edgectl_aws_greengrass.emulator.dataport import GreengrassDevicePort
 from edgectl_aws_greengrass.emulator.faults import Faults
-from edgectl_aws_greengrass.emulator.front import Front, Services
+from edgectl_aws_greengrass.emulator.front import After, Front, Handler, Services
+from edgectl_aws_greengrass.emulator.greengrass.components import Components
+from edgectl_aws_greengrass.emulator.greengrass.deployments import Deployments
+from edgectl_aws_greengrass.emulator.greengrass.devices import CoreDevices
+from edgectl_aws_greengrass.emulator.greengrass.effective import Effective
+from edgectl_aws_greengrass.emulator.greengrass.objects import Objects
+from edgectl_aws_greengrass.emulator.greengrass.service import GreengrassService
+from edgectl_aws_greengrass.emulator.iot import dataapi
+from edgectl_aws_greengrass.emulator.iot.jobs import JobStore
+from edgectl_aws_greengrass.emulator.iot.jobsapi import JobsApi
+from edgectl_aws_greengrass.emulator.iot.registry import Registry
+from edgectl_aws_greengrass.emulator.iot.registryapi import RegistryApi
+from edgectl_aws_greengrass.emulator.iot.rules import Rules
+from edgectl_aws_greengrass.emulator.iot.shadows import ShadowStore
+from edgectl_aws_greengrass.emulator.ports import (
+    CloudError,
+    JobExecution,
+    Principal,
+    RoleCredentials,
+)
 from edgectl_aws_greengrass.emulator.throttle import Throttle
 
 ACCOUNT = "123456789012"
 """The account that moto gives to everybody."""
+
+CREDENTIALS_SERVICE = "credentials.iot.amazonaws.com"
 
 ADMINISTRATOR = {
     "Version": "2012-10-17",
     "Statement": [{"Effect": "Allow", "Action": "*", "Resource": "*"}],
 }
 
+_MEMBERSHIP = (
+    "AddThingToThingGroup",
+    "CreateThing",
+    "DeleteThing",
+    "DeleteThingGroup",
+    "RemoveThingFromThingGroup",
+    "UpdateThing",
+    "UpdateThingGroupsForThing",
+)
+"""Operations of moto's after which a group may have other members."""
+
 
 class EmulatedCloud:
-    """One account in one Region.
+    """One account in one Region; implements ``ports.Cloud``.
 
     Args:
         folder: Takes keys, certificates and what training jobs leave.
         region: The Region.
         throttle: Request rates; None takes the documented ones.
+        minute_s: How long a minute of job rollouts is.
+
+    Attributes:
+        endpoints: What DescribeEndpoint answers, by type; whoever starts the listeners fills it.
     """
 
     def __init__(
-        self, folder: Path, *, region: str = "us-east-1", throttle: Throttle | None = None
+        self,
+        folder: Path,
+        *,
+        region: str = "us-east-1",
+        throttle: Throttle | None = None,
+        minute_s: float = 60.0,
     ) -> None:
-        os.environ.setdefault("MOTO_DISABLE_GLOBAL_CORS", "true")
+        default_user_config["iot"] = {"use_valid_cert": True}
         self.folder = folder
         self.region = region
         self.account = ACCOUNT
+        self.endpoints: dict[str, str] = {}
         self.callers = Callers(ACCOUNT)
+        self.authority = Authority(folder / "certificates")
+        self.objects = Objects(ACCOUNT)
+        self.things = Registry(ACCOUNT, region)
+        self.jobs = JobStore(self.arn, self.things.things_of, minute_s=minute_s)
+        self.shadows = ShadowStore(self.things.exists)
+        self._publishers: list[Callable[[str, bytes], None]] = []
+        self.rules = Rules(self.things, self.callers, self.objects, self._send)
+        self.components = Components(self.arn, self.objects)
+        self.core_devices = CoreDevices(self.things.exists)
+        self.deployments = Deployments(
+            self.arn,
+            components=self.components,
+            jobs=self.jobs,
+            shadows=self.shadows,
+            registry=self.things,
+        )
+        self.greengrass = GreengrassDevicePort(self.components, self.deployments, self.core_devices)
         self.calls = Calls()
         self.faults = Faults()
         self.throttle = throttle or Throttle()
         self.control = Control(
             callers=self.callers, calls=self.calls, faults=self.faults, throttle=self.throttle
         )
+        self.control.more["GET", "rules"] = lambda _: self.rules.failures
         self.administrator = self.callers.new_user("administrator", ADMINISTRATOR)
-        self.front = Front(
-            region=region,
-            account=ACCOUNT,
-            callers=self.callers,
-            services=Services(handlers={}, before={}, after={}),
-            calls=self.calls,
-            faults=self.faults,
-            throttle=self.throttle,
-            control=self.control,
-        )
+        self.front = self._front()
+        self.jobs.start()
+
+    def stop(self) -> None:
+        """End what runs by itself."""
+        self.jobs.stop()
 
     def arn(self, service: str, resource: str) -> str:
         """Return ``arn:aws:SERVICE:REGION:ACCOUNT:RESOURCE``."""
@@ -71,3 +131,76 @@ class EmulatedCloud:
             "AWS_SECRET_ACCESS_KEY": secret,
             "AWS_EC2_METADATA_DISABLED": "true",
         }
+
+    def credentials(self, role_alias: str, principal: Principal, thing: str) -> RoleCredentials:
+        """Assume a role alias's role for a device."""
+        alias = self.things.backend.role_aliases.get(role_alias)
+        if alias is None:
+            raise CloudError("ResourceNotFoundException", f"no role alias '{role_alias}'", 404)
+        if not self.things.allows(principal, "iot:AssumeRoleWithCertificate", alias.arn, thing):
+            raise CloudError("AccessDeniedException", "Access Denied", 403)
+        if not self.callers.role_trusts(alias.role_arn, CREDENTIALS_SERVICE):
+            raise CloudError("AccessDeniedException", "Access Denied", 403)
+        made = self.callers.new_session(
+            alias.role_arn, principal.certificate_id[:32], alias.credential_duration_seconds
+        )
+        return RoleCredentials(
+            access_key_id=made.access_key_id,
+            secret_access_key=made.secret,
+            session_token=made.token,
+            expiration=f"{made.expires:%Y-%m-%dT%H:%M:%SZ}",
+        )
+
+    def publish(self, topic: str, payload: bytes, client_id: str) -> None:
+        """Give a device's message to the topic rules."""
+        self.rules.take(topic, payload, client_id)
+
+    def on_publish(self, callback: Callable[[str, bytes], None]) -> None:
+        """Be given (topic, payload) of messages that the cloud publishes."""
+        self._publishers.append(callback)
+
+    def _send(self, topic: str, payload: bytes) -> None:
+        for callback in tuple(self._publishers):
+            callback(topic, payload)
+
+    def _publish(self, topic: str, payload: bytes) -> None:
+        self._send(topic, payload)
+        self.rules.take(topic, payload, "")
+
+    def _executions(self, thing: str) -> list[JobExecution]:
+        return [e.shown("") for e in self.jobs.of_thing(thing)]
+
+    def _front(self) -> Front:
+        greengrass = GreengrassService(
+            components=self.components,
+            deployments=self.deployments,
+            devices=self.core_devices,
+            effective=Effective(self.arn, self.deployments, self._executions),
+            things_of=self.things.things_of,
+        )
+        registry = RegistryApi(
+            self.things, self.authority, self.endpoints, self.jobs.members_changed
+        )
+        handlers: dict[tuple[str, str], Handler] = {
+            **greengrass.handlers(),
+            **JobsApi(self.jobs, self.things, self.objects).handlers(),
+            **registry.handlers(),
+            **dataapi.handlers(self.shadows, self._publish),
+        }
+        after: dict[tuple[str, str], After] = {
+            ("iot", name): lambda _: self.jobs.members_changed() for name in _MEMBERSHIP
+        }
+        before: dict[tuple[str, str], Handler] = {
+            ("iot", "CreateTopicRule"): self.rules.check,
+            ("iot", "ReplaceTopicRule"): self.rules.check,
+        }
+        return Front(
+            region=self.region,
+            account=self.account,
+            callers=self.callers,
+            services=Services(handlers=handlers, before=before, after=after),
+            calls=self.calls,
+            faults=self.faults,
+            throttle=self.throttle,
+            control=self.control,
+        )

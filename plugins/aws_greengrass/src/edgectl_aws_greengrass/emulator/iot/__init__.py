@@ -1,0 +1,1 @@
+"""What moto lacks of AWS IoT: jobs that reach things, rules that run, shadows with deltas."""

@@ -1,0 +1,182 @@
+"""The registry as the emulator's other parts need it, read from moto: things, groups, policies.
+
+Certificates' policies are evaluated here: wildcards, variables, explicit deny (AWS IoT developer
+guide, "AWS IoT Core policies", "Thing policy variables").
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import ssl
+import threading
+import time
+from typing import Any
+
+from moto.iot.models import IoTBackend, iot_backends
+
+from edgectl_aws_greengrass.emulator.policy import allows
+from edgectl_aws_greengrass.emulator.ports import Principal
+
+
+class Registry:
+    """Things, groups and certificates of an account.
+
+    Args:
+        account: Twelve digits.
+        region: The Region.
+    """
+
+    def __init__(self, account: str, region: str) -> None:
+        self._account = account
+        self._region = region
+        self._lock = threading.Lock()
+        self._connected: dict[str, tuple[bool, int]] = {}
+        self._queries: dict[str, str] = {}
+
+    @property
+    def backend(self) -> IoTBackend:
+        """What moto keeps."""
+        return iot_backends[self._account][self._region]
+
+    def thing_arn(self, thing: str) -> str:
+        """Return a thing's ARN."""
+        return f"arn:aws:iot:{self._region}:{self._account}:thing/{thing}"
+
+    def group_arn(self, group: str) -> str:
+        """Return a group's ARN."""
+        return f"arn:aws:iot:{self._region}:{self._account}:thinggroup/{group}"
+
+    def exists(self, thing: str) -> bool:
+        """Say whether there is a thing."""
+        return self.thing_arn(thing) in self.backend.things
+
+    def group_exists(self, arn: str) -> bool:
+        """Say whether there is a thing group."""
+        return arn in self.backend.thing_groups
+
+    def things_of(self, target: str, *, recursive: bool = True) -> list[str]:
+        """Return the things of a target: itself, or a group's members and its child groups'."""
+        if ":thing/" in target:
+            thing = target.partition(":thing/")[2]
+            return [thing] if self.exists(thing) else []
+        groups = self.backend.thing_groups
+        group = groups.get(target)
+        if group is None:
+            return []
+        query = self._queries.get(target)
+        members = list(group.things.values()) if query is None else self.search(query)
+        found = {thing.thing_name for thing in members}
+        for child in list(groups.values()):
+            if recursive and child.parent_group_name == group.thing_group_name:
+                found |= set(self.things_of(child.arn))
+        return sorted(thing for thing in found if self.exists(thing))
+
+    def groups(self, thing: str) -> tuple[tuple[str, str], ...]:
+        """Return (name, ARN) of a thing's groups, with the groups above them."""
+        found: dict[str, str] = {}
+        by_name = {group.thing_group_name: group for group in self._all_groups()}
+        mine = [by_name[name] for name, _ in self.direct_groups(thing)]
+        while mine:
+            group = mine.pop()
+            found[group.thing_group_name] = group.arn
+            above = by_name.get(group.parent_group_name or "")
+            if above is not None:
+                mine.append(above)
+        return tuple(sorted(found.items()))
+
+    def direct_groups(self, thing: str) -> list[tuple[str, str]]:
+        """Return (name, ARN) of the groups that have a thing as a member themselves."""
+        known = self.backend.things.get(self.thing_arn(thing))
+        if known is None:
+            return []
+        return sorted(
+            (group.thing_group_name, group.arn)
+            for group in self._all_groups()
+            if known.arn in group.things
+            or (group.arn in self._queries and known.matches(self._queries[group.arn]))
+        )
+
+    def _all_groups(self) -> list[Any]:
+        return list(self.backend.thing_groups.values())
+
+    def search(self, query: str) -> list[Any]:
+        """Return moto's things that match a fleet indexing query, by name."""
+        found = [thing for thing in list(self.backend.things.values()) if thing.matches(query)]
+        return sorted(found, key=lambda thing: str(thing.thing_name))
+
+    def index_mode(self) -> str:
+        """Return ``thingIndexingMode``."""
+        found = self.backend.get_indexing_configuration()["thingIndexingConfiguration"]
+        return str(found.get("thingIndexingMode", "OFF"))
+
+    def follow(self, group_arn: str, query: str | None) -> None:
+        """Make a group a dynamic one, or forget that it was."""
+        with self._lock:
+            if query is None:
+                self._queries.pop(group_arn, None)
+            else:
+                self._queries[group_arn] = query
+
+    def authenticate(self, cert_pem: bytes) -> Principal | None:
+        """Return who a client certificate is."""
+        identity = certificate_id(cert_pem.decode())
+        known = self._by_fingerprint(identity)
+        if known is None:
+            return None
+        things = [
+            thing
+            for (arn, thing) in list(self.backend.principal_things)
+            if arn == known.arn and self.exists(thing)
+        ]
+        return Principal(
+            certificate_id=known.certificate_id,
+            arn=known.arn,
+            active=known.status == "ACTIVE",
+            things=tuple(sorted(things)),
+        )
+
+    def _by_fingerprint(self, fingerprint: str) -> Any:
+        found = self.backend.certificates.get(fingerprint)
+        if found is not None:
+            return found
+        for certificate in list(self.backend.certificates.values()):
+            if certificate_id(certificate.certificate_pem) == fingerprint:
+                return certificate
+        return None
+
+    def allows(self, principal: Principal, action: str, resource: str, client_id: str) -> bool:
+        """Evaluate the policies of a certificate and of the groups of its thing."""
+        if not principal.active:
+            return False
+        context = {"iot:clientid": client_id}
+        targets = {principal.arn}
+        if client_id in principal.things:
+            context["iot:connection.thing.thingname"] = client_id
+            context["iot:connection.thing.isattached"] = "true"
+            targets |= {arn for _, arn in self.groups(client_id)}
+        documents = [
+            _document(policy.document)
+            for (target, _), (_, policy) in list(self.backend.principal_policies.items())
+            if target in targets
+        ]
+        return allows(documents, action, resource, context)
+
+    def connected(self, thing: str, *, connected: bool) -> None:
+        """Note whether a thing has a session, for fleet indexing."""
+        with self._lock:
+            self._connected[thing] = (connected, int(time.time()))
+
+    def connectivity(self, thing: str) -> tuple[bool, int]:
+        """Return whether a thing is connected, and since when (seconds of the epoch, 0: never)."""
+        return self._connected.get(thing, (False, 0))
+
+
+def _document(given: Any) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads(given) if isinstance(given, str) else given
+    return found
+
+
+def certificate_id(pem: str) -> str:
+    """Return the SHA-256 of a certificate, which is its id at AWS IoT."""
+    return hashlib.sha256(ssl.PEM_cert_to_DER_cert(pem)).hexdigest()

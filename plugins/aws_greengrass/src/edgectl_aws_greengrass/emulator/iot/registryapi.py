@@ -1,0 +1,185 @@
+"""Operations of the ``iot`` API that moto does not do as the service does.
+
+Certificates come from the emulator's CA, so that a TLS handshake with them works; endpoints are
+the emulator's; listings come in pages; SearchIndex needs an index; dynamic groups follow a query.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from moto.core.exceptions import JsonRESTError
+from moto.core.exceptions import ServiceException as MotoError
+
+from edgectl_aws_greengrass.emulator.callers import Caller
+from edgectl_aws_greengrass.emulator.certificates import Authority
+from edgectl_aws_greengrass.emulator.front import Handler
+from edgectl_aws_greengrass.emulator.iot.registry import Registry
+from edgectl_aws_greengrass.emulator.paging import page
+from edgectl_aws_greengrass.emulator.wire import Params, ServiceError
+
+INVALID = "InvalidRequestException"
+
+
+class RegistryApi:
+    """The operations.
+
+    Args:
+        registry: Things and groups.
+        authority: Signs certificates.
+        endpoints: ``endpointType`` → address, filled in when the listeners are up.
+        changed: Told when a group's members may have changed.
+    """
+
+    def __init__(
+        self,
+        registry: Registry,
+        authority: Authority,
+        endpoints: Mapping[str, str],
+        changed: Callable[[], None],
+    ) -> None:
+        self._registry = registry
+        self._authority = authority
+        self._endpoints = endpoints
+        self._changed = changed
+
+    def handlers(self) -> Mapping[tuple[str, str], Handler]:
+        """Return the operations."""
+        table: dict[str, Callable[[Params], Params]] = {
+            "CreateCertificateFromCsr": self._create_from_csr,
+            "CreateDynamicThingGroup": self._create_dynamic,
+            "CreateKeysAndCertificate": self._create_keys,
+            "DeleteDynamicThingGroup": self._delete_dynamic,
+            "DescribeEndpoint": self._endpoint,
+            "ListThingGroupsForThing": self._groups_of,
+            "ListThingsInThingGroup": self._things_in,
+            "SearchIndex": self._search,
+        }
+        return {("iot", name): _without_caller(function) for name, function in table.items()}
+
+    def _create_keys(self, params: Params) -> Params:
+        certificate, public, private = self._authority.new_device()
+        answer = self._register(certificate, active=bool(params.get("setAsActive")))
+        return answer | {"keyPair": {"PublicKey": public, "PrivateKey": private}}
+
+    def _create_from_csr(self, params: Params) -> Params:
+        try:
+            certificate = self._authority.sign_request(params["certificateSigningRequest"])
+        except ValueError as error:
+            raise ServiceError(INVALID, str(error)) from error
+        return self._register(certificate, active=bool(params.get("setAsActive")))
+
+    def _register(self, pem: str, *, active: bool) -> Params:
+        made = self._registry.backend.register_certificate(
+            pem, ca_certificate_pem=None, set_as_active=active, status="INACTIVE"
+        )
+        return {
+            "certificateArn": made.arn,
+            "certificateId": made.certificate_id,
+            "certificatePem": pem,
+        }
+
+    def _endpoint(self, params: Params) -> Params:
+        kind = params.get("endpointType") or "iot:Data"
+        address = self._endpoints.get(kind)
+        if address is None:
+            raise ServiceError(INVALID, f"the endpoint type '{kind}' is not there")
+        return {"endpointAddress": address}
+
+    def _things_in(self, params: Params) -> Params:
+        arn = self._registry.group_arn(params["thingGroupName"])
+        if not self._registry.group_exists(arn):
+            raise ServiceError(
+                "ResourceNotFoundException",
+                f"No things found in thing group {params['thingGroupName']}",
+            )
+        found = self._registry.things_of(arn, recursive=bool(params.get("recursive")))
+        listed, more = page(found, params, largest=250, default=25, error=INVALID)
+        return {"things": listed, **more}
+
+    def _groups_of(self, params: Params) -> Params:
+        thing = params["thingName"]
+        if not self._registry.exists(thing):
+            raise ServiceError("ResourceNotFoundException", f"Thing {thing} cannot be found.")
+        found = self._registry.direct_groups(thing)
+        listed, more = page(found, params, largest=250, default=25, error=INVALID)
+        entries = [{"groupName": name, "groupArn": arn} for name, arn in listed]
+        return {"thingGroups": entries, **more}
+
+    def _search(self, params: Params) -> Params:
+        index = params.get("indexName") or "AWS_Things"
+        if index != "AWS_Things":
+            raise ServiceError("NotImplemented", f"the emulator has no index '{index}'", 501)
+        self._need_index()
+        found = self._registry.search(_translated(params["queryString"]))
+        listed, more = page(found, params, largest=500, default=100, error=INVALID)
+        return {"things": [self._document(thing) for thing in listed], **more}
+
+    def _need_index(self) -> None:
+        if self._registry.index_mode() == "OFF":
+            raise ServiceError(
+                "IndexNotReadyException", "the thing index is off: UpdateIndexingConfiguration"
+            )
+
+    def _document(self, thing: Any) -> Params:
+        connected, since = self._registry.connectivity(thing.thing_name)
+        groups = [name for name, _ in self._registry.direct_groups(thing.thing_name)]
+        found: Params = {
+            "thingName": thing.thing_name,
+            "thingId": thing.thing_id,
+            "thingGroupNames": groups,
+            "attributes": dict(thing.attributes),
+        }
+        if thing.thing_type:
+            found["thingTypeName"] = thing.thing_type.thing_type_name
+        if since:
+            found["connectivity"] = {"connected": connected, "timestamp": since * 1000}
+        return found
+
+    def _create_dynamic(self, params: Params) -> Params:
+        self._need_index()
+        query = _translated(params["queryString"])
+        self._registry.search(query)
+        try:
+            name, arn, group_id = self._registry.backend.create_thing_group(
+                params["thingGroupName"], "", params.get("thingGroupProperties") or {}
+            )
+        except (MotoError, JsonRESTError) as error:
+            raise ServiceError("ResourceAlreadyExistsException", str(error)) from error
+        self._registry.follow(arn, query)
+        self._changed()
+        return {
+            "thingGroupName": name,
+            "thingGroupArn": arn,
+            "thingGroupId": group_id,
+            "indexName": "AWS_Things",
+            "queryString": params["queryString"],
+            "queryVersion": "2017-09-30",
+        }
+
+    def _delete_dynamic(self, params: Params) -> Params:
+        self._registry.backend.delete_thing_group(params["thingGroupName"])
+        self._registry.follow(self._registry.group_arn(params["thingGroupName"]), None)
+        self._changed()
+        return {}
+
+
+def _translated(query: str) -> str:
+    """Check that a query is of the kind that moto understands.
+
+    Raises:
+        ServiceError: ``InvalidQueryException``: it asks for shadows, numbers or ranges.
+    """
+    for word in ("shadow.", "connectivity.", ">", "<", "[", "device_defender"):
+        if word in query:
+            raise ServiceError("InvalidQueryException", f"the emulator cannot search by '{word}'")
+    return query
+
+
+def _without_caller(function: Callable[[Params], Params]) -> Handler:
+    def handler(params: Params, caller: Caller) -> Params:
+        del caller
+        return function(params)
+
+    return handler
