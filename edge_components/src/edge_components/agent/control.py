@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import socket
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -119,6 +120,13 @@ class ControlClient:
     def shutdown(self) -> None:
         """Ask the runtime to end; raises ``ControlError``."""
         self._call("POST", "/control/shutdown", {}, self._timeout_s)
+
+    def event(self, body: str, attributes: Mapping[str, str | int | float | bool]) -> None:
+        """Have the runtime record an event; raises ``ControlError`` if it does not."""
+        request = {"body": body, "attributes": dict(attributes)}
+        code, _body = self._call("POST", "/control/event", request, self._timeout_s)
+        if code != 200:
+            raise ControlError(f"the runtime answered {code} to an event")
 
     def _call(
         self, method: str, path: str, body: dict[str, Any] | None, timeout_s: float

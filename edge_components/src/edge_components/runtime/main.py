@@ -1,4 +1,4 @@
-"""The command ``edge-runtime``: serve, or check a version."""
+"""The command ``edge-runtime``: serve, check a version, or measure this machine."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ def main(arguments: list[str] | None = None) -> int:
     )
     if options.command == "check":
         return _check(options)
+    if options.command == "bench":
+        return _bench(options)
     footprint.prepare()
     # Only serving pays for importing ONNX Runtime here.
     from edge_components.runtime.serve import serve  # noqa: PLC0415  # see above
@@ -54,6 +56,18 @@ def _check(options: argparse.Namespace) -> int:
     return 0 if report.ok else 1
 
 
+def _bench(options: argparse.Namespace) -> int:
+    # A check does not pay for what only a bench needs.
+    from edge_components.runtime.bench_command import run  # noqa: PLC0415  # see above
+
+    try:
+        return run(options)
+    except SettingsError as exc:
+        return _fail(str(exc), 2)
+    except ActivationError as exc:
+        return _fail(f"{exc.reason}: {exc.detail}", 1)
+
+
 def _print(report: CheckReport) -> None:
     sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
     sys.stdout.flush()
@@ -72,6 +86,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("-v", "--verbose", action="store_true", help="log what happens")
     commands = parser.add_subparsers(dest="command", required=True)
     _add_serve(commands.add_parser("serve", help="answer inference requests"))
+    _add_bench(commands.add_parser("bench", help="measure every variant on every provider here"))
     _add_check(commands.add_parser("check", help="run a version's golden set on this machine"))
     return parser
 
@@ -110,6 +125,22 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     add("--telemetry-ttl-s", type=float, help="records older than this are dropped")
     add("--telemetry-interval-s", type=float, help="seconds between batches")
     add("--telemetry-health-interval-s", type=float, help="seconds between health records")
+
+
+def _add_bench(parser: argparse.ArgumentParser) -> None:
+    add = parser.add_argument
+    add("path", type=Path, nargs="?", help="a version's folder or a model file (what is active)")
+    add("--config", type=Path, help="the device's configuration file: keep the report and send it")
+    add("--hardware", help="hardware profile (the configuration's, or x86-64-cpu)")
+    add("--golden", type=Path, help="a golden set for a model file")
+    add("--provider", dest="providers", action="append", metavar="NAME", help="only this one")
+    add("--seconds", type=float, default=2.0, help="how long each pair runs (2)")
+    add("--timeout", type=float, default=600.0, help="seconds for one pair with loading (600)")
+    add("--engine-cache", type=Path, help="keep there what execution providers compile")
+    add("--no-send", action="store_true", help="do not send the report up")
+    add("-o", "--output", choices=("text", "json"), default="text", help="form of the report")
+    add("--precision", help=argparse.SUPPRESS)
+    add("--in-process", type=int, help=argparse.SUPPRESS)
 
 
 def _add_check(parser: argparse.ArgumentParser) -> None:

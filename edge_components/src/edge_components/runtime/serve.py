@@ -32,7 +32,7 @@ from edge_components.runtime.server import HttpServer
 from edge_components.runtime.service import Runtime
 from edge_components.runtime.settings import ServeSettings, SettingsError
 from edge_components.runtime.version import find_profile
-from edge_components.telemetry.queue import TelemetryQueue
+from edge_components.telemetry.queue import QUEUE_FILE, TelemetryQueue
 from edge_components.telemetry.recorder import Recorder, Subject
 from edge_components.telemetry.sender import UplinkSettings
 from edge_components.telemetry.uplink import Uplink
@@ -41,8 +41,6 @@ if TYPE_CHECKING:
     from edge_components.runtime.grpc.service import GrpcServer
 
 log = logging.getLogger(__name__)
-
-QUEUE_FILE = "telemetry.db"
 
 
 def serve(settings: ServeSettings) -> int:

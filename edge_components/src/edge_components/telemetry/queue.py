@@ -27,6 +27,7 @@ from edge_components.telemetry.clock import FLOOR_UNIX_S, Clock, Moment, dated
 
 log = logging.getLogger(__name__)
 
+QUEUE_FILE = "telemetry.db"
 PRIORITY = {Kind.EVENT: 2, Kind.HEALTH: 1, Kind.DRIFT: 1, Kind.PREDICTION: 0}
 _ROW_OVERHEAD = 64
 _TRIM_ROWS = 512
