@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from typing import Any
+from urllib.parse import quote
 
 import yaml
 
@@ -27,7 +28,7 @@ LITE_FILE = "config-lite.yaml"
 CERTIFICATE_FILE = "device.pem.crt"
 KEY_FILE = "private.pem.key"
 CA_FILE = "AmazonRootCA1.pem"
-TELEMETRY_URL = "greengrass-ipc:"
+TELEMETRY_URL = "greengrass-ipc:edgectl/{{thing}}/{application}/telemetry"
 NUCLEUS_VERSION = "2.14.0"
 NUCLEUS = "aws.greengrass.Nucleus"
 LITE = "aws.greengrass.NucleusLite"
@@ -160,7 +161,9 @@ def device_config(config: AwsConfig, request: EnrollRequest) -> DeviceConfig:
             state_dir=f"{config.device_state_dir.rstrip('/')}/{request.name}",
         ),
         trust=TrustSection(publishers=(request.publisher_key,)),
-        telemetry=TelemetrySection(url=TELEMETRY_URL),
+        telemetry=TelemetrySection(
+            url=TELEMETRY_URL.format(application=quote(request.application))
+        ),
     )
 
 

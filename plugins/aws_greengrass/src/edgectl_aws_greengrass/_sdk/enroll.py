@@ -7,8 +7,11 @@ one cannot be had again.
 
 from __future__ import annotations
 
+import base64
+import hashlib
 import json
 import os
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -52,6 +55,9 @@ UNTYPED_ATTRIBUTES = 3
 """A thing without a type has at most so many attributes (AWS IoT quotas)."""
 DEVICE_CA = "EDGECTL_AWS_DEVICE_CA"
 ROOT_NAME = "Amazon Root CA 1"
+ROOT_FINGERPRINT = "8ecde6884f3d87b1125ba31ac3fcb13d7016de7f57cc904fe1cb97c6ae98196e"
+"""Its SHA-256, as Amazon Trust Services publishes it."""
+_PEM = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
 def enroll(account: Account, project_dir: Path, request: EnrollRequest) -> EnrollResult:
@@ -297,11 +303,11 @@ def amazon_root() -> str:
     """Return Amazon's root certificate for IoT endpoints, from the SDK's own bundle."""
     from botocore.httpsession import get_cert_path  # noqa: PLC0415 - only where it is needed
 
-    bundle = Path(get_cert_path(verify=True)).read_bytes()
-    for certificate in x509.load_pem_x509_certificates(bundle):
-        names = certificate.subject.get_attributes_for_oid(NameOID.COMMON_NAME)
-        if names and names[0].value == ROOT_NAME:
-            return certificate.public_bytes(serialization.Encoding.PEM).decode()
+    bundle = Path(get_cert_path(verify=True)).read_text(encoding="utf-8")
+    for block in _PEM.findall(bundle):
+        content = base64.b64decode("".join(block.splitlines()[1:-1]))
+        if hashlib.sha256(content).hexdigest() == ROOT_FINGERPRINT:
+            return f"{block}\n"
     raise NotFoundError(
         f"the SDK's certificates do not have '{ROOT_NAME}'",
         hint="set `device_ca` of providers.aws to Amazon's root certificate",
