@@ -96,6 +96,8 @@ from edgectl.records import (
     TrainedModel,
 )
 from edgectl.requests import (
+    ApprovalRequest,
+    ApprovalResult,
     CapabilitiesRequest,
     CheckRequest,
     CheckResult,
@@ -137,6 +139,8 @@ __all__ = [
     "SIGNATURE_FILE",
     "WEIGHT_TYPE",
     "Approval",
+    "ApprovalRequest",
+    "ApprovalResult",
     "AuthError",
     "Capabilities",
     "CapabilitiesRequest",

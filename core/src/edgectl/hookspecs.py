@@ -18,6 +18,8 @@ import pluggy
 
 from edgectl.records import Capabilities, ModelVersion, TrainedModel
 from edgectl.requests import (
+    ApprovalRequest,
+    ApprovalResult,
     CapabilitiesRequest,
     CheckRequest,
     CheckResult,
@@ -72,6 +74,15 @@ def register(request: RegisterRequest) -> ModelVersion | None:
 
     Raises:
         ConflictError: The version exists with another digest.
+    """
+
+
+@hookspec(firstresult=True)
+def approval(request: ApprovalRequest) -> ApprovalResult | None:
+    """Say what the registry holds of a version's approval now; changes nothing.
+
+    ``deploy`` asks before it makes a release, because somebody may have decided since, on another
+    machine or in the vendor's own console.
     """
 
 

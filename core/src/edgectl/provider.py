@@ -74,6 +74,10 @@ class Provider:
         """Record a model version, or set its approval."""
         return self._call("register", request, ModelVersion)
 
+    def approval(self, request: rq.ApprovalRequest) -> rq.ApprovalResult:
+        """Say what was decided about a registered version."""
+        return self._call("approval", request, rq.ApprovalResult)
+
     def package(self, request: rq.PackageRequest) -> rq.PackageResult:
         """Bring a package and its release to the provider."""
         return self._call("package", request, rq.PackageResult)

@@ -50,10 +50,25 @@ class RegisterRequest(Record, frozen=True, kw_only=True):
     Attributes:
         files: The version's files by package path, on this machine.
         approval: What the operator decided, or None to leave it as it is.
+        initial: What a version gets that the registry does not know yet, without a decision.
     """
 
     version: ModelVersion
     files: dict[str, Path]
+    approval: Approval | None = None
+    initial: Approval = "pending"
+
+
+class ApprovalRequest(Record, frozen=True, kw_only=True):
+    """Ask what was decided about a registered version."""
+
+    name: str
+    version: str
+
+
+class ApprovalResult(Record, frozen=True, kw_only=True):
+    """What was decided; None where the registry does not know the version."""
+
     approval: Approval | None = None
 
 

@@ -53,6 +53,7 @@ def _delegate(name: str) -> Callable[..., Wrapped[Any]]:
 for _hook in (
     "train",
     "register",
+    "approval",
     "package",
     "preview",
     "deploy",

@@ -39,7 +39,7 @@ def test_a_wrong_key_is_named_with_its_place(tmp_path: Path) -> None:
     "hook",
     [
         "train", "register", "package", "deploy", "telemetry", "inventory", "observe", "history",
-        "withdraw", "coordinate", "check", "capabilities", "enroll", "retire",
+        "withdraw", "coordinate", "check", "capabilities", "enroll", "retire", "approval",
     ],
 )  # fmt: skip
 def test_every_hook_is_there(tmp_path: Path, hook: str) -> None:

@@ -67,12 +67,18 @@ class VariantSpec(_Spec, frozen=True, kw_only=True):
 
 
 class ModelSpec(_Spec, frozen=True, kw_only=True):
-    """The model, what it must reach, and its variants."""
+    """The model, what it must reach, and its variants.
+
+    Attributes:
+        approval: Whether a version that passed its gates may be deployed at once, or needs an
+            operator's word first.
+    """
 
     path: Path
     golden: Path | None = None
     evaluation: Path | None = None
     gates: dict[str, str] = {}
+    approval: Literal["automatic", "manual"] = "automatic"
     variants: Annotated[tuple[VariantSpec, ...], Meta(min_length=1)] = (
         VariantSpec(precision="fp32"),
     )

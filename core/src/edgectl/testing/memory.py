@@ -108,10 +108,17 @@ class MemoryProvider:
                     f"digest {known.digest}, not {wanted.digest}",
                     hint="give the new model a new version",
                 )
-            version = known or wanted
+            version = known or msgspec.structs.replace(wanted, approval=request.initial)
             approval: Approval = request.approval or version.approval
             state.versions[key] = msgspec.structs.replace(version, approval=approval)
             return state.versions[key]
+
+    @hookimpl
+    def approval(self, request: rq.ApprovalRequest) -> rq.ApprovalResult:
+        """Say what was decided about a version."""
+        with self._store.reading() as state:
+            known = state.versions.get(f"{request.name}@{request.version}")
+        return rq.ApprovalResult(approval=None if known is None else known.approval)
 
     @hookimpl
     def package(self, request: rq.PackageRequest) -> rq.PackageResult:

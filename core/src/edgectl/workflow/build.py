@@ -30,12 +30,17 @@ PACKAGED = "package.json"
 
 
 class Prepared(Record, frozen=True, kw_only=True):
-    """What ``register`` leaves: the version, its files by package path, and the evaluation."""
+    """What ``register`` leaves: the version, its files by package path, and the evaluation.
+
+    Attributes:
+        registry: The provider at which the version is registered.
+    """
 
     version: ModelVersion
     files: dict[str, Path]
     golden: Path | None = None
     evaluation: dict[str, Any] = {}
+    registry: str = ""
 
 
 def train(session: Session, provider: str | None = None) -> TrainedModel:
@@ -85,8 +90,12 @@ def register(session: Session, provider: str | None = None) -> ModelVersion:
     spec = _prepare_spec(session)
     with _work_dir(session.build_dir) as work:
         prepared = prepare_version(spec, work, session.progress)
-        version = session.provider(session.build_provider(provider)).register(
-            RegisterRequest(version=prepared.version, files=prepared.files)
+        registry = session.build_provider(provider)
+        initial: Approval = "pending"
+        if session.project.spec.model.approval == "automatic":
+            initial = "approved"
+        version = session.provider(registry).register(
+            RegisterRequest(version=prepared.version, files=prepared.files, initial=initial)
         )
         _save(
             session.build_dir / PREPARED,
@@ -95,6 +104,7 @@ def register(session: Session, provider: str | None = None) -> ModelVersion:
                 files=prepared.files,
                 golden=prepared.golden,
                 evaluation=prepared.evaluation,
+                registry=registry,
             ),
         )
     return version
@@ -156,11 +166,20 @@ def approve(session: Session, approval: Approval, provider: str | None = None) -
         ProjectError: Nothing is registered yet.
     """
     prepared = _prepared(session)
-    version = session.provider(session.build_provider(provider)).register(
+    registry = provider or prepared.registry or session.build_provider(None)
+    version = session.provider(registry).register(
         RegisterRequest(version=prepared.version, files=prepared.files, approval=approval)
     )
-    _save(session.build_dir / PREPARED, msgspec.structs.replace(prepared, version=version))
+    prepared = msgspec.structs.replace(prepared, version=version, registry=registry)
+    _save(session.build_dir / PREPARED, prepared)
     return version
+
+
+def registry_of(session: Session) -> str:
+    """Return the provider at which the project's models are registered."""
+    if (session.build_dir / PREPARED).exists() and (known := _prepared(session).registry):
+        return known
+    return session.build_provider(None)
 
 
 def package(session: Session) -> Package:

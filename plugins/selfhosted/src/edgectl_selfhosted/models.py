@@ -2,8 +2,8 @@
 
 A version is immutable but for its approval: registering another digest under the same version is
 refused. Files are written whole or not at all, and of two that register the same new version at
-the same time one makes the file and the other compares. A self-hosted deploy asks for no approval
-unless the project does; a new version is ``pending`` until an operator says otherwise.
+the same time one makes the file and the other compares. The approval is the operator's word; a new
+version has the one that the project's ``model.approval`` gives it.
 """
 
 from __future__ import annotations
@@ -18,7 +18,14 @@ from urllib.parse import quote
 
 import msgspec
 
-from edgectl.api import ConflictError, ModelVersion, ProviderError, RegisterRequest
+from edgectl.api import (
+    ApprovalRequest,
+    ApprovalResult,
+    ConflictError,
+    ModelVersion,
+    ProviderError,
+    RegisterRequest,
+)
 
 FOLDER = "models"
 
@@ -33,7 +40,7 @@ def register(state_dir: Path, request: RegisterRequest) -> ModelVersion:
     version = request.version
     path = model_path(state_dir, version.name, version.version)
     with _readable(path):
-        fresh = msgspec.structs.replace(version, approval=request.approval or version.approval)
+        fresh = msgspec.structs.replace(version, approval=request.approval or request.initial)
         if _create(path, encode_version(fresh)):
             return fresh
         known = decode_version(path.read_bytes())
@@ -48,6 +55,20 @@ def register(state_dir: Path, request: RegisterRequest) -> ModelVersion:
         changed = msgspec.structs.replace(known, approval=request.approval)
         _replace(path, encode_version(changed))
         return changed
+
+
+def approval(state_dir: Path, request: ApprovalRequest) -> ApprovalResult:
+    """Return what was decided about a version.
+
+    Raises:
+        ProviderError: The registry cannot be read.
+    """
+    path = model_path(state_dir, request.name, request.version)
+    with _readable(path):
+        try:
+            return ApprovalResult(approval=decode_version(path.read_bytes()).approval)
+        except FileNotFoundError:
+            return ApprovalResult()
 
 
 def model_path(state_dir: Path, name: str, version: str) -> Path:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 from edgectl import api
 from edgectl.api import hookimpl
 from edgectl_selfhosted.config import SelfhostedConfig
-from edgectl_selfhosted.models import register
+from edgectl_selfhosted.models import approval, register
 from edgectl_selfhosted.render import MAX_FILE_BYTES
 
 if TYPE_CHECKING:
@@ -45,6 +45,11 @@ class SelfhostedProvider:
     def register(self, request: api.RegisterRequest) -> api.ModelVersion:
         """Record a version in the local model registry."""
         return register(self._context.state_dir, request)
+
+    @hookimpl
+    def approval(self, request: api.ApprovalRequest) -> api.ApprovalResult:
+        """Look into the local model registry."""
+        return approval(self._context.state_dir, request)
 
     @hookimpl
     def package(self, request: api.PackageRequest) -> api.PackageResult:

@@ -10,6 +10,7 @@ from edgectl.codec import plain
 from edgectl.records import Package
 from edgectl.session import Session
 from edgectl.workflow import build
+from edgectl.workflow.approval import check_approval
 from edgectl.workflow.deploy import Deployer, TargetResult, exit_code, make_plan
 from edgectl.workflow.drive import describe
 from edgectl.workflow.plan import Plan
@@ -28,6 +29,11 @@ from edgectl.workflow.plan import Plan
     is_flag=True,
     help="Make a new release even if nothing changed, so that failed devices try again.",
 )
+@click.option(
+    "--force-unapproved",
+    is_flag=True,
+    help="Deploy a version that nobody approved, or that was rejected; the journal says so.",
+)
 @poll_option
 @command
 def deploy(
@@ -37,6 +43,7 @@ def deploy(
     provider: str | None,
     wait: bool,
     new_release: bool,
+    force_unapproved: bool,
     poll: float,
 ) -> None:
     """Roll the package out to the project's targets.
@@ -56,6 +63,7 @@ def deploy(
         wait=wait,
         new_release=new_release,
         poll=poll,
+        force_unapproved=force_unapproved,
     )
     click.get_current_context().exit(code)
 
@@ -70,8 +78,10 @@ def roll_out(
     wait: bool,
     new_release: bool,
     poll: float,
+    force_unapproved: bool = False,
 ) -> int:
     """Plan, deploy, print the verdicts; returns the exit code."""
+    check_approval(session, package, force=force_unapproved)
     chosen = app.choose(session, targets, provider)
     plan = make_plan(session, package, chosen, new_release=new_release)
     app.out.progress(

@@ -24,6 +24,7 @@ pytest.register_assert_rewrite(
 
 from edgectl.testing.conformance.base import Fixtures  # noqa: E402 - asserts are rewritten first
 from edgectl.testing.conformance.build import (  # noqa: E402 - asserts are rewritten first
+    ApprovalConformance,
     PackageConformance,
     RegisterConformance,
     TrainConformance,
@@ -51,6 +52,7 @@ from edgectl.testing.conformance.telemetry import (  # noqa: E402 - asserts are 
 )
 
 __all__ = [
+    "ApprovalConformance",
     "CapabilitiesConformance",
     "CheckConformance",
     "CoordinateConformance",
@@ -78,6 +80,7 @@ class ProviderConformance(
     CheckConformance,
     TrainConformance,
     RegisterConformance,
+    ApprovalConformance,
     PackageConformance,
     InventoryConformance,
     EnrollConformance,

@@ -14,7 +14,13 @@ from edge_components.contract.digest import check_digest, sha256_digest
 from edgectl.errors import ConflictError, TrainError
 from edgectl.provider import Provider
 from edgectl.records import Package, Target
-from edgectl.requests import HistoryRequest, PackageRequest, RegisterRequest, TrainRequest
+from edgectl.requests import (
+    ApprovalRequest,
+    HistoryRequest,
+    PackageRequest,
+    RegisterRequest,
+    TrainRequest,
+)
 from edgectl.testing.conformance.base import Fixtures, MakeRelease, need
 
 
@@ -95,6 +101,32 @@ class RegisterConformance(Fixtures):
         approve = msgspec.structs.replace(register_request, approval="approved")
         assert provider.register(approve).approval == "approved"
         assert provider.register(register_request).approval == "approved"
+
+
+class ApprovalConformance(Fixtures):
+    """`approval` says what was decided about a version, and changes nothing."""
+
+    def test_approval_of_an_unknown_version_is_none(
+        self, provider: Provider, register_request: RegisterRequest
+    ) -> None:
+        """A version that was never registered has no approval."""
+        need(provider, "approval")
+        assert provider.approval(_asked(register_request)).approval is None
+
+    def test_approval_of_a_new_version_is_what_it_was_registered_with(
+        self, provider: Provider, register_request: RegisterRequest
+    ) -> None:
+        """`initial` counts for a version that is new, and for no other."""
+        need(provider, "register", "approval")
+        provider.register(msgspec.structs.replace(register_request, initial="approved"))
+        assert provider.approval(_asked(register_request)).approval == "approved"
+        provider.register(msgspec.structs.replace(register_request, approval="rejected"))
+        provider.register(msgspec.structs.replace(register_request, initial="approved"))
+        assert provider.approval(_asked(register_request)).approval == "rejected"
+
+
+def _asked(request: RegisterRequest) -> ApprovalRequest:
+    return ApprovalRequest(name=request.version.name, version=request.version.version)
 
 
 class PackageConformance(Fixtures):
