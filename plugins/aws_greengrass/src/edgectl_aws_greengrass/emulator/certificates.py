@@ -43,10 +43,12 @@ class Authority:
         self._key = loaded
         self._certificate = x509.load_pem_x509_certificate(self.ca_file.read_bytes())
 
-    def server_context(self, names: tuple[str, ...]) -> ssl.SSLContext:
+    def server_context(self, names: tuple[str, ...], *, demand: bool) -> ssl.SSLContext:
         """Return a TLS context with a certificate for names and addresses.
 
-        A client certificate is asked for, not demanded: the application decides.
+        Args:
+            names: What clients call the server.
+            demand: Whether a client needs a certificate; else the application decides.
         """
         key = ec.generate_private_key(ec.SECP256R1())
         alternatives = x509.SubjectAlternativeName([_general(name) for name in names])
@@ -61,7 +63,7 @@ class Authority:
         context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         context.load_cert_chain(chain, key_file)
         context.load_verify_locations(self.ca_file)
-        context.verify_mode = ssl.CERT_OPTIONAL
+        context.verify_mode = ssl.CERT_REQUIRED if demand else ssl.CERT_OPTIONAL
         return context
 
     def new_device(self) -> tuple[str, str, str]:

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import timedelta
 from pathlib import Path
 
+import msgspec
 from moto.core.config import default_user_config
 
 from edgectl_aws_greengrass.emulator.callers import Callers
 from edgectl_aws_greengrass.emulator.calls import Calls
 from edgectl_aws_greengrass.emulator.certificates import Authority
-from edgectl_aws_greengrass.emulator.control import Control
+from edgectl_aws_greengrass.emulator.control import Control, Stale
 from edgectl_aws_greengrass.emulator.dataport import GreengrassDevicePort
 from edgectl_aws_greengrass.emulator.faults import Faults
 from edgectl_aws_greengrass.emulator.front import After, Front, Handler, Services
@@ -108,6 +110,7 @@ class EmulatedCloud:
             callers=self.callers, calls=self.calls, faults=self.faults, throttle=self.throttle
         )
         self.control.more["GET", "rules"] = lambda _: self.rules.failures
+        self.control.more["POST", "stale"] = self._make_stale
         self.administrator = self.callers.new_user("administrator", ADMINISTRATOR)
         self.front = self._front()
         self.jobs.start()
@@ -166,6 +169,11 @@ class EmulatedCloud:
     def _publish(self, topic: str, payload: bytes) -> None:
         self._send(topic, payload)
         self.rules.take(topic, payload, "")
+
+    def _make_stale(self, body: bytes) -> None:
+        wanted = msgspec.json.decode(body, type=Stale)
+        at = self.core_devices.get(wanted.thing).updated - timedelta(seconds=wanted.seconds)
+        self.core_devices.age(wanted.thing, at)
 
     def _executions(self, thing: str) -> list[JobExecution]:
         return [e.shown("") for e in self.jobs.of_thing(thing)]

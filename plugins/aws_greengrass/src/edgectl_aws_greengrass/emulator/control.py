@@ -29,6 +29,13 @@ class NewSession(Record, frozen=True, kw_only=True):
     seconds: int = 3600
 
 
+class Stale(Record, frozen=True, kw_only=True):
+    """``POST /_edgectl/stale``: lets a core device's last message be so much older."""
+
+    thing: str
+    seconds: float
+
+
 class Control:
     """The routes.
 

@@ -61,7 +61,8 @@ class Front:
         control: Answers ``/_edgectl/…``.
 
     Attributes:
-        devices: Answers requests that nobody signed (data plane, credentials), once it is set.
+        devices: Answers requests over TLS that nobody signed (data plane, credentials), once it
+            is set.
     """
 
     def __init__(
@@ -91,16 +92,12 @@ class Front:
         """Answer a request."""
         request = Request(environ)
         request.get_data(cache=True, parse_form_data=False)
-        if request.path.startswith("/_edgectl/"):
-            return self._control(request)(environ, start_response)
-        if self._is_for_devices(request):
-            assert self.devices is not None  # noqa: S101 - checked by the condition
-            return self.devices(_again(environ, request), start_response)
-        return self._answer(request)(environ, start_response)
-
-    def _is_for_devices(self, request: Request) -> bool:
         signed = "Authorization" in request.headers or "X-Amz-Signature" in request.args
-        return self.devices is not None and not signed
+        if request.scheme == "https" and self.devices is not None and not signed:
+            return self.devices(_again(environ, request), start_response)
+        if request.scheme == "http" and request.path.startswith("/_edgectl/"):
+            return self._control(request)(environ, start_response)
+        return self._answer(request)(environ, start_response)
 
     def _answer(self, request: Request) -> Response:
         service = "s3"

@@ -1,0 +1,177 @@
+"""``edgectl emulate aws``."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import FrameType
+
+import click
+import msgspec
+
+from edgectl.api import PROFILES, load_project
+from edgectl_aws_greengrass.emulator.account import Ports
+from edgectl_aws_greengrass.emulator.fleet import Fleet, FleetInfo, VirtualDevice
+
+DEFAULT_HARDWARE = "x86-64-cpu"
+
+
+@click.command("aws")
+@click.option(
+    "-p",
+    "--project",
+    type=click.Path(path_type=Path),
+    default=Path(),
+    metavar="PATH",
+    help="The project whose account and targets are set up.",
+)
+@click.option(
+    "--dir",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(".edgectl/emulator-aws"),
+    show_default=True,
+    help="Where certificates, devices and logs are kept. The account itself is in memory.",
+)
+@click.option(
+    "--devices",
+    "count",
+    default=1,
+    show_default=True,
+    type=click.IntRange(0, 200),
+    help="Core devices a target.",
+)
+@click.option(
+    "--device",
+    "named",
+    multiple=True,
+    metavar="TARGET/NAME[=PROFILE]",
+    help="One core device by name, instead of --devices; may be given several times.",
+)
+@click.option(
+    "--crowd",
+    nargs=2,
+    type=(click.IntRange(1, 10_000), str),
+    multiple=True,
+    metavar="N TARGET",
+    help="N more things in a target that only pretend to run components.",
+)
+@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--host-name",
+    "names",
+    multiple=True,
+    help="A name that devices call this machine by; the first stands in their configuration.",
+)
+@click.option("--port", default=0, help="Port of the API for boto3; 0 takes a free one.")
+@click.option("--data-port", default=0, help="Port of data plane, credentials and S3 for devices.")
+@click.option("--mqtt-port", default=0, help="Port of MQTT for devices.")
+@click.option(
+    "--info",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write addresses and settings as JSON once all is up.",
+)
+@click.option("--stop-on-eof", is_flag=True, help="End when standard input ends.")
+def emulate(
+    *,
+    project: Path,
+    folder: Path,
+    count: int,
+    named: tuple[str, ...],
+    crowd: tuple[tuple[int, str], ...],
+    host: str,
+    names: tuple[str, ...],
+    port: int,
+    data_port: int,
+    mqtt_port: int,
+    info: Path | None,
+    stop_on_eof: bool,
+) -> None:
+    """Start an AWS account in memory and core devices that really run what is deployed.
+
+    Serves S3, IAM, STS, IoT, Greengrass V2, SageMaker, ECR and CloudWatch Logs until Ctrl-C, and
+    prints the settings that `edgectl` needs to reach them.
+    """
+    loaded = load_project(project)
+    targets = {
+        name: spec for name, spec in sorted(loaded.spec.targets.items()) if spec.provider == "aws"
+    }
+    if named:
+        devices = tuple(_parse(text) for text in named)
+    else:
+        devices = tuple(
+            VirtualDevice(
+                name=f"{name}-{number}", target=name, hardware=spec.hardware or DEFAULT_HARDWARE
+            )
+            for name, spec in targets.items()
+            for number in range(1, count + 1)
+        )
+    ports = Ports(api=port, data=data_port, mqtt=mqtt_port)
+    fleet = Fleet(folder, loaded, ports=ports, host=host, names=names)
+    with _ending_on_signals():
+        try:
+            _show(fleet.start(devices, crowd), info)
+            while not (stop_on_eof and _at_eof(1.0)):
+                fleet.check()
+                if not stop_on_eof:
+                    time.sleep(1.0)
+        except _EndError:
+            click.echo("stopping", err=True)
+        finally:
+            fleet.stop()
+
+
+class _EndError(Exception):
+    """A signal asked for the end."""
+
+
+@contextlib.contextmanager
+def _ending_on_signals() -> Iterator[None]:
+    def end(number: int, frame: FrameType | None) -> None:
+        del number, frame
+        signal.signal(signal.SIGINT, signal.SIG_IGN)
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        raise _EndError
+
+    signal.signal(signal.SIGINT, end)
+    signal.signal(signal.SIGTERM, end)
+    yield
+
+
+def _at_eof(timeout_s: float) -> bool:
+    readable, _, _ = select.select([sys.stdin], [], [], timeout_s)
+    return bool(readable) and not os.read(sys.stdin.fileno(), 4096)
+
+
+def _show(running: FleetInfo, file: Path | None) -> None:
+    for name, value in running.env.items():
+        click.echo(f"export {name}={value}")
+    click.echo(f"# devices: data plane, credentials and S3 at {running.data_url}")
+    click.echo(f"# devices: MQTT at {running.mqtt_host}:{running.mqtt_port}")
+    for name, arn in running.roles.items():
+        click.echo(f"# role for {name}: {arn}")
+    for device in running.devices:
+        click.echo(f"# {device.name} ({device.target}, {device.hardware}) answers at {device.url}")
+    sys.stdout.flush()
+    if file is not None:
+        part = file.with_name(file.name + ".part")
+        part.write_bytes(msgspec.json.encode(running))
+        part.chmod(0o600)
+        part.replace(file)
+
+
+def _parse(text: str) -> VirtualDevice:
+    place, _, profile = text.partition("=")
+    target, separator, name = place.partition("/")
+    if not separator or not name or (profile and profile not in PROFILES):
+        known = ", ".join(sorted(PROFILES))
+        raise click.BadParameter(
+            f"'{text}' is not TARGET/NAME[=PROFILE] (profiles: {known})", param_hint="--device"
+        )
+    return VirtualDevice(name=name, target=target, hardware=profile or DEFAULT_HARDWARE)

@@ -1,0 +1,251 @@
+"""The emulated account with core devices around it: started, enrolled, watched, stopped.
+
+The account runs in this process, each core device in one of its own. Devices are added with
+``edgectl devices add``, as a user adds them; what a laptop has otherwise than a device (folders,
+ports, the name of the endpoints) is then changed in the files that it wrote.
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import msgspec
+import yaml
+
+from edgectl.api import Project, ProviderError, Record, parse_device_config
+from edgectl_aws_greengrass.config import AwsConfig
+from edgectl_aws_greengrass.devicefiles import (
+    CA_FILE,
+    CERTIFICATE_FILE,
+    DEVICE_FILE,
+    KEY_FILE,
+    NUCLEUS,
+    NUCLEUS_FILE,
+)
+from edgectl_aws_greengrass.emulator.account import Ports, RunningAccount
+from edgectl_aws_greengrass.emulator.processes import Processes
+from edgectl_aws_greengrass.emulator.seed import seed
+from edgectl_aws_greengrass.selector import read_selector
+
+NUCLEUS_MODULE = "edgectl_aws_greengrass.emulator.nucleus"
+CROWD_MODULE = "edgectl_aws_greengrass.emulator.nucleus.crowd"
+
+
+class VirtualDevice(Record, frozen=True, kw_only=True):
+    """A core device to start: its name, its target and its hardware profile."""
+
+    name: str
+    target: str
+    hardware: str
+
+
+class RunningDevice(Record, frozen=True, kw_only=True):
+    """A core device that runs.
+
+    Attributes:
+        url: Where its runtime answers once a release is on it.
+        root: Its Greengrass root folder.
+    """
+
+    name: str
+    target: str
+    hardware: str
+    url: str
+    state_dir: str
+    root: str
+
+
+class FleetInfo(Record, frozen=True, kw_only=True):
+    """What a user of the emulator needs.
+
+    Attributes:
+        env: The variables to set for ``edgectl`` and boto3.
+        control: Where the emulator is steered (``/_edgectl/calls``, ``faults``, ``users``, …).
+        data_url: Data plane, credentials and S3 for devices, over TLS.
+        ca_file: What devices have to trust.
+        roles: ``device``, ``training`` and ``rule`` → ARN, for ``providers.aws``.
+    """
+
+    env: dict[str, str]
+    control: str
+    data_url: str
+    mqtt_host: str
+    mqtt_port: int
+    ca_file: str
+    account: str
+    region: str
+    roles: dict[str, str]
+    devices: tuple[RunningDevice, ...]
+
+
+class Fleet:
+    """An account and its core devices below one folder.
+
+    Args:
+        folder: Takes certificates, the devices' folders and everybody's log.
+        project: Whose ``providers.aws`` and targets are set up.
+        names: Names that devices call this machine by.
+    """
+
+    def __init__(
+        self,
+        folder: Path,
+        project: Project,
+        *,
+        ports: Ports | None = None,
+        host: str = "127.0.0.1",
+        names: tuple[str, ...] = (),
+    ) -> None:
+        self._folder = folder.absolute()
+        self._folder.mkdir(parents=True, exist_ok=True)
+        self._project = project
+        self._config = msgspec.convert(project.provider_config("aws"), AwsConfig)
+        self._account = RunningAccount(
+            self._folder / "account",
+            region=self._config.region or "us-east-1",
+            names=names,
+            host=host,
+            ports=ports,
+        )
+        self._processes = Processes(self._folder / "logs")
+        self._env = dict(os.environ)
+
+    def start(
+        self,
+        devices: tuple[VirtualDevice, ...],
+        crowd: tuple[tuple[int, str], ...] = (),
+    ) -> FleetInfo:
+        """Open the account, add the devices and start them.
+
+        Raises:
+            ProviderError: A program does not come up; its last lines are in the message.
+        """
+        self._account.start()
+        roles = seed(self._account.cloud, self._config, self._groups())
+        settings = self._account.settings()
+        for name in ("AWS_SESSION_TOKEN", "AWS_PROFILE"):
+            self._env.pop(name, None)
+        self._env.update(settings)
+        running = tuple(self._start_device(device) for device in devices)
+        for number, (size, target) in enumerate(crowd, 1):
+            self._start_crowd(number, size, target)
+        return FleetInfo(
+            env=settings,
+            control=f"{self._account.url}/_edgectl",
+            data_url=self._account.data_url,
+            mqtt_host=self._account.host_name,
+            mqtt_port=self._account.broker.port,
+            ca_file=str(self._account.ca_file),
+            account=self._account.cloud.account,
+            region=self._account.cloud.region,
+            roles=roles,
+            devices=running,
+        )
+
+    def check(self) -> None:
+        """Check that everything still runs.
+
+        Raises:
+            ProviderError: A program ended by itself.
+        """
+        name = self._processes.ended()
+        if name is not None:
+            raise ProviderError(f"'{name}' ended: {self._processes.log_tail(name)}")
+
+    def stop(self) -> None:
+        """Stop the devices, then the account."""
+        self._processes.stop()
+        self._account.stop()
+
+    def _groups(self) -> tuple[str, ...]:
+        targets = [t for t in self._project.spec.targets if self._is_ours(t)]
+        selectors = [read_selector(self._project.target(name)) for name in targets]
+        return tuple(sorted({selector.group for selector in selectors if selector.group}))
+
+    def _is_ours(self, target: str) -> bool:
+        return self._project.spec.targets[target].provider == "aws"
+
+    def _start_device(self, device: VirtualDevice) -> RunningDevice:
+        folder = self._folder / "devices" / device.name
+        self._enroll(device, folder)
+        root, state = folder / "greengrass", folder / "state"
+        port = _free_port()
+        self._rewrite_nucleus(folder, root)
+        _rewrite_device(folder / DEVICE_FILE, state, port)
+        env = {
+            **{k: v for k, v in self._env.items() if not k.startswith("AWS_")},
+            "EDGECTL_DEVICE_CONFIG": str(folder / DEVICE_FILE),
+            "EDGECTL_PYTHON": sys.executable,
+            "AWS_ENDPOINT_URL_S3": self._account.data_url,
+        }
+        command = [sys.executable, "-m", NUCLEUS_MODULE, "--init-config"]
+        self._processes.start(device.name, [*command, str(folder / NUCLEUS_FILE)], env)
+        return RunningDevice(
+            name=device.name,
+            target=device.target,
+            hardware=device.hardware,
+            url=f"http://127.0.0.1:{port}",
+            state_dir=str(state),
+            root=str(root),
+        )
+
+    def _enroll(self, device: VirtualDevice, folder: Path) -> None:
+        arguments = ["-q", "devices", "add", device.name, "--target", device.target]
+        arguments += ["--hardware", device.hardware, "--write", str(folder)]
+        arguments += ["--project", str(self._project.path)]
+        done = subprocess.run(
+            [sys.executable, "-m", "edgectl.cli.main", *arguments],
+            env=self._env,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != 0:
+            raise ProviderError(f"device '{device.name}' cannot be added: {done.stderr.strip()}")
+
+    def _rewrite_nucleus(self, folder: Path, root: Path) -> None:
+        file = folder / NUCLEUS_FILE
+        document: dict[str, Any] = yaml.safe_load(file.read_text())
+        document["system"] |= {
+            "certificateFilePath": str(folder / CERTIFICATE_FILE),
+            "privateKeyPath": str(folder / KEY_FILE),
+            "rootCaPath": str(folder / CA_FILE),
+            "rootpath": str(root),
+        }
+        document["services"][NUCLEUS]["configuration"] |= {
+            "greengrassDataPlanePort": self._account.data.port,
+            "mqtt": {"port": self._account.broker.port},
+        }
+        file.write_text(yaml.safe_dump(document, sort_keys=False))
+
+    def _start_crowd(self, number: int, size: int, target: str) -> None:
+        selector = read_selector(self._project.target(target))
+        command = [sys.executable, "-m", CROWD_MODULE, "--things", str(size)]
+        command += ["--thing-group", selector.group, "--name", f"{target}-crowd{number}"]
+        command += ["--mqtt-port", str(self._account.broker.port)]
+        command += ["--data-port", str(self._account.data.port)]
+        command += ["--folder", str(self._folder / f"crowd{number}")]
+        self._processes.start(f"crowd{number}", command, self._env)
+
+
+def _rewrite_device(file: Path, state: Path, port: int) -> None:
+    config = parse_device_config(file.read_text())
+    config = msgspec.structs.replace(
+        config,
+        device=msgspec.structs.replace(config.device, state_dir=str(state)),
+        runtime=msgspec.structs.replace(config.runtime, port=port),
+        telemetry=msgspec.structs.replace(config.telemetry, interval_s=1.0, health_interval_s=5.0),
+    )
+    file.write_text(config.to_toml())
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
