@@ -503,6 +503,7 @@ class Connection(asyncio.Protocol):
         if transport is None:
             return
         self._lingering = True
+        self.idle_since = None
         self._pending = b""
         self._finish()
         if not self._paused:  # else there is the deadline for reading the answer
