@@ -173,7 +173,7 @@ class Pipeline(Part, frozen=True, kw_only=True):
     Attributes:
         source: Where readings come from.
         queue: Between source and steps; None for what suits the source (``drop_oldest`` of 2
-            for a camera, ``block`` of 16 for others).
+            for a camera, ``block`` of 16 for others and for a video file).
         preprocess: What is done before inference, in order.
         remote: Who infers, if not this device.
         fallback: Whom to ask when the local answer is not good enough.
@@ -210,7 +210,7 @@ class Pipeline(Part, frozen=True, kw_only=True):
         """The queue, or the one that suits the source."""
         if self.queue is not None:
             return self.queue
-        if isinstance(self.source, CameraSource):
+        if isinstance(self.source, CameraSource) and self.source.at_end == "reconnect":
             return Queue(policy="drop_oldest", length=2)
         return Queue()
 

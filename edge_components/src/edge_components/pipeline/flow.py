@@ -3,31 +3,23 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from importlib import import_module
 from pathlib import Path
-from typing import Any, NamedTuple, Protocol
+from typing import Any, Protocol
 
 from edge_components.contract.pipeline import AlarmSink, Pipeline, User
 from edge_components.golden import Array
 from edge_components.pipeline import parts
 from edge_components.pipeline.decode import Decoded, read_body, read_file
 from edge_components.pipeline.errors import PipelineError
+from edge_components.pipeline.found import Abandon, Found
 from edge_components.pipeline.postprocess import Work, apply
 from edge_components.pipeline.preprocess import fit_to_input
 from edge_components.pipeline.reading import Answers, Item, Reading
 from edge_components.pipeline.reports import Reports
 from edge_components.pipeline.state import Stateful
-from edge_components.runtime.model import Identity, Model
-
-Abandon = Callable[[], bool]
-
-
-class Found(NamedTuple):
-    """An answer, and whose it is."""
-
-    work: Work
-    identity: Identity
-    origin: str
+from edge_components.runtime.model import Model
 
 
 class Answerer(Protocol):
@@ -204,11 +196,13 @@ def _answerer(
         if local is None:
             raise PipelineError("there is no model, and no 'remote' or 'fallback' to ask instead")
         return local
-    # Only a pipeline that asks others pays for knowing how.
-    from edge_components.pipeline import remote  # noqa: PLC0415  # see above
-
     name = "" if model is None else model.identity.name
-    return remote.build(pipeline, name, local, finish, site.device, reports)
+    # Only a pipeline that asks others pays for knowing how.
+    remote = import_module("edge_components.pipeline.remote")
+    answerer: Answerer = remote.build(
+        pipeline, name, local, finish=finish, device=site.device, reports=reports
+    )
+    return answerer
 
 
 def build_flow(model: Model | None, pipeline: Pipeline, site: parts.Site, reports: Reports) -> Flow:
@@ -223,6 +217,8 @@ def build_flow(model: Model | None, pipeline: Pipeline, site: parts.Site, report
 
 def _decode(reading: Reading) -> Decoded:
     body = reading.body
+    if isinstance(body, PipelineError):
+        raise body
     if isinstance(body, Path):
         return read_file(body)
     return read_body(reading.name, body) if isinstance(body, bytes) else Decoded(body)

@@ -37,6 +37,7 @@ class Lane:
         self._reports = reports
         self._stop = threading.Event()
         self._working = False
+        self._brought = 0
         self._thread: threading.Thread | None = None
 
     @classmethod
@@ -90,8 +91,11 @@ class Lane:
             close()
 
     def _run(self) -> None:
-        wait_s = _FIRST_WAIT_S
+        first_s: float = getattr(self.feed, "retry_s", _FIRST_WAIT_S)
+        longest_s: float = getattr(self.feed, "max_retry_s", _LONGEST_WAIT_S)
+        wait_s = first_s
         while not self._stop.is_set():
+            brought = self._brought
             try:
                 self.feed.run(self._put, self._stop)
             except (OSError, PipelineError) as exc:
@@ -103,11 +107,13 @@ class Lane:
                 self.ended = True
                 self.room.wake()
                 return
+            wait_s = first_s if self._brought > brought else wait_s
             self._stop.wait(wait_s)
-            wait_s = min(_LONGEST_WAIT_S, 2 * wait_s)
+            wait_s = min(longest_s, 2 * wait_s)
 
     def _put(self, reading: Reading) -> bool:
         taken = self.room.put(reading)
+        self._brought += 1
         self._reports.fine("source")
         return taken
 

@@ -13,10 +13,11 @@ from pathlib import Path
 from typing import Any
 
 from edge_components.golden import Array
+from edge_components.pipeline.errors import PipelineError
 from edge_components.pipeline.geometry import Geometry
 
 Value = Array | str
-Body = bytes | Path | Array
+Body = bytes | Path | Array | PipelineError
 Answers = list[dict[str, Any]]
 
 
@@ -34,7 +35,7 @@ class Reading:
 
     Attributes:
         name: For the answer, events and file names.
-        body: What there is to decode, or an array that needs no decoding.
+        body: What there is to decode, an array that needs no decoding, or why it is no reading.
         key: Whose reading it is: a sensor, a topic; "" where nobody says.
         time_ns: When it came, nanoseconds since 1970 UTC.
         gives_up_at: ``time.monotonic()`` after which nobody waits any more, or None.
@@ -65,6 +66,11 @@ class Reading:
     def is_late(self) -> bool:
         """Whether nobody waits for it any more."""
         return self.gives_up_at is not None and time.monotonic() > self.gives_up_at
+
+    @property
+    def is_settled(self) -> bool:
+        """Whether it has its outcome."""
+        return self._done is None
 
     def finish(self, outcome: Outcome, why: str = "") -> None:
         """Tell the source, once; what comes later is ignored."""

@@ -5,10 +5,13 @@ from __future__ import annotations
 import logging
 import threading
 import time
+from collections.abc import Mapping, Sequence
+from typing import Any, Protocol
 
+from edge_components.contract.package import TensorSpec
 from edge_components.contract.telemetry import Value
+from edge_components.golden import Array
 from edge_components.runtime.metrics import Metrics
-from edge_components.telemetry.recorder import Recorder
 
 log = logging.getLogger(__name__)
 
@@ -17,13 +20,44 @@ _BURST = 20.0
 _PER_S = 1.0
 
 
+class Records(Protocol):
+    """Who keeps what is told: telemetry's recorder, or nobody."""
+
+    def prediction(
+        self,
+        model: Any,
+        seconds: float,
+        specs: Sequence[TensorSpec],
+        arrays: Sequence[Array],
+        source: str,
+        *,
+        inputs: Mapping[str, Array] = ...,
+    ) -> None:
+        """Record an answer."""
+
+    def event(
+        self, body: str, *, severity: int = 9, attributes: dict[str, Value] | None = None
+    ) -> None:
+        """Record that something happened."""
+
+
+class Silence:
+    """Keeps nothing."""
+
+    def prediction(self, *_: Any, **__: Any) -> None:
+        """Forget an answer."""
+
+    def event(self, *_: Any, **__: Any) -> None:
+        """Forget that something happened."""
+
+
 class Reports:
     """Counts and tells; may be called from any thread.
 
     A hundred readings a second that fail are counted one by one, and told of once a second.
     """
 
-    def __init__(self, recorder: Recorder, metrics: Metrics) -> None:
+    def __init__(self, recorder: Records, metrics: Metrics) -> None:
         self.recorder = recorder
         self._metrics = metrics
         self._lock = threading.Lock()

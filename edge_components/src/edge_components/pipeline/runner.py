@@ -8,6 +8,7 @@ is tried again, and holds up the others only when as many answers wait as readin
 
 from __future__ import annotations
 
+import asyncio
 import logging
 import threading
 import time
@@ -21,11 +22,11 @@ from edge_components.pipeline.backpressure import WaitingRoom
 from edge_components.pipeline.errors import Abandoned, PipelineError
 from edge_components.pipeline.lane import Lane
 from edge_components.pipeline.reading import Answers, Outcome, Reading
-from edge_components.pipeline.reports import Reports
+from edge_components.pipeline.reports import Records, Reports
 from edge_components.pipeline.state import FOLDER, StateStore
+from edge_components.runtime.http import HttpError, Request, Response
 from edge_components.runtime.metrics import Metrics
 from edge_components.runtime.model import Model, ModelError
-from edge_components.telemetry.recorder import Recorder
 
 if TYPE_CHECKING:
     from edge_components.pipeline.flow import Flow
@@ -42,7 +43,7 @@ class PipelineRunner:
 
     def __init__(
         self,
-        recorder: Recorder,
+        recorder: Records,
         metrics: Metrics,
         *,
         state_dir: Path = Path(),
@@ -100,12 +101,18 @@ class PipelineRunner:
         if unused is not None:
             unused.close()
 
-    def room(self, feed: type) -> tuple[object, WaitingRoom] | None:
-        """Return the source that works and its queue, if it is one of that kind."""
+    def push(self, request: Request) -> Response | asyncio.Future[Response]:
+        """Take a reading that a client brings; for the server's event loop.
+
+        Raises:
+            HttpError: The pipeline takes none, or not this one.
+        """
         lane = self._lane
-        if lane is None or not isinstance(lane.feed, feed):
-            return None
-        return lane.feed, lane.room
+        receive = None if lane is None else getattr(lane.feed, "receive", None)
+        if lane is None or receive is None:
+            raise HttpError(404, "no pipeline with a push source is active")
+        answer: Response | asyncio.Future[Response] = receive(request, lane.room)
+        return answer
 
     @property
     def ended(self) -> bool:

@@ -70,6 +70,7 @@ class Routes:
         repository: Lists, loads and unloads models.
         ready: Whether the server takes traffic.
         metrics_page: Writes the Prometheus page.
+        push: Takes readings for the pipeline, or None.
     """
 
     def __init__(
@@ -79,11 +80,13 @@ class Routes:
         *,
         ready: Callable[[], bool],
         metrics_page: Callable[[], bytes],
+        push: Endpoint | None = None,
     ) -> None:
         self._inference = inference
         self._repository = repository
         self._ready = ready
         self._metrics_page = metrics_page
+        self._push = push
         self._fixed: dict[tuple[str, ...], Endpoint] = {
             ("v2",): _constant(server_metadata(repository)),
             ("v2", "health", "live"): _constant({"live": True}),
@@ -122,6 +125,8 @@ class Routes:
                 return "POST", _ordered(name, self._repository.load, check_load)
             case ["v2", "repository", "models", name, "unload"] if name:
                 return "POST", _ordered(name, self._repository.unload)
+            case ["pipeline", "push"] if self._push is not None:
+                return "POST", self._push
             case parts:
                 endpoint = self._fixed.get(tuple(parts))
                 return None if endpoint is None else ("GET", endpoint)

@@ -113,6 +113,7 @@ class _Parts:
             metrics_page=self._page,
         )
         self.limits = Limits(
+            push=self.pipeline.push,
             max_body_bytes=settings.max_body_bytes, max_connections=settings.max_connections
         )
         self.token = read_token(settings.token_file)

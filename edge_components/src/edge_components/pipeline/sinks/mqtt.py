@@ -1,0 +1,120 @@
+"""Answers as MQTT messages: a few are on their way, the others wait for the broker.
+
+The client connects by itself and again after a cut; with QoS 1 a message is gone from here only
+when the broker has acknowledged it.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections import deque
+from typing import Any
+
+import msgspec
+import paho.mqtt.client as mqtt
+
+from edge_components.contract.pipeline import MqttSink
+from edge_components.pipeline.broker import KEEPALIVE_S, address, json_properties, make_client
+from edge_components.pipeline.endpoints import Endpoint
+from edge_components.pipeline.reports import Reports
+
+_ON_THEIR_WAY = 16
+
+
+class MqttWriter:
+    """Publishes answers in their order."""
+
+    def __init__(self, sink: MqttSink, endpoint: Endpoint, reports: Reports) -> None:
+        self._sink = sink
+        self._endpoint = endpoint
+        self._reports = reports
+        self._properties = json_properties()
+        self._waiting: deque[bytes] = deque()
+        self._sent = 0
+        self._connected = False
+        self._condition = threading.Condition(threading.RLock())
+        self._client: mqtt.Client | None = None
+
+    def write(self, name: str, answer: dict[str, Any]) -> None:
+        """Let an answer wait for the broker.
+
+        Raises:
+            OSError: Too many wait, and the pipeline is to wait too.
+            PipelineError: A secret cannot be read.
+        """
+        del name
+        with self._condition:
+            if len(self._waiting) >= self._sink.max_waiting:
+                if self._sink.when_full == "block":
+                    raise OSError(f"{len(self._waiting)} answers wait for {self._endpoint.shown}")
+                self._waiting.popleft()
+                self._reports.count("mqtt_dropped_oldest")
+            self._waiting.append(msgspec.json.encode(answer))
+            if self._client is None:
+                self._client = self._connect()
+            self._pump()
+
+    def close(self, timeout_s: float) -> None:
+        """Deliver what waits, at most for so long."""
+        with self._condition:
+            client = self._client
+            if client is None:
+                return
+            self._condition.wait_for(lambda: not self._waiting and not self._sent, timeout_s)
+            self._client = None
+            lost = len(self._waiting) + self._sent
+            self._waiting.clear()
+        if lost:
+            self._reports.count("mqtt_lost", lost)
+        client.disconnect()
+        client.loop_stop()
+
+    def _connect(self) -> mqtt.Client:
+        client = make_client(self._endpoint, self._sink.client_id, reconnect=True)
+        client.reconnect_delay_set(1, 30)
+        client.on_connect = lambda _c, _u, _f, code, _p: self._on_connect(code)
+        client.on_disconnect = lambda *_: self._on_disconnect()
+        client.on_connect_fail = lambda *_: self._trouble("cannot be reached")
+        client.on_publish = lambda _c, _u, _m, code, _p: self._on_publish(code)
+        host, port = address(self._endpoint)
+        client.connect_async(host, port, keepalive=KEEPALIVE_S)
+        client.loop_start()
+        return client
+
+    def _pump(self) -> None:
+        client = self._client
+        while client is not None and self._connected and self._waiting:
+            if self._sent >= _ON_THEIR_WAY:
+                return
+            self._sent += 1
+            client.publish(
+                self._sink.topic,
+                self._waiting.popleft(),
+                qos=self._sink.qos,
+                retain=self._sink.retain,
+                properties=self._properties,
+            )
+
+    def _on_connect(self, code: Any) -> None:
+        if code.is_failure:
+            self._trouble(f"refuses: {code}")
+            return
+        self._reports.fine("mqtt-sink")
+        with self._condition:
+            self._connected = True
+            self._pump()
+
+    def _on_disconnect(self) -> None:
+        with self._condition:
+            self._connected = False
+
+    def _on_publish(self, code: Any) -> None:
+        refused = code is not None and code.is_failure
+        self._reports.count("mqtt_refused" if refused else "mqtt_delivered")
+        with self._condition:
+            self._sent -= 1
+            self._pump()
+            self._condition.notify_all()
+
+    def _trouble(self, what: str) -> None:
+        self._reports.trouble("mqtt-sink", f"the broker {self._endpoint.shown} {what}")
