@@ -37,6 +37,27 @@ class AwsProvider:
         self._opening = threading.Lock()
 
     @hookimpl
+    def train(self, request: api.TrainRequest) -> api.TrainedModel:
+        """Run the project's training in a SageMaker job."""
+        from edgectl_aws_greengrass._sdk.train import train
+
+        return train(self._open(), request, self.context.progress)
+
+    @hookimpl
+    def register(self, request: api.RegisterRequest) -> api.ModelVersion:
+        """Make a model package, or set its approval."""
+        from edgectl_aws_greengrass._sdk.register import register
+
+        return register(self._open(), request)
+
+    @hookimpl
+    def approval(self, request: api.ApprovalRequest) -> api.ApprovalResult:
+        """Read the approval of a model package."""
+        from edgectl_aws_greengrass._sdk.register import approval
+
+        return approval(self._open(), request)
+
+    @hookimpl
     def package(self, request: api.PackageRequest) -> api.PackageResult:
         """Upload what is missing, and make the release's component version."""
         from edgectl_aws_greengrass._sdk.package import publish
