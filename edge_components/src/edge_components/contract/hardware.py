@@ -25,6 +25,9 @@ class HardwareProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
         provider_options: ONNX Runtime's options by execution provider, beside those that name a
             folder of this machine.
         precisions: Preferred first.
+        threads: That one run of a model uses on the CPU; 0 for all cores for a large model, and one
+            for a small one.
+        max_batch: How many requests that wait may run together; 1 for none.
         notes: What an operator should know, for example that an accelerator is not used.
     """
 
@@ -37,6 +40,8 @@ class HardwareProfile(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     execution_providers: tuple[str, ...] = ("CPUExecutionProvider",)
     provider_options: dict[str, dict[str, str]] = {}
     precisions: tuple[str, ...] = ("int8", "fp32")
+    threads: int = 0
+    max_batch: int = 8
     notes: str = ""
 
 

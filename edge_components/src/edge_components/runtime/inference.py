@@ -1,17 +1,16 @@
-"""One inference from request to answer, whatever the transport: decode, run, encode, count.
+"""Which way a request goes to its answer, whatever the transport, and what is counted of it.
 
-Quick models run on the event loop; slow ones and large bodies go to a few threads, so that health
-checks stay prompt. When too many wait, the client is told to come back instead of queueing
-without bound.
+Quick models run on the event loop: the express lane first, then the careful way. Slow ones and
+large bodies go to a few threads, so that health checks stay prompt. When too many wait, the client
+is told to come back instead of queueing without bound.
 """
 
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-from typing import Generic, NamedTuple, TypeVar
+from typing import TypeVar
 
 from edge_components.runtime.http import (
     BINARY_TYPE,
@@ -22,20 +21,16 @@ from edge_components.runtime.http import (
     tensors_line,
     whole_answer,
 )
+from edge_components.runtime.lineup import Lineup
 from edge_components.runtime.metrics import Metrics
-from edge_components.runtime.model import InputRejected, Model, ModelError
-from edge_components.runtime.oip.datatypes import Array
+from edge_components.runtime.model import Model
 from edge_components.runtime.oip.decode import ModelSignature, decode_request
 from edge_components.runtime.oip.encode import encode_response
-from edge_components.runtime.oip.messages import (
-    DecodeLimits,
-    InferRequest,
-    InferResponse,
-    ProtocolError,
-)
+from edge_components.runtime.oip.messages import DecodeLimits, InferRequest, InferResponse
 from edge_components.runtime.process import cores
 from edge_components.runtime.registry import Registry
 from edge_components.runtime.statistics import Timing
+from edge_components.runtime.work import Codec, Done, Task, work, work_together
 from edge_components.telemetry.recorder import Recorder
 
 _LARGE_BODY = 64 << 10
@@ -44,58 +39,18 @@ R = TypeVar("R")
 A = TypeVar("A")
 
 
-class Codec(NamedTuple, Generic[R, A]):
-    """How one transport reads requests and writes answers.
-
-    Attributes:
-        source: The transport's name in telemetry.
-        decode: A transport's request to the request.
-        encode: The answer to a transport's answer.
-    """
-
-    source: str
-    decode: Callable[[R, ModelSignature, DecodeLimits], InferRequest]
-    encode: Callable[[InferResponse], A]
-
-
-class _Done(NamedTuple, Generic[A]):
-    answer: A
-    result: InferResponse
-    timing: Timing
-    inputs: dict[str, Array]
-
-
-def infer(model: Model, request: InferRequest) -> InferResponse:
-    """Run a decoded request on a model.
-
-    Raises:
-        InputRejected: ONNX Runtime refuses the input.
-        ModelError: The model failed.
-    """
-    identity = model.identity
-    if request.outputs is None:
-        arrays = model.run(request.inputs)
-        return InferResponse(
-            model_name=identity.name,
-            model_version=identity.version,
-            specs=model.outputs,
-            arrays=arrays,
-            binary=[True] * len(arrays) if request.binary_outputs else None,
-            id=request.id,
-        )
-    names = [output.name for output in request.outputs]
-    return InferResponse(
-        model_name=identity.name,
-        model_version=identity.version,
-        specs=tuple(model.signature.outputs[name] for name in names),
-        arrays=model.run(request.inputs, names),
-        binary=[output.binary for output in request.outputs],
-        id=request.id,
-    )
-
-
 class Inference:
-    """The inference endpoint for all models and transports."""
+    """The inference endpoint for all models and transports.
+
+    Args:
+        registry: The models.
+        metrics: Where requests are counted.
+        recorder: Where predictions go.
+        limits: Bounds on a request.
+        max_waiting: How many requests may wait for a thread, those that run among them.
+        threads: How many requests run at once beside the event loop; 0 for one on each core, and
+            two at least, so that one slow model does not hold up all others.
+    """
 
     def __init__(
         self,
@@ -105,13 +60,16 @@ class Inference:
         *,
         limits: DecodeLimits | None = None,
         max_waiting: int = 64,
+        threads: int = 0,
     ) -> None:
         self._registry = registry
         self._metrics = metrics
         self._recorder = recorder
         self._limits = limits or DecodeLimits()
         self._max_waiting = max_waiting
-        self._pool = ThreadPoolExecutor(max(2, cores()), thread_name_prefix="infer")
+        self._lineup = Lineup(
+            functools.partial(work_together, limits=self._limits), threads or max(2, cores())
+        )
 
     @property
     def models(self) -> list[Model]:
@@ -159,17 +117,17 @@ class Inference:
             HttpError: With the status and the message for the client.
         """
         model = self.find(name, version)
+        task = Task(request, codec, time.perf_counter_ns())
         if size > _LARGE_BODY or not model.runs_inline(size // _BYTES_PER_ELEMENT):
-            return asyncio.ensure_future(self._threaded(model, request, codec))
-        start = time.perf_counter_ns()
+            return asyncio.ensure_future(self._threaded(model, task))
         try:
-            done = _work(model, request, codec, self._limits, start)
+            done = work(model, task, self._limits)
         except HttpError as exc:
-            self._refused(model, exc, start)
+            self._refused(model, exc, task)
             raise
         if done.result.specs is model.outputs and model.express.wants(done.inputs):
             model.open_lane(done.inputs, done.result.arrays)
-        return self._finish(model, start, done, codec.source)
+        return self._finish(model, task, done)
 
     def express(
         self, name: str, version: str | None, head: Head, body: bytes, date: bytes
@@ -202,63 +160,40 @@ class Inference:
 
     def close(self) -> None:
         """Stop the threads; what runs on them is not waited for."""
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        self._lineup.close()
 
-    async def _threaded(self, model: Model, request: R, codec: Codec[R, A]) -> A:
+    async def _threaded(self, model: Model, task: Task[R, A]) -> A:
         metrics = self._metrics
         if metrics.in_flight >= self._max_waiting:
             metrics.errors["overloaded"] += 1
             raise HttpError(
                 503, f"{metrics.in_flight} requests wait already", headers=b"Retry-After: 1\r\n"
             )
-        start = time.perf_counter_ns()
         metrics.in_flight += 1
-        loop = asyncio.get_running_loop()
         try:
-            done = await loop.run_in_executor(
-                self._pool, _work, model, request, codec, self._limits, start
-            )
+            done: Done[A] = await self._lineup.add(model, task)
         except HttpError as exc:
-            self._refused(model, exc, start)
+            self._refused(model, exc, task)
             raise
         finally:
             metrics.in_flight -= 1
-        return self._finish(model, start, done, codec.source)
+        return self._finish(model, task, done)
 
-    def _finish(self, model: Model, start: int, done: _Done[A], source: str) -> A:
-        passed = (time.perf_counter_ns() - start) * 1e-9
+    def _finish(self, model: Model, task: Task[R, A], done: Done[A]) -> A:
+        passed = (time.perf_counter_ns() - task.asked_ns) * 1e-9
         metrics = self._metrics
         metrics.requests += 1
         metrics.latency.observe(passed)
-        model.statistics.succeeded(done.timing, model.samples(done.inputs))
+        model.statistics.succeeded(done.timing, model.samples(done.inputs), done.batch)
         result = done.result
         self._recorder.prediction(
-            model, passed, result.specs, result.arrays, source, inputs=done.inputs
+            model, passed, result.specs, result.arrays, task.codec.source, inputs=done.inputs
         )
         return done.answer
 
-    def _refused(self, model: Model, error: HttpError, start: int) -> None:
-        model.statistics.failed(time.perf_counter_ns() - start)
+    def _refused(self, model: Model, error: HttpError, task: Task[R, A]) -> None:
+        model.statistics.failed(time.perf_counter_ns() - task.asked_ns)
         self._metrics.errors["invalid_request" if error.status < 500 else "model_failed"] += 1
-
-
-def _work(
-    model: Model, request: R, codec: Codec[R, A], limits: DecodeLimits, asked_ns: int
-) -> _Done[A]:
-    clock = time.perf_counter_ns
-    began = clock()
-    try:
-        decoded = codec.decode(request, model.signature, limits)
-        ready = clock()
-        result = infer(model, decoded)
-    except (ProtocolError, InputRejected) as exc:
-        raise HttpError(400, str(exc)) from exc
-    except ModelError as exc:
-        raise HttpError(500, str(exc)) from exc
-    ran = clock()
-    answer = codec.encode(result)
-    timing = Timing(began - asked_ns, ready - began, ran - ready, clock() - ran)
-    return _Done(answer, result, timing, decoded.inputs)
 
 
 def _decode(request: Request, signature: ModelSignature, limits: DecodeLimits) -> InferRequest:

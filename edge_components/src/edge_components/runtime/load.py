@@ -87,7 +87,7 @@ def load_variant(
     try:
         if cache is not None:
             cache.mkdir(parents=True, exist_ok=True)
-        return load_model(path, identity, providers, options)
+        return load_model(path, identity, providers, options, profile=profile)
     except (ModelError, OSError) as exc:
         raise ActivationError(Reason.LOAD_FAILED, f"{variant.precision}: {exc}") from exc
 
@@ -316,6 +316,6 @@ def load_file(path: Path, name: str, profile: HardwareProfile) -> Model:
         ActivationError: ``load-failed``.
     """
     try:
-        return load_model(path, Identity(name=name), profile.execution_providers)
+        return load_model(path, Identity(name=name), profile.execution_providers, profile=profile)
     except ModelError as exc:
         raise ActivationError(Reason.LOAD_FAILED, str(exc)) from exc

@@ -1,8 +1,7 @@
 """A loaded model: an ONNX Runtime session with the signature that clients see.
 
-Session options are chosen by the size of the weights: a model that takes microseconds is slowed
-by a thread pool, a large one needs every core. BF16 goes through ORT values, because numpy has no
-such type.
+Session options are chosen by device and size of the weights (``tuning``). BF16 goes through ORT
+values, because numpy has no such type.
 """
 
 from __future__ import annotations
@@ -17,7 +16,9 @@ import msgspec
 import numpy as np
 import onnxruntime as ort
 
+from edge_components.contract.hardware import PROFILES, HardwareProfile
 from edge_components.contract.package import TensorSpec
+from edge_components.runtime.batching import worthwhile_batch
 from edge_components.runtime.bound import Bound
 from edge_components.runtime.express import MAX_BYTES, Express
 from edge_components.runtime.oip.datatypes import NUMPY_TYPES, ORT_TYPES, Array
@@ -31,9 +32,10 @@ from edge_components.runtime.providers import (
     placement,
 )
 from edge_components.runtime.statistics import Statistics
+from edge_components.runtime.tuning import Tuning, tune
 
 _BF16_ONNX_TYPE = 16
-_SMALL_MODEL_BYTES = 512 << 10
+_USUAL = "x86-64-cpu"
 _WARM_RUNS = 3
 _INLINE_MAX_S = 0.001
 
@@ -72,6 +74,7 @@ class Model:
         latency_s: Of a warm run with the smallest input.
         statistics: What it has answered.
         express: The lanes for small requests of the same form.
+        max_batch: How many requests that wait are run together; 1 for none.
     """
 
     def __init__(self, session: ort.InferenceSession, identity: Identity) -> None:
@@ -85,6 +88,7 @@ class Model:
         self.nodes = placement(session)
         self.provider = first_used(self.asked, self.nodes)
         self.latency_s = 0.0
+        self.max_batch = 1
         self.statistics = Statistics()
         self.express = Express(self.inputs, self.outputs)
         self._elements = 1
@@ -187,33 +191,49 @@ def load_model(
     identity: Identity,
     providers: Sequence[str],
     options: Mapping[str, Mapping[str, str]] | None = None,
+    *,
+    profile: HardwareProfile | None = None,
 ) -> Model:
     """Load a model file with those of ``providers`` that this ONNX Runtime offers, and warm it.
+
+    Args:
+        path: The file.
+        identity: Whose model it is.
+        providers: Best first.
+        options: Of providers, by name.
+        profile: The device, which says how many threads and how much memory there is to use;
+            None for the usual.
 
     Raises:
         ModelError: With what ONNX Runtime says.
     """
     wanted = for_session(providers, ort.get_available_providers(), options or {})
     try:
-        session = ort.InferenceSession(str(path), _options(path), providers=wanted)
+        tuning = tune(profile or PROFILES[_USUAL], _size(path), cores())
+        session = ort.InferenceSession(str(path), _options(tuning), providers=wanted)
         model = Model(session, identity)
     except ModelError:
         raise
     except Exception as exc:
         raise ModelError(f"'{path.name}' cannot be loaded: {_first_line(exc)}") from exc
     model.warm()
+    model.max_batch = worthwhile_batch(model, tuning.max_batch)
     return model
 
 
-def _options(path: Path) -> ort.SessionOptions:
-    options = ort.SessionOptions()
-    options.log_severity_level = 3
+def _size(path: Path) -> int:
     try:
-        size = path.stat().st_size
+        return path.stat().st_size
     except OSError as exc:
         raise ModelError(f"'{path.name}' cannot be read: {exc.strerror}") from exc
-    options.intra_op_num_threads = 1 if size <= _SMALL_MODEL_BYTES else cores()
+
+
+def _options(tuning: Tuning) -> ort.SessionOptions:
+    options = ort.SessionOptions()
+    options.log_severity_level = 3
+    options.intra_op_num_threads = tuning.threads
     options.inter_op_num_threads = 1
+    options.enable_cpu_mem_arena = tuning.keeps_memory
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     options.add_session_config_entry(RECORD_PLACEMENT, "1")
     return options

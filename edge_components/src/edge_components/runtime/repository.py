@@ -85,7 +85,7 @@ def load_entry(entry: Entry, profile: HardwareProfile) -> Model:
     """
     if not entry.path.is_dir():
         identity = Identity(name=entry.name, version=entry.version)
-        return load_model(entry.path, identity, profile.execution_providers)
+        return load_model(entry.path, identity, profile.execution_providers, profile=profile)
     model = load_checked(read_version(entry.path), profile, None)
     model.identity = msgspec.structs.replace(model.identity, name=entry.name)
     return model

@@ -31,6 +31,7 @@ from edge_components.runtime.routes import Routes
 from edge_components.runtime.server import HttpServer
 from edge_components.runtime.service import Runtime
 from edge_components.runtime.settings import ServeSettings, SettingsError
+from edge_components.runtime.tuning import tuned
 from edge_components.runtime.version import find_profile
 from edge_components.telemetry.queue import QUEUE_FILE, TelemetryQueue
 from edge_components.telemetry.recorder import Recorder, Subject
@@ -50,7 +51,7 @@ def serve(settings: ServeSettings) -> int:
         ActivationError: What was to be served from the start cannot be loaded.
         OSError: The address or the control socket cannot be used.
     """
-    profile = find_profile(settings.hardware)
+    profile = tuned(find_profile(settings.hardware), settings.threads, settings.max_batch)
     ort.disable_telemetry_events()
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
@@ -95,7 +96,7 @@ class _Parts:
             device_id=settings.device,
             has_stdin=not settings.parent_pipe,
         )
-        self.inference = Inference(registry, metrics, self.recorder)
+        self.inference = Inference(registry, metrics, self.recorder, threads=settings.parallel)
         self.repository = Repository(settings.models, registry, profile)
         self.runtime = Runtime(
             settings,

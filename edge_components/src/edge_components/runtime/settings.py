@@ -16,6 +16,8 @@ from edge_components.contract.device import (
 )
 from edge_components.contract.errors import ContractError
 
+_MOST_AT_ONCE = 256
+
 
 class SettingsError(Exception):
     """A setting cannot be used; the message is for the operator."""
@@ -36,6 +38,9 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True):
         control_socket: Path of the control socket, or None for no control.
         engine_cache: Where what execution providers compile is kept; None is ``engines`` of the
             state folder.
+        threads: That one run of a model uses; 0 for what fits the hardware and the model.
+        parallel: How many requests for slow models run at once; 0 for one on each core.
+        max_batch: How many requests that wait may run together; None for the profile's.
         parent_pipe: Whether the end of stdin means that the supervisor died.
         orphan_grace_s: How long to serve after that while nobody calls the control socket.
     """
@@ -66,6 +71,9 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True):
     drain_s: float = 10.0
     max_body_bytes: int = 64 << 20
     max_connections: int = 512
+    threads: int = 0
+    parallel: int = 0
+    max_batch: int | None = None
 
     @property
     def engines(self) -> Path:
@@ -113,6 +121,10 @@ def _check(settings: ServeSettings) -> None:
         raise SettingsError("--load needs the folder of --models")
     if settings.models is not None and not settings.models.is_dir():
         raise SettingsError(f"--models: '{settings.models}' is not a folder")
+    numbers = (("--threads", settings.threads), ("--parallel", settings.parallel))
+    for name, value in (*numbers, ("--max-batch", settings.max_batch or 0)):
+        if not 0 <= value <= _MOST_AT_ONCE:
+            raise SettingsError(f"{name} is {value}, has to be between 0 and {_MOST_AT_ONCE}")
 
 
 def _from_config(path: Path) -> ServeSettings:

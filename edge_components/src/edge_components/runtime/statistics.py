@@ -1,6 +1,7 @@
 """What one model has done since it was loaded, in the shape of Triton's statistics extension.
 
-Counts are of requests except ``inference_count``, which counts the samples of a batch. Times are
+Counts are of requests, except ``inference_count``, which counts samples, and ``execution_count``,
+which counts runs of the model: requests that ran together are one. Times are
 in nanoseconds, ``last_inference`` in milliseconds since the epoch. There is no response cache, so
 its two sums stay zero.
 """
@@ -26,18 +27,26 @@ class Timing(NamedTuple):
 class Statistics:
     """The sums of one loaded model; only the event loop's thread adds to them."""
 
-    __slots__ = ("_batches", "_failed", "_samples", "_success", "_times", "_when_s")
+    __slots__ = ("_batches", "_failed", "_runs", "_samples", "_success", "_times", "_when_s")
 
     def __init__(self) -> None:
         self._success = 0
+        self._runs = 0
         self._failed = [0, 0]
         self._samples = 0
         self._times = [0, 0, 0, 0]
         self._when_s = 0.0
         self._batches: dict[int, list[int]] = {}
 
-    def succeeded(self, timing: Timing, samples: int) -> None:
-        """Add an answered request of so many samples."""
+    def succeeded(self, timing: Timing, samples: int, batch: int | None = None) -> None:
+        """Add an answered request.
+
+        Args:
+            timing: Of this request; the model's time is that of the whole batch.
+            samples: How many it had.
+            batch: How many the model ran on at once, those of other requests among them; 0 if
+                that was counted with another request. None for the request alone.
+        """
         self._success += 1
         self._samples += samples
         self._when_s = time.time()
@@ -47,15 +56,21 @@ class Statistics:
         times[1] += given
         times[2] += infer
         times[3] += output
-        batch = self._batches.get(samples)
-        if batch is None:
+        size = samples if batch is None else batch
+        if size or not samples:
+            self._runs += 1
+            self._ran(size, given, infer, output)
+
+    def _ran(self, size: int, given: int, infer: int, output: int) -> None:
+        sums = self._batches.get(size)
+        if sums is None:
             if len(self._batches) >= _MAX_BATCH_SIZES:
                 return  # a client that varies its batch without end does not fill the memory
-            batch = self._batches[samples] = [0, 0, 0, 0]
-        batch[0] += 1
-        batch[1] += given
-        batch[2] += infer
-        batch[3] += output
+            sums = self._batches[size] = [0, 0, 0, 0]
+        sums[0] += 1
+        sums[1] += given
+        sums[2] += infer
+        sums[3] += output
 
     def failed(self, nanoseconds: int) -> None:
         """Add a request that was not answered with a result."""
@@ -71,7 +86,7 @@ class Statistics:
             "version": version,
             "last_inference": int(self._when_s * 1000),
             "inference_count": self._samples,
-            "execution_count": count,
+            "execution_count": self._runs,
             "inference_stats": {
                 "success": _sum(count, sum(self._times)),
                 "fail": _sum(*self._failed),

@@ -20,10 +20,11 @@ from edge_components.runtime.access import Token
 from edge_components.runtime.grpc.schema import MESSAGES, METHODS, SERVICE, DecodeError
 from edge_components.runtime.grpc.tensors import decode_message, encode_message
 from edge_components.runtime.http import HttpError, Limits
-from edge_components.runtime.inference import Codec, Inference
+from edge_components.runtime.inference import Inference
 from edge_components.runtime.repository import Repository
 from edge_components.runtime.routes import check_load, metadata, server_metadata, statistics
 from edge_components.runtime.settings import ServeSettings
+from edge_components.runtime.work import Codec
 
 log = logging.getLogger(__name__)
 

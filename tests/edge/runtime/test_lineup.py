@@ -1,0 +1,326 @@
+"""Who runs when, and who runs together: the line before the threads, and what batches may do."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Callable, Coroutine, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+import pytest
+from onnx import TensorProto, helper, numpy_helper
+
+from edge_components.contract.hardware import PROFILES
+from edge_components.contract.package import TensorSpec
+from edge_components.runtime.batching import worthwhile_batch
+from edge_components.runtime.http import HttpError
+from edge_components.runtime.lineup import Lineup
+from edge_components.runtime.load import load_file
+from edge_components.runtime.model import Model
+from edge_components.runtime.oip.messages import (
+    DecodeLimits,
+    InferRequest,
+    ProtocolError,
+    RequestedOutput,
+)
+from edge_components.runtime.statistics import Statistics
+from edge_components.runtime.work import Codec, Done, Task, work_together
+
+
+class Kind:
+    """Stands for a model in the line."""
+
+    def __init__(self, max_batch: int = 1) -> None:
+        self.max_batch = max_batch
+
+
+class Worker:
+    """Notes what was run together, and lets the first run wait until it is told to go on."""
+
+    def __init__(self) -> None:
+        self.runs: list[list[Any]] = []
+        self.go_on = threading.Event()
+
+    def __call__(self, _: Any, tasks: Sequence[Any]) -> list[Any]:
+        self.runs.append(list(tasks))
+        if len(self.runs) == 1:
+            assert self.go_on.wait(10)
+        return [task * 10 if isinstance(task, int) else task for task in tasks]
+
+
+def run(scene: Callable[[Worker, Lineup], Coroutine[Any, Any, None]], threads: int = 1) -> Worker:
+    worker = Worker()
+
+    async def play() -> None:
+        lineup = Lineup(worker, threads)
+        try:
+            await asyncio.wait_for(scene(worker, lineup), 20)
+        finally:
+            worker.go_on.set()
+            lineup.close()
+
+    asyncio.run(play())
+    return worker
+
+
+def test_while_a_thread_is_free_each_request_runs_alone() -> None:
+    async def scene(worker: Worker, lineup: Lineup) -> None:
+        model: Any = Kind(max_batch=8)
+        futures = [lineup.add(model, task) for task in (1, 2)]
+        worker.go_on.set()
+        assert await asyncio.gather(*futures) == [10, 20]
+
+    assert sorted(run(scene, threads=2).runs) == [[1], [2]]
+
+
+def test_requests_that_waited_run_together_and_each_gets_its_own_answer() -> None:
+    async def scene(worker: Worker, lineup: Lineup) -> None:
+        model: Any = Kind(max_batch=3)
+        futures = [lineup.add(model, task) for task in range(1, 7)]
+        worker.go_on.set()
+        assert await asyncio.gather(*futures) == [10, 20, 30, 40, 50, 60]
+
+    assert run(scene).runs == [[1], [2, 3, 4], [5, 6]]
+
+
+def test_a_model_that_takes_no_batch_runs_one_after_the_other() -> None:
+    async def scene(worker: Worker, lineup: Lineup) -> None:
+        model: Any = Kind()
+        futures = [lineup.add(model, task) for task in (1, 2, 3)]
+        worker.go_on.set()
+        await asyncio.gather(*futures)
+
+    assert run(scene).runs == [[1], [2], [3]]
+
+
+def test_models_take_turns_so_that_a_long_line_does_not_hold_up_a_short_one() -> None:
+    async def scene(worker: Worker, lineup: Lineup) -> None:
+        busy: Any = Kind(max_batch=2)
+        other: Any = Kind()
+        futures = [lineup.add(busy, task) for task in range(1, 8)]
+        futures.append(lineup.add(other, 100))
+        worker.go_on.set()
+        await asyncio.gather(*futures)
+
+    assert run(scene).runs.index([100]) == 2
+
+
+def test_an_error_is_the_outcome_of_its_request_only() -> None:
+    async def scene(worker: Worker, lineup: Lineup) -> None:
+        model: Any = Kind(max_batch=4)
+        futures = [lineup.add(model, task) for task in (1, 2, ValueError("mine"), 4)]
+        worker.go_on.set()
+        found = await asyncio.gather(*futures, return_exceptions=True)
+        assert [found[0], found[1], found[3]] == [10, 20, 40]
+        assert str(found[2]) == "mine"
+
+    assert len(run(scene).runs) == 2
+
+
+def test_a_worker_that_fails_fails_those_that_it_ran_and_the_line_goes_on() -> None:
+    async def scene(worker: Worker, lineup: Lineup) -> None:
+        model: Any = Kind(max_batch=2)
+        futures = [lineup.add(model, task) for task in (1, None, 3, 4)]
+        worker.go_on.set()
+        found = await asyncio.gather(*futures, return_exceptions=True)
+        assert found[0] == 10
+        assert [type(error) for error in found[1:3]] == [RuntimeError, RuntimeError]
+        assert found[3] == 40
+
+    def failing(worker: Worker) -> Callable[[Any, Sequence[Any]], list[Any]]:
+        def work(model: Any, tasks: Sequence[Any]) -> list[Any]:
+            outcomes = worker(model, tasks)
+            if None in tasks:
+                raise RuntimeError("broken")
+            return outcomes
+
+        return work
+
+    async def play() -> None:
+        worker = Worker()
+        lineup = Lineup(failing(worker), 1)
+        await asyncio.wait_for(scene(worker, lineup), 20)
+        lineup.close()
+
+    asyncio.run(play())
+
+
+def test_a_request_that_was_given_up_is_not_run() -> None:
+    async def scene(worker: Worker, lineup: Lineup) -> None:
+        model: Any = Kind()
+        first, second, third = (lineup.add(model, task) for task in (1, 2, 3))
+        second.cancel()
+        worker.go_on.set()
+        assert await asyncio.gather(first, third) == [10, 30]
+
+    assert run(scene).runs == [[1], [3]]
+
+
+def test_closing_cancels_those_that_wait() -> None:
+    async def scene(worker: Worker, lineup: Lineup) -> None:
+        model: Any = Kind()
+        first, second = (lineup.add(model, task) for task in (1, 2))
+        lineup.close()
+        assert second.cancelled()
+        worker.go_on.set()
+        await first
+
+    assert run(scene).runs == [[1]]
+
+
+# -- what runs on the thread
+
+
+def dense_model(path: Path, *, mixes: bool = False) -> Path:
+    """``y = relu(x W)``, or, where it mixes its samples, less their mean."""
+    weight = np.random.default_rng(2).standard_normal((4, 3)).astype(np.float32)
+    nodes = [helper.make_node("MatMul", ["x", "w"], ["a"])]
+    if mixes:
+        nodes += [
+            helper.make_node("ReduceMean", ["a", "axes"], ["m"]),
+            helper.make_node("Sub", ["a", "m"], ["y"]),
+        ]
+    else:
+        nodes += [helper.make_node("Relu", ["a"], ["y"])]
+    graph = helper.make_graph(
+        nodes,
+        "dense",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 3])],
+        [numpy_helper.from_array(weight, "w"), numpy_helper.from_array(np.array([0]), "axes")],
+    )
+    opset = [helper.make_opsetid("", 18)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=10), path)
+    return path
+
+
+def task(x: Any, outputs: list[RequestedOutput] | None = None) -> Task[Any, Any]:
+    def decode(*_: Any) -> InferRequest:
+        if isinstance(x, str):
+            raise ProtocolError(x)
+        return InferRequest(inputs={"x": np.array(x, dtype=np.float32)}, outputs=outputs)
+
+    return Task(None, Codec("test", decode, lambda result: result.arrays), 0)
+
+
+def load(path: Path) -> Model:
+    return load_file(path, "m", PROFILES["x86-64-cpu"])
+
+
+def test_requests_that_run_together_get_what_they_get_alone(tmp_path: Path) -> None:
+    model = load(dense_model(tmp_path / "m.onnx"))
+    rows = [[[1, 2, 3, 4]], [[5, 6, 7, 8], [-1, 0, 1, 0]], [[0, 0, 0, 1]]]
+    together: list[Any] = work_together(model, [task(x) for x in rows], DecodeLimits())
+    for x, done in zip(rows, together, strict=True):
+        alone = model.run({"x": np.array(x, dtype=np.float32)})
+        np.testing.assert_allclose(done.answer[0], alone[0], rtol=1e-6)
+    assert [done.batch for done in together] == [4, 0, 0]
+
+
+def test_a_request_that_does_not_fit_spoils_nothing_for_the_others(tmp_path: Path) -> None:
+    model = load(dense_model(tmp_path / "m.onnx"))
+    tasks = [task([[1, 2, 3, 4]]), task("wrong"), task([[1, 2]]), task([[5, 6, 7, 8]])]
+    first, refused, misshapen, last = work_together(model, tasks, DecodeLimits())
+    assert isinstance(first, Done)
+    assert isinstance(last, Done)
+    assert isinstance(refused, HttpError)
+    assert (refused.status, refused.message) == (400, "wrong")
+    assert isinstance(misshapen, HttpError)
+
+
+def test_requests_for_other_outputs_do_not_run_together(tmp_path: Path) -> None:
+    model = load(dense_model(tmp_path / "m.onnx"))
+    tasks = [task([[1, 2, 3, 4]]), task([[1, 2, 3, 4]], [RequestedOutput("y")])]
+    found: list[Any] = work_together(model, tasks, DecodeLimits())
+    assert [done.batch for done in found] == [1, 1]
+
+
+def test_a_model_that_refuses_a_batch_runs_each_request_alone(build: Any, tmp_path: Path) -> None:
+    model = load(build.reshaping(tmp_path / "r.onnx"))  # takes two rows and no more
+    tasks = [task([[1] * 4, [2] * 4]), task([[3] * 4, [4] * 4])]
+    found: list[Any] = work_together(model, tasks, DecodeLimits())
+    assert [done.answer[0].shape for done in found] == [(8,), (8,)]
+    assert found[1].answer[0][0] == 3
+
+
+def test_a_batch_counts_as_one_run_of_the_model(tmp_path: Path) -> None:
+    model = load(dense_model(tmp_path / "m.onnx"))
+    statistics = Statistics()
+    found: list[Any] = work_together(model, [task([[1, 2, 3, 4]])] * 3, DecodeLimits())
+    for done in found:
+        statistics.succeeded(done.timing, 1, done.batch)
+    document = statistics.document("m", "1")
+    assert document["inference_stats"]["success"]["count"] == 3
+    assert document["inference_count"] == 3
+    assert document["execution_count"] == 1
+    assert [line["batch_size"] for line in document["batch_stats"]] == [3]
+
+
+# -- whether a model is worth it
+
+
+class Timed:
+    """A loaded model that takes as long as it is told to, on a clock of its own."""
+
+    latency_s = 0.01
+    provider = "CPUExecutionProvider"
+
+    def __init__(self, model: Model, *, per_run_s: float, per_sample_s: float) -> None:
+        self.inputs: tuple[TensorSpec, ...] = model.inputs
+        self.outputs: tuple[TensorSpec, ...] = model.outputs
+        self.now = 0.0
+        self._model = model
+        self._times = per_run_s, per_sample_s
+
+    def run(self, feeds: Any) -> Any:
+        self.now += self._times[0] + self._times[1] * feeds["x"].shape[0]
+        return self._model.run(feeds)
+
+    def runs_inline(self, _: int) -> bool:
+        return self.latency_s <= 0.001
+
+
+def asked(model: Model, *, per_run_s: float = 0.01, per_sample_s: float = 0.0) -> int:
+    timed = Timed(model, per_run_s=per_run_s, per_sample_s=per_sample_s)
+    return worthwhile_batch(timed, 8, clock=lambda: timed.now)
+
+
+def test_a_model_that_is_quicker_with_more_samples_is_batched(tmp_path: Path) -> None:
+    assert asked(load(dense_model(tmp_path / "m.onnx"))) == 8
+
+
+def test_a_model_that_gains_nothing_is_not_batched(tmp_path: Path) -> None:
+    model = load(dense_model(tmp_path / "m.onnx"))
+    assert asked(model, per_run_s=0.0, per_sample_s=0.01) == 1
+
+
+def test_a_model_that_mixes_its_samples_is_never_batched(tmp_path: Path) -> None:
+    assert asked(load(dense_model(tmp_path / "m.onnx", mixes=True))) == 1
+
+
+@pytest.mark.parametrize("name", ["pair", "reshaping"])
+def test_a_model_without_a_batch_axis_on_both_sides_is_not_batched(
+    build: Any, tmp_path: Path, name: str
+) -> None:
+    assert asked(load(getattr(build, name)(tmp_path / "m.onnx"))) == 1
+
+
+def test_no_batch_is_asked_for_where_the_setting_says_one(tmp_path: Path) -> None:
+    model = load(dense_model(tmp_path / "m.onnx"))
+    timed = Timed(model, per_run_s=0.01, per_sample_s=0.0)
+    assert worthwhile_batch(timed, 1, clock=lambda: timed.now) == 1
+
+
+@pytest.mark.parametrize(("latency_s", "provider"), [(0.0005, None), (1.0, None), (0.01, "Other")])
+def test_quick_slow_and_foreign_models_are_not_asked(
+    tmp_path: Path, latency_s: float, provider: str | None
+) -> None:
+    model = load(dense_model(tmp_path / "m.onnx"))
+    timed = Timed(model, per_run_s=0.01, per_sample_s=0.0)
+    timed.latency_s = latency_s
+    timed.provider = provider or timed.provider
+    assert worthwhile_batch(timed, 8, clock=lambda: timed.now) == 1
+    assert timed.now == 0.0
