@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edge_components.contract.device import DriftSection
 from edge_components.drift.features import MAX_ELEMENTS, features
-from edge_components.drift.monitor import DriftMonitor, DriftReport, DriftSettings
+from edge_components.drift.monitor import DriftMonitor, DriftReport
 from edge_components.golden import Golden
 
-SETTINGS = DriftSettings(window_rows=300, window_s=60.0)
+SETTINGS = DriftSection(window_rows=300, window_s=60.0)
 
 
 def scores(x: np.ndarray) -> np.ndarray:
@@ -110,7 +111,7 @@ def test_a_window_forgets_the_one_before(rng: Any) -> None:
 
 
 def test_memory_does_not_grow_with_what_is_seen(rng: Any) -> None:
-    monitor = DriftMonitor(golden(rng), DriftSettings(window_rows=1 << 30), now=0.0)
+    monitor = DriftMonitor(golden(rng), DriftSection(window_rows=1 << 30), now=0.0)
     before = sum(sys.getsizeof(watch.observed) for watch in monitor._watches.values())
     feed(monitor, rng.normal(size=(2000, 4)))
     after = sum(sys.getsizeof(watch.observed) for watch in monitor._watches.values())

@@ -7,19 +7,20 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import msgspec
 import numpy as np
 import pytest
 
+from edge_components.contract.device import DriftSection
 from edge_components.contract.package import TensorSpec
 from edge_components.contract.telemetry import Kind, TelemetryRecord
-from edge_components.drift.monitor import DriftSettings
 from edge_components.drift.watch import DriftWatch
 from edge_components.telemetry.privacy import Policy
 from edge_components.telemetry.queue import TelemetryQueue
 from edge_components.telemetry.recorder import Recorder, Subject
 
 SPECS = (TensorSpec(name="y", datatype="FP32", shape=(-1, 2)),)
-SETTINGS = DriftSettings(window_rows=40, min_rows=20)
+SETTINGS = DriftSection(window_rows=40, min_rows=20, rate_per_s=100)
 PACKAGE = "sha256:a"
 
 
@@ -45,7 +46,7 @@ def golden(tmp_path: Path) -> Path:
 
 
 def test_a_window_of_other_inputs_is_reported_as_drift(golden: Path) -> None:
-    watch = DriftWatch(SETTINGS, rate_per_s=100)
+    watch = DriftWatch(SETTINGS)
     watch.follow(PACKAGE, golden)
     for _ in range(40):
         ask(watch, 5.0)
@@ -55,7 +56,7 @@ def test_a_window_of_other_inputs_is_reported_as_drift(golden: Path) -> None:
 
 
 def test_answers_of_another_package_are_not_compared(golden: Path) -> None:
-    watch = DriftWatch(SETTINGS, rate_per_s=100)
+    watch = DriftWatch(SETTINGS)
     watch.follow(PACKAGE, golden)
     for _ in range(60):
         ask(watch, 5.0, "sha256:old")
@@ -64,7 +65,7 @@ def test_answers_of_another_package_are_not_compared(golden: Path) -> None:
 
 
 def test_sampling_is_bounded_and_goes_on_with_time(golden: Path) -> None:
-    watch = DriftWatch(SETTINGS, rate_per_s=10)
+    watch = DriftWatch(msgspec.structs.replace(SETTINGS, rate_per_s=10))
     watch.follow(PACKAGE, golden)
     watch.collect(0.0)
     for _ in range(1000):
@@ -78,7 +79,7 @@ def test_sampling_is_bounded_and_goes_on_with_time(golden: Path) -> None:
 
 
 def test_without_a_golden_set_there_is_confidence_but_no_drift() -> None:
-    watch = DriftWatch(SETTINGS, rate_per_s=100)
+    watch = DriftWatch(SETTINGS)
     watch.follow(PACKAGE, None)
     for number in range(60):
         ask(watch, number / 10)
@@ -101,7 +102,7 @@ def test_a_golden_set_that_cannot_be_read_costs_drift_only(tmp_path: Path) -> No
 def recorded(tmp_path: Path, golden: Path, policy: Policy) -> list[TelemetryRecord]:
     """Let a recorder see forty shifted inputs; return the drift records."""
     queue = TelemetryQueue(tmp_path / "q.db", max_bytes=1 << 20, ttl_s=60)
-    recorder = Recorder(queue, Subject(), drift=DriftWatch(SETTINGS, rate_per_s=100))
+    recorder = Recorder(queue, Subject(), drift=DriftWatch(SETTINGS))
     recorder.about(Subject(device="d", package=PACKAGE), 1.0, policy=policy, golden=golden)
     for _ in range(40):
         x = np.full((1, 2), 5.0, np.float32)

@@ -36,6 +36,7 @@ from edge_components.runtime.server import HttpServer, Resolver
 
 APPLICATION = "plates"
 sys.path.insert(0, str(Path(__file__).parent / "support"))
+sys.path.insert(0, str(Path(__file__).parents[1] / "device_support"))
 OPSET = [helper.make_opsetid("", 18)]
 
 

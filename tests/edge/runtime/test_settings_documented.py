@@ -1,4 +1,4 @@
-"""docs/runtime.md names every setting of ``edge-runtime serve``, and none that is not there."""
+"""docs/runtime.md names every option of serve and bench, and none that is not there."""
 
 from __future__ import annotations
 
@@ -9,14 +9,21 @@ import pytest
 
 from edge_components.runtime.main import main
 
-ROOT = Path(__file__).resolve().parents[3]
+PAGE = Path(__file__).resolve().parents[3] / "docs" / "runtime.md"
 
 
-def test_every_setting_is_documented(capsys: pytest.CaptureFixture[str]) -> None:
+@pytest.mark.parametrize(
+    ("command", "heading"), [("serve", "## Every setting"), ("bench", "### Measuring a device")]
+)
+def test_every_setting_is_documented(
+    capsys: pytest.CaptureFixture[str], command: str, heading: str
+) -> None:
     with pytest.raises(SystemExit):
-        main(["serve", "--help"])
-    offered = set(re.findall(r"--[a-z-]+", capsys.readouterr().out)) - {"--help"}
-    _, _, table = (ROOT / "docs" / "runtime.md").read_text().partition("## Every setting")
-    rows = [line for line in table.splitlines() if line.startswith("| `")]
+        main([command, "--help"])
+    offered = set(re.findall(r"(?<![\w-])--[a-z-]+", capsys.readouterr().out)) - {"--help"}
+    _, _, rest = PAGE.read_text().partition(f"\n{heading}\n")
+    section, _, _ = rest.partition("\n## ")
+    rows = [line for line in section.splitlines() if line.startswith("| `")]
     documented = {name for row in rows for name in re.findall(r"`(--[a-z-]+)", row)}
+    documented |= {"--output"} if any(row.startswith("| `-o ") for row in rows) else set()
     assert documented == offered

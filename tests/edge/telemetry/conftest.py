@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import sys
 import threading
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -15,6 +16,10 @@ import pytest
 
 from edge_components.contract.telemetry import Kind, TelemetryRecord, from_otlp
 from edge_components.telemetry.queue import TelemetryQueue
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "device_support"))
+
+from certificates import Authority
 
 IN_2026 = 1_790_000_000 * 10**9
 
@@ -109,3 +114,8 @@ def receiver() -> Iterator[Receiver]:
     found = Receiver()
     yield found
     found.close()
+
+
+@pytest.fixture(scope="session")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("pki"))

@@ -205,6 +205,81 @@ def test_a_batch_larger_than_the_broker_takes_is_halved(
     assert len(reader.messages) > 8
 
 
+def mutual_tls(authority: Any) -> str:
+    certificate, key = authority.issue("broker")
+    return (
+        f"cafile {authority.path}\ncertfile {certificate}\nkeyfile {key}\n"
+        "require_certificate true\nuse_identity_as_username true\n"
+    )
+
+
+def secured(broker: Broker, authority: Any, **more: Any) -> UplinkSettings:
+    return UplinkSettings(
+        url=broker.url.replace("mqtt://", "mqtts://"),
+        ca=str(authority.path),
+        interval_s=0.05,
+        read_timeout_s=3.0,
+        **more,
+    )
+
+
+@needs_mosquitto
+def test_the_client_certificate_opens_a_broker_that_wants_one_and_names_the_device(
+    broker: Broker,
+    queue: TelemetryQueue,
+    record: Make,
+    until: Any,
+    authority: Any,
+    tmp_path: Path,
+) -> None:
+    acl = tmp_path / "acl"
+    acl.write_text(f"user lot-7\ntopic write {TOPIC}\n")  # nobody else may write
+    acl.chmod(0o600)
+    log = tmp_path / "broker" / "broker.log"
+    broker.start(f"{mutual_tls(authority)}acl_file {acl}\nlog_dest file {log}\nlog_type all\n")
+    certificate, key = authority.issue("lot-7")
+    settings = secured(broker, authority, certificate=str(certificate), key=str(key))
+    found = Uplink(queue, settings)
+    queue.put([record(1)])
+    found.start()
+    # Nobody subscribes here: the broker says so, once it has let the device in.
+    until(lambda: "subscribers" in found.last_error)
+    found.stop()
+    assert "u'lot-7'" in log.read_text()
+    assert len(queue) == 1
+
+
+@needs_mosquitto
+def test_without_the_certificate_the_broker_is_closed_and_nothing_is_lost(
+    broker: Broker, queue: TelemetryQueue, record: Make, until: Any, authority: Any
+) -> None:
+    broker.start(mutual_tls(authority))
+    found = Uplink(queue, secured(broker, authority))
+    queue.put([record(1)])
+    found.start()
+    until(lambda: found.failures >= 1)
+    found.stop()
+    assert (len(queue), found.sent) == (1, 0)
+
+
+def test_a_certificate_that_is_not_there_is_named_and_nothing_is_lost(
+    queue: TelemetryQueue, record: Make, until: Any, authority: Any
+) -> None:
+    settings = UplinkSettings(
+        url="mqtts://127.0.0.1:1/t",
+        ca=str(authority.path),
+        certificate="/none.pem",
+        key="/none.key",
+        interval_s=0.05,
+    )
+    found = Uplink(queue, settings)
+    queue.put([record(1)])
+    found.start()
+    until(lambda: "'/none.pem'" in found.last_error)
+    found.stop()
+    assert len(queue) == 1
+
+
 @pytest.mark.parametrize(
     ("reason", "outcome"),
     [

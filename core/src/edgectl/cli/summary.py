@@ -151,7 +151,9 @@ def measures(record: TelemetryRecord) -> dict[str, float]:
     return {
         name: float(value)
         for name, value in sorted(record.attributes.items())
-        if name.endswith((".psi", ".ks")) and not isinstance(value, (str, bool))
+        if name.endswith((".psi", ".ks"))
+        and not name.startswith("threshold.")
+        and not isinstance(value, (str, bool))
     }
 
 

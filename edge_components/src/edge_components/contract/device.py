@@ -76,10 +76,26 @@ class TrustSection(_Section, frozen=True, kw_only=True):
 
 
 class RuntimeSection(_Section, frozen=True, kw_only=True):
-    """Where the inference server listens; loopback unless the site says otherwise."""
+    """Where the inference server listens and who may call; loopback unless the site says otherwise.
+
+    Attributes:
+        grpc_port: Where gRPC listens, or None for no gRPC.
+        token_file: Path of the file with the bearer token that a client needs, or "".
+        tls_cert: Path of the server's certificate chain (PEM), with ``tls_key``; "" for no TLS.
+        client_ca: Path of the authorities of which a client needs a certificate (PEM), or "".
+        max_body_bytes: Largest request.
+        max_connections: Most connections at once.
+    """
 
     host: str = "127.0.0.1"
     port: int = 8080
+    grpc_port: int | None = None
+    token_file: str = ""
+    tls_cert: str = ""
+    tls_key: str = ""
+    client_ca: str = ""
+    max_body_bytes: int = 64 << 20
+    max_connections: int = 512
 
 
 class StoreSection(_Section, frozen=True, kw_only=True):
@@ -103,11 +119,15 @@ class TelemetrySection(_Section, frozen=True, kw_only=True):
         url: An OTLP/HTTP logs endpoint (``…/v1/logs``), ``mqtt(s)://broker/topic``,
             ``file:///path``, or "" for none.
         authorization: Value of the Authorization header, or "".
+        ca: Path of the authorities to trust (PEM), or "" for the system's.
+        certificate: Path of the device's client certificate (PEM), with ``key``, or "".
     """
 
     url: str = ""
     authorization: str = ""
     ca: str = ""
+    certificate: str = ""
+    key: str = ""
     max_bytes: int = 32 << 20
     ttl_s: float = 7 * 86_400.0
     interval_s: float = 10.0
@@ -160,6 +180,37 @@ class PipelineSection(_Section, frozen=True, kw_only=True):
     release_urls: bool = True
 
 
+class DriftSection(_Section, frozen=True, kw_only=True):
+    """When a window of requests is compared with the golden set, and what counts as drift.
+
+    Attributes:
+        window_rows: A window ends after so many sampled rows.
+        window_s: Or after so many seconds, if there are ``min_rows``.
+        psi: Threshold of the population stability index; 0.25 is the usual "has shifted".
+        ks: Threshold of the Kolmogorov-Smirnov distance.
+        rate_per_s: Requests that are sampled, at most; 0 measures no drift.
+    """
+
+    window_rows: int = 1000
+    window_s: float = 300.0
+    min_rows: int = 30
+    psi: float = 0.25
+    ks: float = 0.2
+    rate_per_s: float = 20.0
+
+    def __post_init__(self) -> None:
+        """Refuse what cannot be a threshold or a window.
+
+        Raises:
+            ValueError: With the key.
+        """
+        for name in ("window_rows", "window_s", "min_rows", "psi", "ks"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"'{name}' of [drift] has to be above 0")
+        if not self.rate_per_s >= 0:
+            raise ValueError("'rate_per_s' of [drift] cannot be below 0")
+
+
 class DeviceConfig(_Section, frozen=True, kw_only=True):
     """The device's configuration file."""
 
@@ -169,6 +220,7 @@ class DeviceConfig(_Section, frozen=True, kw_only=True):
     runtime: RuntimeSection = RuntimeSection()
     store: StoreSection = StoreSection()
     telemetry: TelemetrySection = TelemetrySection()
+    drift: DriftSection = DriftSection()
     pipeline: PipelineSection = PipelineSection()
 
     def to_toml(self) -> str:
@@ -178,7 +230,11 @@ class DeviceConfig(_Section, frozen=True, kw_only=True):
         for name, values in plain.items():
             if values is None or (name == "pipeline" and self.pipeline == PipelineSection()):
                 continue
-            lines = [f"{key} = {_toml_value(value)}" for key, value in values.items()]
+            lines = [
+                f"{key} = {_toml_value(value)}"
+                for key, value in values.items()
+                if value is not None
+            ]
             sections.append("\n".join([f"[{name}]", *lines]))
         return "\n\n".join(sections) + "\n"
 

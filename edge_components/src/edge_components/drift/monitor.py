@@ -11,6 +11,7 @@ from collections.abc import Iterable
 import msgspec
 import numpy as np
 
+from edge_components.contract.device import DriftSection
 from edge_components.contract.telemetry import Value
 from edge_components.drift.features import Feature, features
 from edge_components.drift.measure import (
@@ -31,30 +32,13 @@ _ROWS_A_BIN = 5
 _GOLDEN_ELEMENTS = 1 << 16
 
 
-class DriftSettings(msgspec.Struct, frozen=True, kw_only=True):
-    """When a window ends, and what counts as drift.
-
-    Attributes:
-        window_rows: A window ends after so many sampled rows.
-        window_s: Or after so many seconds, if there are ``min_rows``.
-        psi: Threshold of the population stability index; 0.25 is the usual "has shifted".
-        ks: Threshold of the Kolmogorov-Smirnov distance.
-    """
-
-    window_rows: int = 1000
-    window_s: float = 300.0
-    min_rows: int = 30
-    psi: float = 0.25
-    ks: float = 0.2
-
-
 class DriftReport(msgspec.Struct, frozen=True, kw_only=True):
     """What a window showed.
 
     Attributes:
         crossed: What is beyond its threshold, the furthest first.
         attributes: ``<name>.psi`` and, where order means something, ``<name>.ks``; ``rows`` and
-            ``seconds`` of the window.
+            ``seconds`` of the window, and the thresholds.
     """
 
     crossed: tuple[str, ...]
@@ -92,7 +76,7 @@ class _Watch:
 class DriftMonitor:
     """Compares windows with a golden set."""
 
-    def __init__(self, golden: Golden, settings: DriftSettings, *, now: float) -> None:
+    def __init__(self, golden: Golden, settings: DriftSection, *, now: float) -> None:
         self._settings = settings
         reference = features(
             golden.inputs,
@@ -127,13 +111,14 @@ class DriftMonitor:
                 beyond[watch.name] = _judge(watch, settings, found)
             watch.clear()
         crossed = sorted((name for name in beyond if beyond[name] > 1), key=lambda n: -beyond[n])
+        found["threshold.psi"], found["threshold.ks"] = settings.psi, settings.ks
         found["rows"] = self._rows
         found["seconds"] = round(now - self._began, 3)
         self._rows, self._began = 0, now
         return DriftReport(crossed=tuple(crossed), attributes=found)
 
 
-def _judge(watch: _Watch, settings: DriftSettings, found: dict[str, Value]) -> float:
+def _judge(watch: _Watch, settings: DriftSection, found: dict[str, Value]) -> float:
     """Add the measures of one feature; return its worst share of a threshold."""
     have, seen = watch.expected_rows, watch.rows
     value = psi(watch.expected, watch.observed)

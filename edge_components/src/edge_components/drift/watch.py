@@ -14,17 +14,17 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
+from edge_components.contract.device import DriftSection
 from edge_components.contract.histogram import counted, to_attributes
 from edge_components.contract.package import TensorSpec
 from edge_components.contract.telemetry import Value
 from edge_components.drift.features import Array, Feature, features
-from edge_components.drift.monitor import DriftMonitor, DriftReport, DriftSettings
+from edge_components.drift.monitor import DriftMonitor, DriftReport
 from edge_components.golden import GoldenError, read_golden
 
 log = logging.getLogger(__name__)
 
 MAX_GOLDEN_BYTES = 64 << 20
-_RATE_PER_S = 20.0
 _RING = 256
 _CONFIDENCES = 2048
 CONFIDENCE_BOUNDS = tuple(step / 20 for step in range(21))
@@ -42,13 +42,11 @@ class DriftWatch:
         trouble: Why there is no comparison, or "".
     """
 
-    def __init__(
-        self, settings: DriftSettings | None = None, *, rate_per_s: float = _RATE_PER_S
-    ) -> None:
+    def __init__(self, settings: DriftSection | None = None) -> None:
         self.trouble = ""
-        self._settings = settings or DriftSettings()
-        self._rate = rate_per_s
-        self._tokens = rate_per_s
+        self._settings = settings or DriftSection()
+        self._rate = self._settings.rate_per_s
+        self._tokens = self._rate
         self._refilled: float | None = None
         self._ring: deque[tuple[_Identity, list[Feature]]] = deque(maxlen=_RING)
         self._confidences: deque[float] = deque(maxlen=_CONFIDENCES)

@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 
 from edge_components import __version__
+from edge_components.pipeline import pipe
 from edge_components.runtime import footprint
 from edge_components.runtime.check import check_here, check_version
 from edge_components.runtime.reports import CheckReport
@@ -29,6 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
         return _check(options)
     if options.command == "bench":
         return _bench(options)
+    if options.command == "pipe":
+        return pipe.main(options)
     footprint.prepare()
     # Only serving pays for importing ONNX Runtime here.
     from edge_components.runtime.serve import serve  # noqa: PLC0415  # see above
@@ -87,6 +90,7 @@ def _parser() -> argparse.ArgumentParser:
     commands = parser.add_subparsers(dest="command", required=True)
     _add_serve(commands.add_parser("serve", help="answer inference requests"))
     _add_bench(commands.add_parser("bench", help="measure every variant on every provider here"))
+    pipe.add_arguments(commands.add_parser("pipe", help="answer readings of standard input"))
     _add_check(commands.add_parser("check", help="run a version's golden set on this machine"))
     return parser
 
@@ -99,6 +103,8 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     add("--name", help="the name of that model (model)")
     add("--models", type=Path, help="a folder of further models")
     add("--load", action="append", metavar="NAME", help="load one of them at start, * for all")
+    add("--pipeline", dest="pipeline_file", type=Path, help="a pipeline to begin with (JSON)")
+    add("--pipeline-config", type=Path, help="endpoints, commands and user steps (TOML)")
     add("--config", type=Path, help="the device's configuration file")
     add("--host", help="address to listen on (127.0.0.1)")
     add("--port", type=int, help="port to listen on, 0 for any (8080)")
@@ -124,10 +130,18 @@ def _add_serve(parser: argparse.ArgumentParser) -> None:
     add("--telemetry-url", help="OTLP/HTTP logs endpoint")
     add("--telemetry-authorization", help="value of its Authorization header")
     add("--telemetry-ca", help="authorities to trust for it (PEM)")
+    add("--telemetry-certificate", help="this device's client certificate for it (PEM)")
+    add("--telemetry-key", help="its key (PEM)")
     add("--telemetry-max-bytes", type=int, help="budget of the queue on disk")
     add("--telemetry-ttl-s", type=float, help="records older than this are dropped")
     add("--telemetry-interval-s", type=float, help="seconds between batches")
     add("--telemetry-health-interval-s", type=float, help="seconds between health records")
+    add("--drift-psi", type=float, help="threshold of the population stability index (0.25)")
+    add("--drift-ks", type=float, help="threshold of the Kolmogorov-Smirnov distance (0.2)")
+    add("--drift-window-rows", type=int, help="a window ends after so many sampled rows (1000)")
+    add("--drift-window-s", type=float, help="or after so many seconds (300)")
+    add("--drift-min-rows", type=int, help="if there are so many rows (30)")
+    add("--drift-rate-per-s", type=float, help="requests that are sampled at most, 0 for none (20)")
 
 
 def _add_bench(parser: argparse.ArgumentParser) -> None:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import onnxruntime as ort
 
 from edge_components.contract.hardware import HardwareProfile
+from edge_components.drift.watch import DriftWatch
 from edge_components.pipeline.runner import PipelineRunner
 from edge_components.runtime import footprint
 from edge_components.runtime.access import guarded, is_exposed, read_token, tls_context
@@ -86,6 +87,7 @@ class _Parts:
             Subject(device=settings.device, application=settings.application),
             health=HealthProbe(metrics, settings.state_dir),
             health_interval_s=telemetry.health_interval_s,
+            drift=DriftWatch(settings.drift),
         )
         self.uplink = _uplink(settings, self.queue)
         self.pipeline = PipelineRunner(
@@ -112,9 +114,9 @@ class _Parts:
             self.repository,
             ready=self.runtime.is_ready,
             metrics_page=self._page,
+            push=self.pipeline.push,
         )
         self.limits = Limits(
-            push=self.pipeline.push,
             max_body_bytes=settings.max_body_bytes, max_connections=settings.max_connections
         )
         self.token = read_token(settings.token_file)
@@ -225,6 +227,8 @@ def _uplink(settings: ServeSettings, queue: TelemetryQueue) -> Uplink | None:
             url=telemetry.url,
             authorization=telemetry.authorization,
             ca=telemetry.ca,
+            certificate=telemetry.certificate,
+            key=telemetry.key,
             interval_s=telemetry.interval_s,
         ),
     )

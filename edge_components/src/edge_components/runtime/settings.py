@@ -4,17 +4,23 @@ from __future__ import annotations
 
 import argparse
 from pathlib import Path
+from typing import TypeVar
 
 import msgspec
 
 from edge_components.contract.device import (
     ENGINES,
     STORE,
+    DriftSection,
     PipelineSection,
     TelemetrySection,
     parse_device_config,
 )
 from edge_components.contract.errors import ContractError
+from edge_components.pipeline.errors import PipelineError
+from edge_components.pipeline.pipe import read_section
+
+S = TypeVar("S", bound=msgspec.Struct)
 
 _MOST_AT_ONCE = 256
 
@@ -41,6 +47,8 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True):
         threads: That one run of a model uses; 0 for what fits the hardware and the model.
         parallel: How many requests for slow models run at once; 0 for one on each core.
         max_batch: How many requests that wait may run together; None for the profile's.
+        pipeline: What the device says about its pipeline: endpoints, commands, user steps.
+        pipeline_file: A pipeline (JSON) to begin with, for ``model`` or a remote one, or None.
         parent_pipe: Whether the end of stdin means that the supervisor died.
         orphan_grace_s: How long to serve after that while nobody calls the control socket.
     """
@@ -65,7 +73,9 @@ class ServeSettings(msgspec.Struct, frozen=True, kw_only=True):
     control_socket: Path | None = None
     engine_cache: Path | None = None
     telemetry: TelemetrySection = TelemetrySection()
+    drift: DriftSection = DriftSection()
     pipeline: PipelineSection = PipelineSection()
+    pipeline_file: Path | None = None
     parent_pipe: bool = False
     orphan_grace_s: float = 60.0
     drain_s: float = 10.0
@@ -97,19 +107,28 @@ def serve_settings(options: argparse.Namespace) -> ServeSettings:
     }
     if "load" in given:
         given["load"] = tuple(given["load"])
-    telemetry = msgspec.structs.replace(
-        base.telemetry,
-        **{
-            field: value
-            for field in TelemetrySection.__struct_fields__
-            if (value := getattr(options, f"telemetry_{field}", None)) is not None
-        },
-    )
-    settings = msgspec.structs.replace(base, **{**given, "telemetry": telemetry})
+    try:
+        telemetry = _overlaid(base.telemetry, "telemetry", options)
+        drift = _overlaid(base.drift, "drift", options)
+    except ValueError as exc:
+        raise SettingsError(str(exc)) from exc
+    if options.pipeline_config is not None:
+        given["pipeline"] = _pipeline_section(options.pipeline_config)
+    settings = msgspec.structs.replace(base, **{**given, "telemetry": telemetry, "drift": drift})
     if settings.version_dir is not None and settings.model is not None:
         raise SettingsError("--version-dir and --model cannot be used together")
     _check(settings)
     return settings
+
+
+def _overlaid(section: S, prefix: str, options: argparse.Namespace) -> S:
+    """Return a section of the file with what the command line says of it."""
+    given = {
+        field: value
+        for field in section.__struct_fields__
+        if (value := getattr(options, f"{prefix}_{field}", None)) is not None
+    }
+    return msgspec.structs.replace(section, **given)
 
 
 def _check(settings: ServeSettings) -> None:
@@ -117,8 +136,12 @@ def _check(settings: ServeSettings) -> None:
         raise SettingsError("--tls-cert and --tls-key belong together")
     if settings.client_ca is not None and settings.tls_cert is None:
         raise SettingsError("--client-ca needs --tls-cert and --tls-key")
+    if bool(settings.telemetry.certificate) != bool(settings.telemetry.key):
+        raise SettingsError("--telemetry-certificate and --telemetry-key belong together")
     if settings.load and settings.models is None:
         raise SettingsError("--load needs the folder of --models")
+    if settings.pipeline_file is not None and settings.version_dir is not None:
+        raise SettingsError("--pipeline cannot be used with --version-dir, which has its own")
     if settings.models is not None and not settings.models.is_dir():
         raise SettingsError(f"--models: '{settings.models}' is not a folder")
     numbers = (("--threads", settings.threads), ("--parallel", settings.parallel))
@@ -134,14 +157,34 @@ def _from_config(path: Path) -> ServeSettings:
         raise SettingsError(f"'{path}' cannot be read: {exc}") from exc
     except ContractError as exc:
         raise SettingsError(f"'{path}': {exc}") from exc
+    runtime = config.runtime
     return ServeSettings(
-        host=config.runtime.host,
-        port=config.runtime.port,
+        host=runtime.host,
+        port=runtime.port,
+        grpc_port=runtime.grpc_port,
+        token_file=_path(runtime.token_file),
+        tls_cert=_path(runtime.tls_cert),
+        tls_key=_path(runtime.tls_key),
+        client_ca=_path(runtime.client_ca),
+        max_body_bytes=runtime.max_body_bytes,
+        max_connections=runtime.max_connections,
         hardware=config.device.hardware,
         device=config.device.id,
         application=config.device.application,
         state_dir=Path(config.device.state_dir),
         engine_cache=Path(config.device.state_dir) / STORE / ENGINES,
         telemetry=config.telemetry,
+        drift=config.drift,
         pipeline=config.pipeline,
     )
+
+
+def _pipeline_section(path: Path) -> PipelineSection:
+    try:
+        return read_section(path)
+    except PipelineError as exc:
+        raise SettingsError(f"--pipeline-config: {exc}") from exc
+
+
+def _path(text: str) -> Path | None:
+    return Path(text) if text else None

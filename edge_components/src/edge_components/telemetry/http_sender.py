@@ -38,7 +38,12 @@ class HttpSender:
             headers["Authorization"] = settings.authorization
         try:
             if self._pool is None:
-                self._pool = urllib3.PoolManager(ca_certs=settings.ca or None, maxsize=1)
+                self._pool = urllib3.PoolManager(
+                    ca_certs=settings.ca or None,
+                    cert_file=settings.certificate or None,
+                    key_file=settings.key or None,
+                    maxsize=1,
+                )
             answer = self._pool.request(
                 "POST",
                 settings.url,

@@ -2,7 +2,8 @@
 
 ``mqtts://user:password@broker:8883/site/lot-7/telemetry?client_id=lot-7``: the path is the topic.
 The payload is gzipped OTLP JSON, and its properties say so (content type ``application/json``,
-user property ``content-encoding: gzip``). A broker that has nobody to give a message to says so
+user property ``content-encoding: gzip``). With a client certificate the broker knows the device by
+it (mutual TLS). A broker that has nobody to give a message to says so
 (reason 16, MQTT 5.0 section 3.4.2.1); such records are kept until somebody subscribes.
 """
 
@@ -55,7 +56,7 @@ class _Link:
             client.username_pw_set(unquote(parts.username), unquote(parts.password or ""))
         is_tls = parts.scheme == "mqtts"
         if is_tls:
-            client.tls_set(ca_certs=settings.ca or None)
+            _set_tls(client, settings)
         client.on_connect = lambda _c, _u, _f, code, properties: self._events.put(
             ("connect", (code, properties))
         )
@@ -100,6 +101,22 @@ class _Link:
             return self._events.get(timeout=self._timeout_s)
         except queue.Empty:
             return "late", f"the broker did not answer in {self._timeout_s:g} s"
+
+
+def _set_tls(client: mqtt.Client, settings: UplinkSettings) -> None:
+    try:
+        client.tls_set(
+            ca_certs=settings.ca or None,
+            certfile=settings.certificate or None,
+            keyfile=settings.key or None,
+            # Without a password paho would let OpenSSL ask on the terminal for an encrypted key's.
+            keyfile_password="" if settings.key else None,
+        )
+    except (OSError, ValueError) as exc:
+        raise SenderError(
+            f"'{settings.ca}', '{settings.certificate}' and '{settings.key}' cannot be used "
+            f"for TLS: {exc}"
+        ) from exc
 
 
 class MqttSender:

@@ -36,11 +36,14 @@ class UplinkSettings(msgspec.Struct, frozen=True, kw_only=True):
             ``greengrass-ipc:topic``.
         authorization: Value of the HTTP Authorization header, or "".
         ca: Path of a PEM file with the authorities to trust, or "".
+        certificate: Path of the device's client certificate (PEM), with ``key``, or "".
     """
 
     url: str
     authorization: str = ""
     ca: str = ""
+    certificate: str = ""
+    key: str = ""
     interval_s: float = 10.0
     connect_timeout_s: float = 5.0
     read_timeout_s: float = 15.0

@@ -235,7 +235,7 @@ def _features(
         if record.kind is Kind.DRIFT:
             when = _bin(record, width)
             for name, value in measures(record).items():
-                if name.endswith(ending) and not name.startswith("threshold"):
+                if name.endswith(ending):
                     values = found[name.removesuffix(ending)]
                     values[when] = max(value, values.get(when, value))
     return found
