@@ -84,6 +84,8 @@ class Connection(asyncio.Protocol):
         self._begun = 0.0  # when the head or body that is arriving began
         self._unread = 0  # bytes of answers when the client was last seen to read
         self._held = 0  # what this connection adds to the owner's unread bytes
+        self._held_at_first = 0
+        self._paused_since = 0.0
         self._busy = False
         self._paused = False
         self._scheduled = False
@@ -128,7 +130,9 @@ class Connection(asyncio.Protocol):
         self.deadline = owner.now + owner.limits.write_timeout_s
         if self._transport is not None:
             self._unread = _unread(self._transport)
-            self._hold(self._transport.get_write_buffer_size())
+            self._held_at_first = self._transport.get_write_buffer_size()
+            self._paused_since = owner.loop.time()
+            self._hold(self._held_at_first)
             owner.make_room()
 
     def resume_writing(self) -> None:
@@ -195,10 +199,13 @@ class Connection(asyncio.Protocol):
         """Whether no request has begun."""
         return not self._busy and not self._pending and self._head is None
 
-    @property
-    def is_unread(self) -> bool:
-        """Whether the client has not read its answers."""
-        return self._paused and self._held > 0
+    def reading(self) -> tuple[float, float] | None:
+        """Return the bytes a second that a client reads which has much to read, and since when."""
+        if not self._held or self._transport is None:
+            return None
+        read = self._held_at_first - self._transport.get_write_buffer_size()
+        since = self._paused_since
+        return read / max(_GRACE_S, self._owner.loop.time() - since), since
 
     def pace(self) -> float | None:
         """Return the bytes a second of a request that has been arriving for a while, else None."""

@@ -139,12 +139,13 @@ class HttpServer:
         return len(self._connections) > self.limits.max_connections + _LEAVING
 
     def make_room(self) -> None:
-        """Give up connections that do not read, longest first, but never the only one."""
+        """Give up connections that do not read, slowest first, but never the only one."""
         while self.unread_bytes > self.limits.max_unread_bytes:
-            unread = [c for c in self._connections if c.is_unread]
+            found = [(c.reading(), c) for c in self._connections]
+            unread = [(pace, id(c), c) for pace, c in found if pace is not None]
             if len(unread) < 2:
                 return
-            min(unread, key=lambda c: c.deadline).abort()
+            min(unread)[2].abort()
 
     def closed(self, connection: Connection) -> None:
         """Forget a connection."""
