@@ -28,12 +28,16 @@ pytestmark = [pytest.mark.network, pytest.mark.timeout(300)]
 
 IMPORT_ALL = """
 import importlib, pkgutil, sys
-# The example that `edgectl init` copies, and what needs an extra: testing, grpc, mqtt.
+# The example that `edgectl init` copies, and what needs an extra: testing, grpc, mqtt, camera.
 BESIDE = (
     "edgectl.templates",
     "edgectl.testing.conformance",
     "edge_components.runtime.grpc",
     "edge_components.telemetry.mqtt_sender",
+    "edge_components.pipeline.broker",
+    "edge_components.pipeline.sinks.mqtt",
+    "edge_components.pipeline.sources.mqtt",
+    "edge_components.pipeline.sources.camera",
 )
 for root in sys.argv[1:]:
     package = importlib.import_module(root)

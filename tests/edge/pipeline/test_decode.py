@@ -15,8 +15,8 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from edge_components.pipeline.errors import PipelineError
 from edge_components.pipeline.decode import read_file
+from edge_components.pipeline.errors import PipelineError
 
 
 def png(array: Any, mode: str | None = None) -> bytes:

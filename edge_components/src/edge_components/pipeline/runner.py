@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING
 
 from edge_components.contract.device import PipelineSection
 from edge_components.contract.pipeline import Pipeline
-from edge_components.pipeline.backpressure import WaitingRoom
 from edge_components.pipeline.errors import Abandoned, PipelineError
 from edge_components.pipeline.lane import Lane
 from edge_components.pipeline.reading import Answers, Outcome, Reading

@@ -26,12 +26,9 @@ def main(arguments: list[str] | None = None) -> int:
         format="%(asctime)s %(levelname)s %(name)s: %(message)s",
         stream=sys.stderr,
     )
-    if options.command == "check":
-        return _check(options)
-    if options.command == "bench":
-        return _bench(options)
-    if options.command == "pipe":
-        return pipe.main(options)
+    others = {"check": _check, "bench": _bench, "pipe": pipe.main}
+    if options.command in others:
+        return others[options.command](options)
     footprint.prepare()
     # Only serving pays for importing ONNX Runtime here.
     from edge_components.runtime.serve import serve  # noqa: PLC0415  # see above

@@ -18,16 +18,17 @@ from edge_components.contract.hardware import HardwareProfile
 from edge_components.contract.state import Reason
 from edge_components.contract.telemetry import Value
 from edge_components.pipeline.errors import PipelineError
+from edge_components.pipeline.pipe import read_pipeline_file
 from edge_components.pipeline.runner import PipelineRunner
 from edge_components.runtime.control import Activated, Event, Status
 from edge_components.runtime.load import load_checked, load_file, load_variant
 from edge_components.runtime.metrics import Metrics
 from edge_components.runtime.model import Model
 from edge_components.runtime.process import rss_bytes
-from edge_components.runtime.registry import Registry
 from edge_components.runtime.providers import shortfall
+from edge_components.runtime.registry import Registry
 from edge_components.runtime.repository import Repository
-from edge_components.runtime.settings import ServeSettings
+from edge_components.runtime.settings import ServeSettings, SettingsError
 from edge_components.runtime.version import ActivationError, Version, candidates, read_version
 from edge_components.telemetry.privacy import Policy
 from edge_components.telemetry.recorder import Recorder, Subject
@@ -37,11 +38,11 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_INFO = 9
 _WARNING = 13
 _ERROR = 17
 
 
-_INFO = 9
 class Runtime:
     """Holds the active version and drives the change to another."""
 
@@ -137,7 +138,8 @@ class Runtime:
     def is_ready(self) -> bool:
         """Whether what is to answer does, and the server is not stopping.
 
-        That is the deployed model; where none was asked for, the folder's models.
+        That is the deployed model; where none was asked for, the folder's models, or a pipeline
+        that asks others.
         """
         if self.stopping.is_set():
             return False
@@ -147,7 +149,8 @@ class Runtime:
     def _only_folder(self) -> bool:
         settings = self._settings
         deployed = settings.version_dir is not None or settings.model is not None
-        return settings.models is not None and not deployed
+        beside = settings.models is not None or settings.pipeline_file is not None
+        return beside and not deployed
 
     async def begin(self) -> None:
         """Load what the settings say to begin with.
@@ -162,9 +165,19 @@ class Runtime:
         elif settings.model is not None:
             model = await asyncio.to_thread(load_file, settings.model, settings.name, self._profile)
             self._registry.activate(model)
+        if settings.pipeline_file is not None:
+            await asyncio.to_thread(self._begin_pipeline, settings.pipeline_file)
         if settings.load:
             await self._repository.begin(settings.load)
         self._begun = True
+
+    def _begin_pipeline(self, path: Path) -> None:
+        try:
+            pipeline = read_pipeline_file(path)
+            flow = self._pipeline.build(self._registry.main, pipeline, path.absolute().parent)
+        except PipelineError as exc:
+            raise SettingsError(f"--pipeline: {exc}") from exc
+        self._pipeline.use(flow)
 
     def _prepare(self, folder: Path, precision: str | None) -> tuple[Version, Model, Flow | None]:
         version = read_version(folder)
