@@ -98,6 +98,8 @@ class AwsConfig(Record, frozen=True, kw_only=True):
         repository: The ECR repository of images, or None for S3 artifacts only.
         token_exchange_role_alias: The role alias that devices get their credentials through.
         token_exchange_role: ARN of the role to make that alias for where it is missing.
+        telemetry_role: ARN of the role that AWS IoT writes telemetry to the bucket with; None keeps
+            no telemetry.
         runtime: How the runtime component is installed.
         job: How deployments are handed out.
         posix_user: ``user:group`` that our components run as; None is what the nucleus has.
@@ -121,6 +123,7 @@ class AwsConfig(Record, frozen=True, kw_only=True):
     repository: str | None = None
     token_exchange_role_alias: str = ROLE_ALIAS
     token_exchange_role: str | None = None
+    telemetry_role: str | None = None
     runtime: RuntimeConfig = RuntimeConfig()
     job: JobConfig = JobConfig()
     posix_user: str | None = None

@@ -59,9 +59,11 @@ class AwsProvider:
 
     @hookimpl
     def package(self, request: api.PackageRequest) -> api.PackageResult:
-        """Upload what is missing, and make the release's component version."""
+        """Upload what is missing, make the release's component version and the telemetry rule."""
         from edgectl_aws_greengrass._sdk.package import publish
+        from edgectl_aws_greengrass._sdk.telemetry import ensure_rule
 
+        ensure_rule(self._open(), request.release.application)
         return publish(self._open(), self.context.project_dir, request, self.context.progress)
 
     @hookimpl
@@ -114,6 +116,13 @@ class AwsProvider:
         return coordinate(self._open(), request)
 
     @hookimpl
+    def telemetry(self, request: api.TelemetryRequest) -> api.TelemetryPage:
+        """Read what the topic rule wrote to the bucket."""
+        from edgectl_aws_greengrass._sdk.telemetry import telemetry
+
+        return telemetry(self._open(), request)
+
+    @hookimpl
     def check(self, request: api.CheckRequest) -> api.CheckResult:
         """Look at identity, bucket, permissions, the devices' role and the targets."""
         from edgectl_aws_greengrass._sdk.check import check
@@ -146,7 +155,7 @@ class AwsProvider:
             device_rollback=True,
             pace=True,
             withdraw=True,
-            telemetry=False,
+            telemetry=True,
             emulator=True,
             limits=api.Limits(
                 max_package_bytes=MAX_ARTIFACTS_BYTES, calls_per_second=CONTROL_PLANE_RATE
