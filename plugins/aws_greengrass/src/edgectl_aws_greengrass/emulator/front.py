@@ -7,6 +7,7 @@ operation that neither has is refused by name, so that nothing seems to work tha
 from __future__ import annotations
 
 import io
+import traceback
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication
@@ -20,7 +21,7 @@ from edgectl.api import Record
 from edgectl_aws_greengrass.emulator import sigv4, wire
 from edgectl_aws_greengrass.emulator.callers import Caller, Callers
 from edgectl_aws_greengrass.emulator.calls import Calls
-from edgectl_aws_greengrass.emulator.faults import Faults
+from edgectl_aws_greengrass.emulator.faults import DropError, Faults
 from edgectl_aws_greengrass.emulator.permissions import Need, needs
 from edgectl_aws_greengrass.emulator.policy import allows
 from edgectl_aws_greengrass.emulator.ports import CloudError
@@ -102,19 +103,19 @@ class Front:
     def _answer(self, request: Request) -> Response:
         service = "s3"
         try:
-            scope = sigv4.scope_of(request)
-            if scope is None:
-                raise _unsigned(request)
-            service = wire.SERVICES.get(scope.signing_name, "")
-            if service:
-                return self._served(service, request, scope)
-            service = "s3"
-            said = f"the emulator has no service '{scope.signing_name}'"
-            return wire.render_error(service, ServiceError("NotImplemented", said, 501))
+            scope = _scope(request)
+            service = wire.SERVICES[scope.signing_name]
+            return self._served(service, request, scope)
         except ServiceError as error:
             return wire.render_error(service, error)
         except CloudError as error:
             return wire.render_error(service, ServiceError(error.code, error.message, error.status))
+        except DropError:
+            raise
+        except Exception:  # noqa: BLE001 - a defect of ours or of moto's, told as AWS tells its own
+            traceback.print_exc()
+            said = f"the emulator failed to answer {service}; its standard error says why"
+            return wire.render_error(service, ServiceError("InternalFailure", said, 500))
 
     def _served(self, service: str, request: Request, scope: sigv4.Scope) -> Response:
         found = wire.operation_of(service, request)
@@ -177,9 +178,20 @@ class Front:
             close = getattr(parts, "close", None)
             if close is not None:
                 close()
-        answer = Response(body, status=head[0], headers=head[1])
+        # A list: given bytes, werkzeug writes their length over the one that HEAD is to tell.
+        answer = Response([body], status=head[0], headers=head[1])
         answer.automatically_set_content_length = False  # HEAD tells the length of what it spares
         return answer
+
+
+def _scope(request: Request) -> sigv4.Scope:
+    scope = sigv4.scope_of(request)
+    if scope is None:
+        raise _unsigned(request)
+    if scope.signing_name not in wire.SERVICES:
+        said = f"the emulator has no service '{scope.signing_name}'"
+        raise ServiceError("NotImplemented", said, 501)
+    return scope
 
 
 def _unsigned(request: Request) -> ServiceError:
