@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -95,7 +97,9 @@ def read_answer(connection: socket.socket) -> tuple[int, bytes]:
     at = head.index(b"Content-Length: ") + 16
     length = int(head[at:].split(b"\r\n")[0])
     while len(body) < length:
-        body += connection.recv(65536)
+        chunk = connection.recv(65536)
+        assert chunk, f"closed after {len(body)} of {length} bytes"
+        body += chunk
     assert len(body) == length, "more than one answer was read"
     return int(head[9:12]), body
 
@@ -204,6 +208,113 @@ def test_a_client_that_does_not_read_is_dropped(http_server: Any) -> None:
         while http_server.server.connections and time.monotonic() < end:
             time.sleep(0.05)
         assert http_server.server.connections == 0
+
+
+def replaced(**changes: Any) -> Limits:
+    return msgspec.structs.replace(FAST, **changes)
+
+
+@pytest.mark.parametrize("close", [False, True])
+def test_a_slow_reader_gets_the_whole_of_a_large_answer(http_server: Any, close: bool) -> None:
+    limits = replaced(write_timeout_s=1.0, min_bytes_per_s=1000)
+    size = 40_000_000
+    port = http_server.serve(lambda _: lambda _: Response(200, [b"x" * size]), limits)
+    with connected(port) as connection:
+        connection.sendall(post(b"", headers="Connection: close\r\n" if close else ""))
+        found = 0
+        while found < size:
+            time.sleep(0.0025)  # slower than the deadlines, quicker than they ask for
+            got = len(connection.recv(65536))
+            assert got, found
+            found += got
+
+
+@pytest.mark.parametrize("size", [50_000, 8_000_000])
+def test_a_client_that_asks_for_a_close_and_does_not_read_is_dropped(
+    http_server: Any, size: int
+) -> None:
+    port = http_server.serve(lambda _: lambda _: Response(200, [b"x" * size]), FAST)
+    with connected(port) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1)
+        connection.sendall(post(b"") * 100 + post(b"", headers="Connection: close\r\n"))
+        gone(http_server)
+
+
+def gone(http_server: Any, left: int = 0) -> None:
+    """Wait until all connections but so many have ended."""
+    end = time.monotonic() + 15
+    while http_server.server.connections > left:
+        assert time.monotonic() < end, "a connection did not end"
+        time.sleep(0.02)
+
+
+def test_clients_that_do_not_read_are_dropped_when_they_hold_too_much(http_server: Any) -> None:
+    limits = replaced(max_unread_bytes=40_000_000, write_timeout_s=60.0)
+    port = http_server.serve(lambda _: lambda _: Response(200, [b"x" * 20_000_000]), limits)
+    with contextlib.ExitStack() as stack:
+        deaf = [stack.enter_context(connected(port)) for _ in range(6)]
+        for connection in deaf:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+            connection.sendall(post(b""))
+        end = time.monotonic() + 15
+        while http_server.server.accepted < len(deaf):
+            assert time.monotonic() < end, "not all were accepted"
+            time.sleep(0.02)
+        gone(http_server, left=2)
+        with connected(port) as polite:
+            polite.sendall(post(b""))
+            assert len(read_answer(polite)[1]) == 20_000_000
+
+
+def test_a_large_body_that_stops_coming_makes_room_soon(port: int) -> None:
+    head = b"POST /length HTTP/1.1\r\nHost: x\r\nContent-Length: 190000\r\n\r\n"
+    with connected(port) as stalled:
+        stalled.sendall(head + b"a")
+        assert read_all(stalled).startswith(b"HTTP/1.1 408 ")
+    assert exchange(port, head + b"a" * 190_000)[0] == 200
+
+
+def test_a_body_that_comes_slowly_but_surely_is_taken(http_server: Any) -> None:
+    port = http_server.serve(resolver, replaced(min_bytes_per_s=2000))
+    with connected(port) as connection:
+        connection.sendall(post(b"a" * 6000)[:-6000])
+        for _ in range(12):  # 5,000 bytes a second, for twice as long as a silent one has
+            time.sleep(0.1)
+            connection.sendall(b"a" * 500)
+        assert read_answer(connection)[0] == 200
+
+
+def test_when_full_of_slow_requests_the_slowest_makes_room(http_server: Any) -> None:
+    limits = replaced(head_timeout_s=60.0, body_timeout_s=60.0)
+    port = http_server.serve(resolver, limits)
+    with contextlib.ExitStack() as stack:
+        slow = [stack.enter_context(connected(port)) for _ in range(8)]
+        for number, connection in enumerate(slow):
+            more = "Expect: 100-continue\r\n" + "A: b\r\n" * number
+            connection.sendall(post(b"a", headers=more)[:-1])
+            assert connection.recv(100).endswith(b"100 Continue\r\n\r\n")
+        end = time.monotonic() + 15
+        while exchange(port, post(b"ab"))[0] != 200:
+            assert time.monotonic() < end, "nobody made room"
+            time.sleep(0.05)
+        assert read_all(slow[0]).startswith(b"HTTP/1.1 408 ")
+
+
+def test_the_refused_do_not_make_room_for_more_than_the_limit(http_server: Any) -> None:
+    port = http_server.serve(resolver, replaced(head_timeout_s=60.0))
+    with contextlib.ExitStack() as stack:
+        for _ in range(8):
+            busy = stack.enter_context(connected(port))
+            busy.sendall(post(b"", "/slow") * 500)
+            assert read_some(busy)
+        newcomers = [stack.enter_context(connected(port)) for _ in range(4)]
+        for newcomer in newcomers:
+            newcomer.sendall(post(b"a"))
+            assert read_answer(newcomer)[0] == 503
+
+
+def read_some(connection: socket.socket) -> bytes:
+    return connection.recv(100)
 
 
 def test_when_full_an_idle_connection_makes_room(port: int) -> None:
