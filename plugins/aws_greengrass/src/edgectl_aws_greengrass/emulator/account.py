@@ -97,6 +97,7 @@ class RunningAccount:
         self.api.start()
         self.data.start()
         self.broker.start()
+        self.cloud.url = self.url
         data, name = f"{self.host_name}:{self.data.port}", self.host_name
         self.cloud.endpoints.update(
             {

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 from moto.core.config import default_user_config
+from moto.s3.models import s3_backends
 
-from edgectl_aws_greengrass.emulator.callers import Callers
+from edgectl_aws_greengrass.emulator.callers import PARTITION, Caller, Callers
 from edgectl_aws_greengrass.emulator.calls import Calls
 from edgectl_aws_greengrass.emulator.certificates import Authority
 from edgectl_aws_greengrass.emulator.control import Control, Stale
@@ -35,10 +37,15 @@ from edgectl_aws_greengrass.emulator.ports import (
     Principal,
     RoleCredentials,
 )
+from edgectl_aws_greengrass.emulator.sagemaker.packages import ModelRegistry
+from edgectl_aws_greengrass.emulator.sagemaker.service import TrainingApi
+from edgectl_aws_greengrass.emulator.sagemaker.training import Trainer
 from edgectl_aws_greengrass.emulator.throttle import Throttle
+from edgectl_aws_greengrass.emulator.wire import Params
 
 ACCOUNT = "123456789012"
-"""The account that moto gives to everybody."""
+"""The account of the first instance in a process; a further one gets another, since moto's state
+belongs to the process."""
 
 CREDENTIALS_SERVICE = "credentials.iot.amazonaws.com"
 
@@ -59,6 +66,14 @@ _MEMBERSHIP = (
 """Operations of moto's after which a group may have other members."""
 
 
+_accounts = itertools.count()
+
+
+def _new_account() -> str:
+    number = next(_accounts)
+    return ACCOUNT if number == 0 else f"{210_987_654_321 + number}"
+
+
 class EmulatedCloud:
     """One account in one Region; implements ``ports.Cloud``.
 
@@ -70,6 +85,7 @@ class EmulatedCloud:
 
     Attributes:
         endpoints: What DescribeEndpoint answers, by type; whoever starts the listeners fills it.
+        url: Where training containers find the API; the same.
     """
 
     def __init__(
@@ -83,12 +99,12 @@ class EmulatedCloud:
         default_user_config["iot"] = {"use_valid_cert": True}
         self.folder = folder
         self.region = region
-        self.account = ACCOUNT
+        self.account = _new_account()
         self.endpoints: dict[str, str] = {}
-        self.callers = Callers(ACCOUNT)
+        self.callers = Callers(self.account)
         self.authority = Authority(folder / "certificates")
-        self.objects = Objects(ACCOUNT)
-        self.things = Registry(ACCOUNT, region)
+        self.objects = Objects(self.account)
+        self.things = Registry(self.account, region)
         self.jobs = JobStore(self.arn, self.things.things_of, minute_s=minute_s)
         self.shadows = ShadowStore(self.things.exists)
         self._publishers: list[Callable[[str, bytes], None]] = []
@@ -103,6 +119,16 @@ class EmulatedCloud:
             registry=self.things,
         )
         self.greengrass = GreengrassDevicePort(self.components, self.deployments, self.core_devices)
+        self.url = ""
+        self._tags: dict[str, dict[str, str]] = {}
+        self.trainer = Trainer(
+            folder / "training",
+            account=self.account,
+            region=region,
+            objects=self.objects,
+            callers=self.callers,
+            settings=self._container_settings,
+        )
         self.calls = Calls()
         self.faults = Faults()
         self.throttle = throttle or Throttle()
@@ -117,6 +143,8 @@ class EmulatedCloud:
 
     def stop(self) -> None:
         """End what runs by itself."""
+        self.trainer.close()
+        s3_backends[self.account][PARTITION].reset()  # bucket names are the whole process's
         self.jobs.stop()
 
     def arn(self, service: str, resource: str) -> str:
@@ -127,13 +155,21 @@ class EmulatedCloud:
         """Return the variables that point boto3 here."""
         key, secret = self.administrator
         return {
+            **self._place(url),
+            "AWS_ACCESS_KEY_ID": key,
+            "AWS_SECRET_ACCESS_KEY": secret,
+        }
+
+    def _place(self, url: str) -> dict[str, str]:
+        return {
             "AWS_ENDPOINT_URL": url,
             "AWS_REGION": self.region,
             "AWS_DEFAULT_REGION": self.region,
-            "AWS_ACCESS_KEY_ID": key,
-            "AWS_SECRET_ACCESS_KEY": secret,
             "AWS_EC2_METADATA_DISABLED": "true",
         }
+
+    def _container_settings(self) -> dict[str, str]:
+        return self._place(self.url) if self.url else {}
 
     def credentials(self, role_alias: str, principal: Principal, thing: str) -> RoleCredentials:
         """Assume a role alias's role for a device."""
@@ -170,6 +206,10 @@ class EmulatedCloud:
         self._send(topic, payload)
         self.rules.take(topic, payload, "")
 
+    def _identity(self, params: Params, caller: Caller) -> Params:
+        del params
+        return {"UserId": caller.access_key_id, "Account": self.account, "Arn": caller.arn}
+
     def _make_stale(self, body: bytes) -> None:
         wanted = msgspec.json.decode(body, type=Stale)
         at = self.core_devices.get(wanted.thing).updated - timedelta(seconds=wanted.seconds)
@@ -189,11 +229,21 @@ class EmulatedCloud:
         registry = RegistryApi(
             self.things, self.authority, self.endpoints, self.jobs.members_changed
         )
+        training = TrainingApi(
+            self.arn,
+            trainer=self.trainer,
+            callers=self.callers,
+            objects=self.objects,
+            tags=self._tags,
+        )
         handlers: dict[tuple[str, str], Handler] = {
             **greengrass.handlers(),
             **JobsApi(self.jobs, self.things, self.objects).handlers(),
             **registry.handlers(),
             **dataapi.handlers(self.shadows, self._publish),
+            **ModelRegistry(self.arn, self.objects, self._tags).handlers(),
+            **training.handlers(),
+            ("sts", "GetCallerIdentity"): self._identity,
         }
         after: dict[tuple[str, str], After] = {
             ("iot", name): lambda _: self.jobs.members_changed() for name in _MEMBERSHIP

@@ -166,6 +166,7 @@ class Front:
     def _from_moto(self, request: Request) -> Response:
         environ = _again(dict(request.environ), request)
         environ.pop("werkzeug.request", None)
+        environ["HTTP_X_MOTO_ACCOUNT_ID"] = self._account
         head: list[Any] = []
 
         def start_response(status: str, headers: list[tuple[str, str]], _: object = None) -> Any:

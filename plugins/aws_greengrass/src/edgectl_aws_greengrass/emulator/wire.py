@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import warnings
 from collections.abc import Mapping
 from functools import lru_cache
 from typing import Any
@@ -163,7 +164,8 @@ def _broken_rule(shape: Any, value: Any) -> str | None:
     limits = shape.metadata
     if isinstance(value, str):
         pattern = limits.get("pattern")
-        if pattern and not re.fullmatch(_python_pattern(pattern), value):
+        compiled = _compiled(pattern) if pattern else None
+        if compiled is not None and not compiled.fullmatch(value):
             return f"satisfy regular expression pattern: {pattern}"
         if limits.get("enum") and value not in limits["enum"]:
             return f"satisfy enum value set: [{', '.join(limits['enum'])}]"
@@ -176,12 +178,37 @@ def _broken_rule(shape: Any, value: Any) -> str | None:
     return None
 
 
+_CLASSES = {
+    "Alnum": "A-Za-z0-9",
+    "Alpha": "A-Za-z",
+    "ASCII": r"\x00-\x7f",
+    "C": r"\x00-\x1f\x7f",
+    "Digit": "0-9",
+    "Graph": "!-~",
+    "L": r"\w",
+    "Lower": "a-z",
+    "M": r"\u0300-\u036f",
+    "N": r"\d",
+    "P": r"!-/:-@\[-`{-~",
+    "Punct": r"!-/:-@\[-`{-~",
+    "S": r"$+<=>^`|~\u00a0-\uffff",
+    "Upper": "A-Z",
+    "Z": r"\s",
+}
+
+
 @lru_cache(maxsize=512)
-def _python_pattern(pattern: str) -> str:
-    """Turn the model's (Java) regular expression into one of Python."""
-    pattern = pattern.replace(r"\p{L}", r"\w").replace(r"\p{N}", r"\d").replace(r"\p{Z}", r"\s")
-    pattern = re.sub(r"\\p\{\w+\}", r"\\S", pattern)
-    return pattern.removeprefix("^").removesuffix("$") if "|" not in pattern else pattern
+def _compiled(pattern: str) -> re.Pattern[str] | None:
+    """Turn the model's (Java) regular expression into one of Python; None when it cannot be."""
+    if "&&" in pattern:
+        return None
+    text = re.sub(r"\\p\{(\w+)\}", lambda match: _CLASSES.get(match[1], r"\S"), pattern)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", FutureWarning)
+        try:
+            return re.compile(text)
+        except re.error:
+            return None
 
 
 def validation_code(operation: OperationModel) -> str:
