@@ -15,6 +15,7 @@ sys.path.insert(0, str(Path(__file__).parent / "support"))
 from aws_cloud import FakeCloud
 from aws_mqtt import Device
 from aws_pki import Authority
+from aws_site import Site
 
 from edgectl_aws_greengrass.emulator.broker.server import Broker, BrokerSettings
 
@@ -74,3 +75,11 @@ def until() -> Callable[[Callable[[], Any]], Any]:
         raise AssertionError("it did not happen in time")
 
     return wait
+
+
+@pytest.fixture
+def site(authority: Authority, tmp_path: Path, until: Any) -> Iterator[Site]:
+    """Serve an account to core devices."""
+    found = Site(authority, tmp_path, until)
+    yield found
+    found.close()

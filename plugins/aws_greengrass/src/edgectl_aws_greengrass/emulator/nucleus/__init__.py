@@ -1,0 +1,1 @@
+"""A virtual Greengrass core device, a process that deploys and runs components."""

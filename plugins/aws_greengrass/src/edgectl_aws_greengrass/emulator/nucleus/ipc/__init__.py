@@ -1,0 +1,1 @@
+"""The nucleus's IPC service: event-stream RPC over a unix socket."""

@@ -1,0 +1,200 @@
+"""The device: what it is made of, and the one loop that does deployments."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import tempfile
+import threading
+from pathlib import Path
+
+from edgectl_aws_greengrass.emulator.nucleus.cloud import CloudApi
+from edgectl_aws_greengrass.emulator.nucleus.document import Deployment, parse_document
+from edgectl_aws_greengrass.emulator.nucleus.failures import (
+    CancelledError,
+    DeploymentError,
+    UnavailableError,
+    status_details,
+)
+from edgectl_aws_greengrass.emulator.nucleus.ipc.operations import Operations
+from edgectl_aws_greengrass.emulator.nucleus.ipc.server import IpcServer
+from edgectl_aws_greengrass.emulator.nucleus.kernel import Kernel
+from edgectl_aws_greengrass.emulator.nucleus.mqtt import Link
+from edgectl_aws_greengrass.emulator.nucleus.orders import Order, Orders
+from edgectl_aws_greengrass.emulator.nucleus.service import Service, ServiceState
+from edgectl_aws_greengrass.emulator.nucleus.settings import NucleusSettings
+from edgectl_aws_greengrass.emulator.nucleus.state import StateFile
+from edgectl_aws_greengrass.emulator.nucleus.status import Condition, fleet_status
+from edgectl_aws_greengrass.emulator.nucleus.store import Store
+from edgectl_aws_greengrass.emulator.nucleus.task import Task
+
+log = logging.getLogger(__name__)
+
+CADENCE_S = 86_400.0
+_MAX_SOCKET_PATH = 100
+_RETRY_S = 5.0
+_TELLING = frozenset({ServiceState.ERRORED, ServiceState.BROKEN})
+
+
+class Nucleus:
+    """A core device.
+
+    Args:
+        settings: Its configuration.
+        s3_endpoint: Where S3 is instead of at AWS's own address, or None.
+        disk_bytes: The size of a pretended disk, None for the real one.
+    """
+
+    def __init__(
+        self, settings: NucleusSettings, s3_endpoint: str | None, disk_bytes: int | None
+    ) -> None:
+        self._settings = settings
+        self._stopping = threading.Event()
+        self._wake = threading.Event()
+        self._connections = 0
+        self._told_connections = 0
+        self._trouble = False
+        self._state = StateFile(settings.root / "config" / "state.json")
+        self._store = Store(settings.root, settings.store_max_bytes, disk_bytes)
+        socket = _socket_path(settings.root)
+        self._kernel = Kernel(settings, self._store, socket, self._on_service)
+        self._link = Link(settings, self._on_connected)
+        self._orders = Orders(settings.thing, self._link, self._state, self._wake.set)
+        self._operations = Operations(settings, self._kernel, self._state, self._link)
+        self._ipc = IpcServer(socket, self._operations)
+        self._api = CloudApi(settings, s3_endpoint)
+
+    def run(self) -> None:
+        """Start the components, then serve the cloud until ``stop``."""
+        self._ipc.start()
+        self._kernel.start(self._state.state.components)
+        self._link.start()
+        while not self._stopping.is_set():
+            self._wake.clear()
+            try:
+                idle = self._round()
+            except UnavailableError as exc:
+                log.warning("%s; it is tried again", exc)
+                self._stopping.wait(0.2)
+                idle = True
+            if idle:
+                self._wake.wait(_RETRY_S if self._link.is_up else CADENCE_S)
+        self._kernel.stop()
+        self._link.stop()
+        self._ipc.stop()
+
+    def stop(self) -> None:
+        """Have ``run`` end; a deployment that is under way is resumed after the next start."""
+        self._stopping.set()
+        self._wake.set()
+
+    def _round(self) -> bool:
+        """Do what there is to do; return whether nothing is left."""
+        if not self._link.is_up:
+            return True
+        self._orders.flush()
+        self._tell_health()
+        order = self._orders.next()
+        if order is None:
+            return True
+        self._deploy(order)
+        return False
+
+    def _deploy(self, order: Order) -> None:
+        task = Task(
+            settings=self._settings,
+            state=self._state,
+            store=self._store,
+            kernel=self._kernel,
+            api=self._api,
+            ask=self._operations.ask_components,
+            stopping=self._stopping,
+        )
+        if not self._orders.begin(order, task.cancelled):
+            self._orders.dropped(order)
+            return
+        had = set(self._state.state.components)
+        arn = order.key
+        try:
+            deployment = self._read(order)
+            arn = deployment.configuration_arn
+            log.info("deployment %s begins", deployment.deployment_id)
+            failure = task.run(deployment)
+        except DeploymentError as exc:
+            failure = exc
+        except CancelledError:
+            if not self._stopping.is_set():
+                self._orders.dropped(order)
+            return
+        log.info("deployment %s: %s", order.key, failure or "SUCCESSFUL")
+        self._orders.end(order, failure)
+        self._send_status(order.trigger, removed=had, order_result=(arn, failure))
+
+    def _read(self, order: Order) -> Deployment:
+        document = order.document
+        found = json.loads(document)
+        if "LARGE_CONFIGURATION" in (found.get("requiredCapabilities") or ()):
+            document = self._api.configuration(str(found["deploymentId"])).decode()
+        return parse_document(document)
+
+    def _tell_health(self) -> None:
+        if self._told_connections != self._connections:
+            first = self._told_connections == 0
+            self._told_connections = self._connections
+            self._send_status("NUCLEUS_LAUNCH" if first else "RECONNECT")
+        elif self._trouble:
+            self._send_status("COMPONENT_STATUS_CHANGE")
+        self._trouble = False
+
+    def _send_status(
+        self,
+        trigger: str,
+        removed: set[str] = frozenset(),  # type: ignore[assignment]  # nobody changes it
+        order_result: tuple[str, DeploymentError | None] | None = None,
+    ) -> None:
+        state = self._state.change(sequence=self._state.state.sequence + 1)
+        with self._kernel.changed:
+            conditions = {
+                name: Condition(
+                    state=service.state, code=service.status_code, reason=service.status_reason
+                )
+                for name, service in self._kernel.services.items()
+            }
+        message = fleet_status(
+            self._settings,
+            trigger=trigger,
+            sequence=state.sequence,
+            components=state.components,
+            conditions=conditions,
+            removed=removed,
+            deployment=None if order_result is None else _information(*order_result),
+        )
+        topic = f"$aws/things/{self._settings.thing}/greengrassv2/health/json"
+        self._link.publish(topic, json.dumps(message).encode())
+
+    def _on_connected(self) -> None:
+        self._connections += 1
+        self._wake.set()
+
+    def _on_service(self, service: Service) -> None:
+        if service.state in _TELLING:
+            self._trouble = True
+            self._wake.set()
+
+
+def _socket_path(root: Path) -> Path:
+    """Return where components find the nucleus; a unix socket's path has 107 bytes at most."""
+    path = root / "ipc.socket"
+    if len(os.fsencode(path)) <= _MAX_SOCKET_PATH:
+        return path
+    return Path(tempfile.mkdtemp(prefix="greengrass-")) / path.name
+
+
+def _information(arn: str, failure: DeploymentError | None) -> dict[str, object]:
+    return {
+        "status": "SUCCEEDED" if failure is None else "FAILED",
+        "statusDetails": status_details(failure),
+        "fleetConfigurationArnForStatus": arn,
+        "unchangedRootComponents": [],
+    }
