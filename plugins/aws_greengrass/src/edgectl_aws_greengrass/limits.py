@@ -33,9 +33,15 @@ RATES: dict[str, int] = {
     "iot:ListJobExecutionsForJob": 10,
     "iot:DescribeJobExecution": 10,
     "iot:CancelJobExecution": 10,
+    "iot:AttachPolicy": 15,
+    "iot:CreatePolicy": 10,
+    "iot:CreateRoleAlias": 10,
     "iot:CreateThingGroup": 10,
     "iot:DeleteThingGroup": 10,
+    "iot:DescribeEndpoint": 10,
+    "iot:DescribeRoleAlias": 10,
     "iot:ListThings": 10,
+    "iot:ListThingsInThingGroup": 25,
     "iot:SearchIndex": 15,
 }
 """Operations that take fewer calls a second than all together."""

@@ -72,6 +72,7 @@ def _put(account: Account, content: Content) -> None:
         f"upload '{content.key}'",
         **_place(account, content.key),
         Body=data,
+        ChecksumAlgorithm="SHA256",
         ChecksumSHA256=_b64(checksum),
     )
 
