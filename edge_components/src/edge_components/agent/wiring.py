@@ -15,7 +15,7 @@ from edge_components.agent.ddi import DdiClient
 from edge_components.agent.http import HubHttp, Timeouts
 from edge_components.agent.layout import RUNTIME, Launch, layout_of
 from edge_components.agent.supervisor import Supervisor, SupervisorTiming
-from edge_components.contract.device import DeviceConfig
+from edge_components.contract.device import ENGINES, DeviceConfig
 from edge_components.store.disk import Disk
 from edge_components.store.store import Store
 from edge_components.update.executor import Timing, Updater
@@ -76,7 +76,10 @@ def run(
                 store,
                 trust=trust or ChildTrust(config.trust.publishers),
                 checker=GoldenCheck(
-                    tuning.runtime, config.device.hardware, timeout_s=tuning.check_s
+                    tuning.runtime,
+                    config.device.hardware,
+                    timeout_s=tuning.check_s,
+                    engines=layout.store / ENGINES,
                 ),
                 runtime=supervisor,
                 profile=profile,

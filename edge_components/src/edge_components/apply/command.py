@@ -25,7 +25,7 @@ from edge_components.apply.folder import Delivery
 from edge_components.apply.order import Order
 from edge_components.apply.reporters import reporters, tell
 from edge_components.apply.verdict import ExitCode, trouble
-from edge_components.contract.device import DeviceConfig
+from edge_components.contract.device import ENGINES, DeviceConfig
 from edge_components.contract.hardware import HardwareProfile
 from edge_components.contract.release import ReleaseDocument
 from edge_components.contract.state import DeviceReport, Reason
@@ -154,7 +154,12 @@ class _Device:
         return Updater(
             store,
             trust=self._trust,
-            checker=GoldenCheck(tuning.program, hardware, timeout_s=tuning.check_s),
+            checker=GoldenCheck(
+                tuning.program,
+                hardware,
+                timeout_s=tuning.check_s,
+                engines=self._layout.store / ENGINES,
+            ),
             runtime=runtime,
             profile=self._profile,
             application=config.device.application,

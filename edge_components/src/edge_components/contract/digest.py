@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import re
+from collections.abc import Iterable
 
 from edge_components.contract.errors import ContractError
 
@@ -33,3 +34,14 @@ def digest_hex(value: str) -> str:
         ContractError: ``bad-digest``.
     """
     return check_digest(value).removeprefix("sha256:")
+
+
+def engine_key(digests: Iterable[str]) -> str:
+    """Return the name of the folder for what is compiled from weights of these digests.
+
+    The runtime fills the folder, the store removes it; both find it by the manifest alone.
+    """
+    listed = sorted(set(digests))
+    if len(listed) == 1:
+        return digest_hex(listed[0])
+    return hashlib.sha256("\n".join(listed).encode()).hexdigest()

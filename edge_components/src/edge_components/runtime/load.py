@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 from onnxruntime import __version__ as ort_version
 
+from edge_components.contract.digest import engine_key
 from edge_components.contract.hardware import HardwareProfile
 from edge_components.contract.package import Variant
 from edge_components.contract.state import Reason
@@ -41,7 +42,7 @@ from edge_components.runtime.oip.datatypes import (
     bf16_to_float32,
     float32_to_bf16,
 )
-from edge_components.runtime.providers import engine_key, keeps_engines, options_for
+from edge_components.runtime.providers import keeps_engines, options_for
 from edge_components.runtime.reports import CheckReport
 from edge_components.runtime.version import ActivationError, Version, candidates
 

@@ -11,12 +11,10 @@ Sources: ONNX Runtime's pages on the TensorRT, CUDA and OpenVINO execution provi
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from edge_components.contract.digest import digest_hex
 from edge_components.contract.hardware import HardwareProfile
 
 CPU = "CPUExecutionProvider"
@@ -33,14 +31,6 @@ class Shortfall(NamedTuple):
 
     text: str
     is_serious: bool
-
-
-def engine_key(digests: Iterable[str]) -> str:
-    """Return the name of the folder for what is compiled from weights of these digests."""
-    listed = sorted(digests)
-    if len(listed) == 1:
-        return digest_hex(listed[0])
-    return hashlib.sha256("\n".join(listed).encode()).hexdigest()
 
 
 def options_for(profile: HardwareProfile, *, precision: str = "", cache: Path | None) -> Options:

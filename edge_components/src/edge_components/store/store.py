@@ -17,10 +17,12 @@ from typing import BinaryIO, Self
 
 from msgspec.structs import replace
 
-from edge_components.contract.device import StoreSection
+from edge_components.contract.bench import parse_bench, speeds
+from edge_components.contract.device import BENCH_FILE, ENGINES, StoreSection
+from edge_components.contract.digest import engine_key
 from edge_components.contract.errors import ContractError
 from edge_components.contract.jsonio import canonical_json, decode_json
-from edge_components.contract.package import Descriptor
+from edge_components.contract.package import WEIGHT_TYPE, Descriptor
 from edge_components.store.blobs import Blobs
 from edge_components.store.disk import TMP_SUFFIX, Disk, DiskFullError, links_work
 from edge_components.store.versions import Documents, Versions
@@ -175,6 +177,13 @@ class Store:
         staged = {update.release.number} if update and update.release else set()
         self._collect(self._wanted, staged)
 
+    def measured(self, hardware: str) -> dict[str, float]:
+        """Return what the last bench of this device measured: milliseconds by precision."""
+        try:
+            return speeds(parse_bench((self._root / BENCH_FILE).read_bytes()), hardware)
+        except (OSError, ContractError):
+            return {}
+
     def forget_download(self) -> None:
         """Remove what was fetched and staged for an update that has ended or has to end."""
         self._wanted = ()
@@ -184,14 +193,24 @@ class Store:
         kept = self.record.kept()
         wanted_digests = {d.digest for d in wanted}
         digests = set(wanted_digests)
+        engines = set()
         for version in kept:
             try:
-                digests |= {d.digest for d in self.versions.layers(version).values()}
+                layers = self.versions.layers(version).values()
+                digests |= {d.digest for d in layers}
+                engines.add(engine_key(d.digest for d in layers if d.media_type == WEIGHT_TYPE))
             except ContractError:
                 _LOG.warning("version %d is damaged", version.number)
         self.versions.collect({version.number for version in kept} | staged)
         self.blobs.collect(digests, partials=wanted_digests)
+        self._collect_engines(engines)
         self.keep_spare()
+
+    def _collect_engines(self, keep: set[str]) -> None:
+        folder = self._root / ENGINES
+        for path in sorted(folder.iterdir()) if folder.is_dir() else ():
+            if path.name not in keep:
+                self._disk.remove(path)
 
     def used_bytes(self) -> int:
         """Return what the store occupies; a file with several links counts once."""

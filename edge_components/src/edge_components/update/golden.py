@@ -42,12 +42,21 @@ class GoldenCheck:
         runtime: The runtime's command, without arguments.
         hardware: The profile's name.
         timeout_s: How long loading and checking may take.
+        engines: Where what execution providers compile is kept, so that the switch finds it.
     """
 
-    def __init__(self, runtime: Sequence[str], hardware: str, *, timeout_s: float) -> None:
+    def __init__(
+        self,
+        runtime: Sequence[str],
+        hardware: str,
+        *,
+        timeout_s: float,
+        engines: Path | None = None,
+    ) -> None:
         self._runtime = tuple(runtime)
         self._hardware = hardware
         self._timeout_s = timeout_s
+        self._engines = engines
 
     def check(self, version_dir: Path, precision: str, stop: threading.Event) -> str:
         """Return the execution provider that was used.
@@ -58,6 +67,8 @@ class GoldenCheck:
         """
         command = [*self._runtime, "check", str(version_dir), "--hardware", self._hardware]
         command += ["--precision", precision]
+        if self._engines is not None:
+            command += ["--engine-cache", str(self._engines)]
         with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as complaints:
             child = subprocess.Popen(
                 command, stdin=subprocess.DEVNULL, stdout=output, stderr=complaints

@@ -102,7 +102,11 @@ class Preparation:
         data = self._store.blobs.path(description.digest).read_bytes()
         info = parse_package_info(data, manifest)
         precisions, why_not = usable_precisions(
-            self._profile, manifest, info, release.settings.precision
+            self._profile,
+            manifest,
+            info,
+            release.settings.precision,
+            self._store.measured(self._profile.name),
         )
         if not precisions:
             raise RefusedError(Reason.HARDWARE_MISMATCH, why_not)

@@ -5,6 +5,9 @@ Weights are fetched for one variant at a time; all other files come with every v
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+from edge_components.contract.bench import fastest_first
 from edge_components.contract.hardware import HardwareProfile, unfit_reason
 from edge_components.contract.package import (
     WEIGHT_TYPE,
@@ -28,21 +31,28 @@ def needed_layers(manifest: Manifest, info: PackageInfo, precision: str) -> dict
 
 
 def usable_precisions(
-    profile: HardwareProfile, manifest: Manifest, info: PackageInfo, wanted: str | None
+    profile: HardwareProfile,
+    manifest: Manifest,
+    info: PackageInfo,
+    wanted: str | None,
+    measured: Mapping[str, float] | None = None,
 ) -> tuple[tuple[str, ...], str]:
-    """Return the variants that may run here, preferred first, and why there are none if so.
+    """Return the variants that may run here, best first, and why there are none if so.
 
     Args:
         profile: This device's hardware.
         manifest: The package's manifest, whose sizes are what will be loaded.
         info: What the package says of its variants.
         wanted: The precision that the release asks for; then no other will do.
+        measured: Milliseconds by precision that this device was measured with; they go before
+            what the profile prefers.
     """
     paths = layer_paths(manifest)
     sizes: dict[str, int] = {
         v.precision: sum(paths[path].size for path in _weights(v)) for v in info.variants
     }
-    offered = profile.precisions if wanted is None else (wanted,)
+    preferred = fastest_first(profile.precisions, measured or {})
+    offered = preferred if wanted is None else (wanted,)
     usable = tuple(
         precision
         for precision in offered
