@@ -97,6 +97,26 @@ def two_input_model(path: Path) -> Path:
 
 def endless_model(path: Path, *, trips: int = 1 << 40, width: int = 4) -> Path:
     """A model that loops ``trips`` times before it gives back its input."""
+    constant = numpy_helper.from_array(np.array(trips, dtype=np.int64), "trips")
+    return _looping(path, [], [constant], width)
+
+
+def hanging_model(path: Path, *, width: int = 4) -> Path:
+    """A model that takes a while over one row, and loops without end over more."""
+    nodes = [
+        helper.make_node("Shape", ["x"], ["rows"], start=0, end=1),
+        helper.make_node("Sub", ["rows", "one"], ["more"]),
+        helper.make_node("Mul", ["more", "many"], ["without_end"]),
+        helper.make_node("Add", ["without_end", "some"], ["trips"]),
+    ]
+    constants = [
+        numpy_helper.from_array(np.array([value], dtype=np.int64), name)
+        for name, value in (("one", 1), ("many", 1 << 40), ("some", 100_000))
+    ]
+    return _looping(path, nodes, constants, width)
+
+
+def _looping(path: Path, nodes: list[Any], constants: list[Any], width: int) -> Path:
     body = helper.make_graph(
         [
             helper.make_node("Identity", ["cond_in"], ["cond_out"]),
@@ -114,11 +134,11 @@ def endless_model(path: Path, *, trips: int = 1 << 40, width: int = 4) -> Path:
         ],
     )
     graph = helper.make_graph(
-        [helper.make_node("Loop", ["trips", "", "x"], ["y"], body=body)],
+        [*nodes, helper.make_node("Loop", ["trips", "", "x"], ["y"], body=body)],
         "endless",
         [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", width])],
         [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", width])],
-        [numpy_helper.from_array(np.array(trips, dtype=np.int64), "trips")],
+        constants,
     )
     return save(graph, path)
 
@@ -398,6 +418,7 @@ def build() -> Any:
         pair = staticmethod(two_input_model)
         reshaping = staticmethod(reshaping_model)
         endless = staticmethod(endless_model)
+        hanging = staticmethod(hanging_model)
         golden = staticmethod(golden_bytes)
         scaling_golden = staticmethod(scaling_golden)
         until = staticmethod(until)
