@@ -18,6 +18,7 @@ ATTRIBUTE = "bench.report"
 MAX_REPORT_BYTES = 64 << 10
 # A variant that is preferred gives way only to one that is faster by more than chance.
 MARGIN = 1.15
+_ENDING = "ExecutionProvider"
 
 
 class BenchRow(msgspec.Struct, frozen=True, kw_only=True):
@@ -138,3 +139,35 @@ def fastest_first(preferred: Sequence[str], measured: Mapping[str, float]) -> tu
             place -= 1
     ordered = iter(order)
     return tuple(next(ordered) if name in measured else name for name in preferred)
+
+
+def table(report: BenchReport) -> list[str]:
+    """Return the rows as aligned lines under a head; a star marks the fastest that is good."""
+    head = ("", "PRECISION", "PROVIDER", "MEDIAN", "P95", "SAMPLES/S", "LOAD", "PEAK", "GOLDEN")
+    best = report.best
+    lines = [head, *(_cells(row, is_best=row == best) for row in report.rows)]
+    widths = [max(len(line[index]) for line in lines) for index in range(len(head))]
+    return [
+        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
+        for line in lines
+    ]
+
+
+def _cells(row: BenchRow, *, is_best: bool) -> tuple[str, ...]:
+    where = row.provider.removesuffix(_ENDING)
+    if row.used and row.used != row.provider:
+        where += f" (ran on {row.used.removesuffix(_ENDING)})"
+    state = row.detail or ("holds" if row.ok else "failed")
+    if row.median_ms is None:
+        return ("", row.precision, where, "-", "-", "-", "-", "-", state)
+    return (
+        "*" if is_best else "",
+        row.precision,
+        where,
+        f"{row.median_ms:.4g} ms",
+        f"{row.p95_ms or 0.0:.4g} ms",
+        f"{row.throughput or 0.0:,.0f}",
+        f"{row.load_s:.2f} s",
+        f"{row.peak_bytes / (1 << 20):.0f} MiB",
+        state,
+    )

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import msgspec
 
-from edge_components.contract.bench import BenchReport, BenchRow
+from edge_components.contract.bench import BenchReport, BenchRow, table
 from edge_components.contract.device import VERSION_RELEASE
 from edge_components.contract.hardware import HardwareProfile
 from edge_components.runtime.version import candidates, find_profile, read_version
@@ -113,38 +113,9 @@ def watch_parent(parent: int) -> None:
 
 
 def as_table(report: BenchReport) -> str:
-    """Return the report as aligned text; a star marks the fastest that is good."""
-    head = ("", "PRECISION", "PROVIDER", "MEDIAN", "P95", "SAMPLES/S", "LOAD", "PEAK", "GOLDEN")
-    lines = [head, *(_line(row, is_best=row == report.best) for row in report.rows)]
-    widths = [max(len(line[index]) for line in lines) for index in range(len(head))]
-    text = [
-        "  ".join(cell.ljust(width) for cell, width in zip(line, widths, strict=True)).rstrip()
-        for line in lines
-    ]
+    """Return the report as aligned text under a line that says of what."""
     title = f"{report.model} {report.version}".rstrip()
-    return "\n".join([f"{title} on {report.hardware}, {report.engine}", *text])
-
-
-def _line(row: BenchRow, *, is_best: bool) -> tuple[str, ...]:
-    where = row.provider.removesuffix("ExecutionProvider")
-    if row.used and row.used != row.provider:
-        where += f" (ran on {row.used.removesuffix('ExecutionProvider')})"
-    state = "holds" if row.ok else row.detail or "failed"
-    if row.ok and row.detail:
-        state = row.detail
-    if row.median_ms is None:
-        return ("", row.precision, where, "-", "-", "-", "-", "-", state)
-    return (
-        "*" if is_best else "",
-        row.precision,
-        where,
-        f"{row.median_ms:.4g} ms",
-        f"{row.p95_ms or 0.0:.4g} ms",
-        f"{row.throughput or 0.0:,.0f}",
-        f"{row.load_s:.2f} s",
-        f"{row.peak_bytes / (1 << 20):.0f} MiB",
-        state,
-    )
+    return "\n".join([f"{title} on {report.hardware}, {report.engine}", *table(report)])
 
 
 def _subject(path: Path, profile: HardwareProfile) -> _Subject:

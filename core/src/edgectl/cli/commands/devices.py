@@ -8,10 +8,13 @@ from pathlib import Path
 import click
 
 from edge_components.contract.hardware import PROFILES
+from edgectl.cli import device_page
 from edgectl.cli.app import App, command, target_options
 from edgectl.cli.commands.status import device_rows
-from edgectl.errors import NotFoundError
+from edgectl.errors import EdgectlError, NotFoundError
+from edgectl.records import Target
 from edgectl.requests import EnrollRequest, RetireRequest
+from edgectl.session import Session
 
 
 @click.group()
@@ -95,13 +98,16 @@ def list_(app: App, targets: tuple[str, ...], provider: str | None) -> None:
 @target_options
 @command
 def show(app: App, name: str, targets: tuple[str, ...], provider: str | None) -> None:
-    """Show all that is known of one device."""
+    """Show all that is known of one device: its state, its machine's health, its last bench.
+
+    A bench is what `edge-runtime bench` measured on the device.
+    """
     session = app.session()
     for target in app.choose(session, targets, provider):
         for row in device_rows(session, target):
             if row["device"] == name:
-                text = "\n".join(f"{key:20} {value}" for key, value in row.items() if value)
-                app.out.one(row, text)
+                told = _told(app, session, target, name)
+                app.out.one(device_page.as_row(row, told), device_page.as_text(row, told))
                 return
     raise NotFoundError(f"no device '{name}' is in the project's targets")
 
@@ -118,6 +124,14 @@ def remove(app: App, name: str, target: str) -> None:
     if not result.removed:
         raise NotFoundError(f"provider '{chosen.provider}' knows no device '{name}'")
     app.out.one({"device": name, "removed": True}, f"{name} is removed")
+
+
+def _told(app: App, session: Session, target: Target, name: str) -> device_page.Told:
+    try:
+        return device_page.read_told(session, target, name)
+    except EdgectlError as exc:
+        app.out.note(f"its telemetry cannot be read: {exc.message}")
+        return device_page.Told()
 
 
 def _labels(written: tuple[str, ...]) -> dict[str, str]:
