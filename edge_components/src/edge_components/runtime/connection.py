@@ -208,16 +208,27 @@ class Connection(asyncio.Protocol):
         return read / max(_GRACE_S, self._owner.loop.time() - since), since
 
     def pace(self) -> float | None:
-        """Return the bytes a second of a request that has been arriving for a while, else None."""
-        if self._busy or self._paused or self._scheduled or self._lingering or self.is_idle:
+        """Return the bytes a second of a client that has been sending or reading for a while.
+
+        None if it is not the client that is waited for.
+        """
+        owner = self._owner
+        if self._transport is None or self._busy or self._scheduled or self._lingering:
             return None
-        passed = self._owner.now - self._begun
-        if self._transport is None or passed < _GRACE_S:
+        if self._paused:
+            reading = self.reading()
+            late = reading is not None and owner.loop.time() - reading[1] >= _GRACE_S
+            return reading[0] if late and reading is not None else None
+        passed = owner.now - self._begun
+        if self.is_idle or passed < _GRACE_S:
             return None
         return (len(self._pending) + len(self._chunks.body if self._chunks else b"")) / passed
 
     def give_up(self) -> None:
-        """End a request that arrives too slowly, to make room."""
+        """End a request that arrives too slowly, or an answer that is read so, to make room."""
+        if self._paused:
+            self.abort()
+            return
         self._fail(HttpError(408, "the request arrives slowly, and others wait", close=True))
         if self._transport is not None:
             self._transport.close()

@@ -2,8 +2,8 @@
 
 One sweep every half second serves all connections: it sets the coarse clock, writes the ``Date``
 line and ends what is past its deadline. When the server is full, the connection that has been
-idle longest makes room, else the one whose request arrives slowest; if all are busy the newcomer
-is told to come back.
+idle longest makes room, else the one whose client sends or reads slowest; if all are busy the
+newcomer is told to come back.
 """
 
 from __future__ import annotations
