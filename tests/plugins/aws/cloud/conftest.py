@@ -24,8 +24,17 @@ class Clients:
     def __init__(self, account: RunningAccount) -> None:
         self.account = account
         self.cloud = account.cloud
+        self._session = boto3.Session()
+        self._known: dict[str, Any] = {}
 
     def __call__(self, service: str, **more: Any) -> Any:
+        if more:
+            return self._client(service, more)
+        if service not in self._known:
+            self._known[service] = self._client(service, {})
+        return self._known[service]
+
+    def _client(self, service: str, more: dict[str, Any]) -> Any:
         key, secret = self.cloud.administrator
         options = {
             "endpoint_url": self.account.url,
@@ -35,7 +44,7 @@ class Clients:
             "config": Config(retries={"total_max_attempts": 1}, s3={"addressing_style": "path"}),
             **more,
         }
-        client = boto3.Session().client(service, **options)
+        client = self._session.client(service, **options)
         client.meta.events.register("before-parse", _check_body)
         client.meta.events.register("after-call", _check_answer)
         return client

@@ -14,7 +14,6 @@ from typing import Any
 
 import msgspec
 
-from edgectl.api import Record
 from edgectl_aws_greengrass.emulator.greengrass.components import missing
 from edgectl_aws_greengrass.emulator.ports import CloudError
 from edgectl_aws_greengrass.emulator.wire import Params
@@ -25,7 +24,7 @@ _LIFECYCLE = {
 MAX_DETAILS = 1000
 
 
-class ComponentStatus(Record, frozen=True, kw_only=True, rename="camel"):
+class ComponentStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A component in a fleet status message."""
 
     component_name: str
@@ -36,7 +35,7 @@ class ComponentStatus(Record, frozen=True, kw_only=True, rename="camel"):
     status_details: Any = None
 
 
-class FleetStatus(Record, frozen=True, kw_only=True, rename="camel"):
+class FleetStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     """A fleet status message; members that nothing here needs are passed over."""
 
     ggc_version: str
