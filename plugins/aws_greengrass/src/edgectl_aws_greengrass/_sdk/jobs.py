@@ -7,6 +7,7 @@ imported where a job is begun.
 
 from __future__ import annotations
 
+import importlib
 import logging
 import warnings
 from typing import Any
@@ -18,7 +19,7 @@ from edgectl_aws_greengrass._sdk.account import Account
 ENDED = {"Completed", "Failed", "Stopped", "Deleted"}
 
 
-class _Session(boto3.Session):
+class _Session(boto3.Session):  # type: ignore[misc]  # boto3 has no types
     """A session whose clients go where the project says; the SDK makes its own clients."""
 
     def __init__(self, account: Account) -> None:
@@ -122,9 +123,10 @@ def running(account: Account, prefix: str) -> Job | None:
 
 
 def _sdk() -> Any:
+    """Return the SDK's resources; importing them takes seconds, and warns of its own libraries."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        from sagemaker.core import resources  # noqa: PLC0415 - takes seconds
+        resources = importlib.import_module("sagemaker.core.resources")
     logging.getLogger("sagemaker").setLevel(logging.WARNING)
     return resources
 

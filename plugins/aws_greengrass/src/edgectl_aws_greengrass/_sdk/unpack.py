@@ -12,7 +12,7 @@ import tarfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import IO, Self
+from typing import IO, Any, Self
 
 from edgectl.api import TrainError
 
@@ -78,7 +78,7 @@ def unpack(
     most = min(max_bytes, shutil.disk_usage(into).free)
     try:
         with gzip.open(archive) as zipped:
-            bounded = _Bounded(zipped, most + MAX_FILES * (MAX_HEADER_BYTES + 4096))
+            bounded: Any = _Bounded(zipped, most + MAX_FILES * (MAX_HEADER_BYTES + 4096))
             with tarfile.open(fileobj=bounded, mode="r|", tarinfo=_Member) as whole:
                 return _unpack(whole, into, allowed, most)
     except (tarfile.TarError, EOFError, zlib.error, OSError, UnicodeError) as exc:

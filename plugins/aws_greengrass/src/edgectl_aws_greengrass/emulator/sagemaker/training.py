@@ -215,8 +215,9 @@ class Trainer:
         watch = threading.Thread(target=self._watch, args=(job, limit), daemon=True)
         watch.start()
         assert job.process.stdout is not None  # noqa: S101 - a pipe was asked for
-        for line in job.process.stdout:
-            log.write(line.rstrip("\n"))
+        with job.process.stdout as lines:
+            for line in lines:
+                log.write(line.rstrip("\n"))
         return job.process.wait()
 
     def _credentials(self, job: TrainingJob) -> dict[str, str]:
