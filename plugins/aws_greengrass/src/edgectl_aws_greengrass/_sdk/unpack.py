@@ -12,7 +12,7 @@ import tarfile
 import zlib
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, Self
+from typing import Any, Self
 
 from edgectl.api import TrainError
 
@@ -44,7 +44,7 @@ class _Member(tarfile.TarInfo):
 class _Bounded:
     """A stream that ends with an error when too much comes out of it."""
 
-    def __init__(self, stream: IO[bytes], most: int) -> None:
+    def __init__(self, stream: gzip.GzipFile, most: int) -> None:
         self._stream = stream
         self._left = most
 
