@@ -1,0 +1,314 @@
+"""Polite clients beside abusers of one real runtime: they are answered, and nothing is left."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime as dt
+import http.client
+import ipaddress
+import json
+import socket
+import ssl
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+import tritonclient.grpc as triton
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+from tritonclient.utils import InferenceServerException
+
+MOST = 40
+BODY = json.dumps(
+    {"inputs": [{"name": "x", "datatype": "FP32", "shape": [1, 4], "data": [1, 2, 3, 4]}]}
+).encode()
+INFER = b"POST /v2/models/model/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n" % len(BODY)
+LARGE = json.dumps(
+    {"inputs": [{"name": "x", "datatype": "FP32", "shape": [50_000, 4], "data": [0.1] * 200_000}]}
+).encode()
+# What an abuser does with a connection that it has opened.
+ABUSE: dict[str, Callable[[socket.socket], None]] = {
+    "says nothing": lambda _: None,
+    "begins a head": lambda s: s.sendall(b"GET /v2 HTTP/1.1\r\nHost: x\r\nA: "),
+    "begins a body": lambda s: s.sendall(INFER + BODY[:20]),
+    "begins a large body": lambda s: s.sendall(
+        b"POST /v2/models/model/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 60000000\r\n\r\n{"
+    ),
+    "begins chunks": lambda s: s.sendall(
+        b"POST /v2/models/model/infer HTTP/1.1\r\nHost: x\r\n"
+        b"Transfer-Encoding: chunked\r\n\r\n5\r\n{"
+    ),
+    "does not read": lambda s: s.sendall(
+        b"POST /v2/models/model/infer HTTP/1.1\r\nHost: x\r\nContent-Length: %d\r\n\r\n%b"
+        % (len(LARGE), LARGE)
+    ),
+    "closes its side": lambda s: s.shutdown(socket.SHUT_WR),
+    "resets": lambda s: (
+        s.sendall(INFER + BODY),
+        s.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0"),
+        s.close(),
+    )[0],
+}
+
+
+@pytest.fixture(scope="module")
+def model(build: Any, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    found: Path = build.scaling(tmp_path_factory.mktemp("m") / "m.onnx", 2.0)
+    return found
+
+
+@pytest.fixture(scope="module")
+def served(module_start: Any, model: Path) -> Any:
+    return module_start("--model", model, "--grpc-port", "0", "--max-connections", str(MOST))
+
+
+def opened(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=30)
+
+
+def is_answered(connection: http.client.HTTPConnection) -> bool:
+    """Whether an inference is answered right; 503 is an answer for one that has just come."""
+    connection.request("POST", "/v2/models/model/infer", BODY)
+    answer = connection.getresponse()
+    data = answer.read()
+    assert answer.status in {200, 503}, data
+    if answer.status == 200:
+        assert json.loads(data)["outputs"][0]["data"] == [2.0, 4.0, 6.0, 8.0]
+    return answer.status == 200
+
+
+def until(what: Callable[[], bool], seconds: float = 30.0) -> None:
+    end = time.monotonic() + seconds
+    while not what():
+        assert time.monotonic() < end, "it did not happen in time"
+        time.sleep(0.05)
+
+
+def newcomer_is_answered(port: int) -> bool:
+    connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+    try:
+        return is_answered(connection)
+    except (ConnectionResetError, BrokenPipeError, http.client.RemoteDisconnected):
+        return False  # told to go while it was still sending
+    finally:
+        connection.close()
+
+
+@pytest.mark.parametrize("abuse", sorted(ABUSE))
+def test_a_newcomer_is_answered_beside_more_abusers_than_there_is_room(
+    served: Any, abuse: str
+) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(MOST + 5):
+            with contextlib.suppress(ConnectionError):  # it may have been told to go
+                ABUSE[abuse](stack.enter_context(opened(served.port)))
+        until(lambda: newcomer_is_answered(served.port))
+    until(lambda: served.metric("edge_connections") <= 2)
+
+
+@pytest.mark.parametrize("abuse", sorted(set(ABUSE) - {"says nothing"}))
+def test_who_is_there_is_answered_beside_abusers(served: Any, abuse: str) -> None:
+    polite = http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)
+    with contextlib.ExitStack() as stack:
+        for _ in range(MOST // 2):
+            ABUSE[abuse](stack.enter_context(opened(served.port)))
+            assert is_answered(polite)
+    polite.close()
+
+
+def test_a_polite_client_is_served_beside_thousands_of_pipelined_requests(served: Any) -> None:
+    polite = http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)
+    with opened(served.port) as greedy:
+        greedy.settimeout(60)
+        greedy.sendall((INFER + BODY) * 300)  # as much as goes without reading
+        answers = 0
+        for _ in range(10):
+            assert is_answered(polite)
+        greedy.sendall(INFER.replace(b"Host", b"Connection: close\r\nHost") + BODY)
+        while chunk := greedy.recv(1 << 16):
+            answers += chunk.count(b"HTTP/1.1 200")
+    polite.close()
+    assert answers >= 300  # an answer's first line may lie across two pieces, so no more is said
+
+
+def test_grpc_is_served_beside_connections_that_say_nothing(served: Any) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(100):
+            silent = stack.enter_context(opened(served.grpc_port))
+            silent.sendall(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n")
+        with triton.InferenceServerClient(f"127.0.0.1:{served.grpc_port}") as client:
+            given = triton.InferInput("x", [1, 4], "FP32")
+            given.set_data_from_numpy(np.ones((1, 4), np.float32))
+            assert client.infer("model", [given]).as_numpy("y").tolist() == [[2, 2, 2, 2]]
+
+
+# -- TLS
+
+
+class Authority:
+    """Issues certificates for the loopback address, also ones that have expired."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._folder = folder
+        self._key = ec.generate_private_key(ec.SECP256R1())
+        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        self.path = folder / f"{name}.pem"
+        certificate = self._sign(self._name, self._key, ca=True, days=1)
+        self.path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
+
+    def issue(self, name: str, *, days: int = 1) -> tuple[Path, Path]:
+        key = ec.generate_private_key(ec.SECP256R1())
+        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
+        certificate, secret = self._folder / f"{name}.pem", self._folder / f"{name}.key"
+        pem = serialization.Encoding.PEM
+        signed = self._sign(subject, key, ca=False, days=days)
+        certificate.write_bytes(signed.public_bytes(pem))
+        secret.write_bytes(
+            key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
+        )
+        return certificate, secret
+
+    def _sign(self, subject: x509.Name, key: Any, *, ca: bool, days: int) -> x509.Certificate:
+        now = dt.datetime.now(dt.UTC)
+        address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
+        return (
+            x509.CertificateBuilder()
+            .subject_name(subject)
+            .issuer_name(self._name)
+            .public_key(key.public_key())
+            .serial_number(x509.random_serial_number())
+            .not_valid_before(now - dt.timedelta(days=9))
+            .not_valid_after(now + dt.timedelta(days=days))
+            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
+            .add_extension(x509.SubjectAlternativeName([address]), critical=False)
+            .sign(self._key, hashes.SHA256())
+        )
+
+
+@pytest.fixture(scope="module")
+def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
+    return Authority(tmp_path_factory.mktemp("pki"), "site")
+
+
+@pytest.fixture(scope="module")
+def mutual(module_start: Any, model: Path, authority: Authority) -> Any:
+    certificate, key = authority.issue("server")
+    pair = ("--tls-cert", certificate, "--tls-key", key, "--client-ca", authority.path)
+    more = ("--grpc-port", "0", "--max-connections", str(MOST))
+    return module_start("--model", model, *pair, *more)
+
+
+def trusting(authority: Authority, own: tuple[Path, Path] | None) -> ssl.SSLContext:
+    context = ssl.create_default_context(cafile=authority.path)
+    if own is not None:
+        context.load_cert_chain(*own)
+    return context
+
+
+def tls_answers(mutual: Any, authority: Authority, own: tuple[Path, Path] | None) -> bool:
+    context = trusting(authority, own)
+    client = http.client.HTTPSConnection("127.0.0.1", mutual.port, timeout=30, context=context)
+    try:
+        return is_answered(client)
+    finally:
+        client.close()
+
+
+@pytest.fixture
+def polite_tls(mutual: Any, authority: Authority) -> Iterator[Callable[[], bool]]:
+    own = authority.issue("polite")
+    yield lambda: tls_answers(mutual, authority, own)
+
+
+def test_plain_bytes_on_the_tls_port_get_nothing_and_harm_nobody(
+    mutual: Any, polite_tls: Callable[[], bool]
+) -> None:
+    for port in (mutual.port, mutual.grpc_port):
+        for data in (b"GET /v2 HTTP/1.1\r\nHost: x\r\n\r\n", b"\x16\x03\x01\xff\xff", bytes(5000)):
+            with opened(port) as connection, contextlib.suppress(ConnectionError):
+                connection.sendall(data)
+                connection.shutdown(socket.SHUT_WR)
+                assert b"HTTP" not in connection.recv(1000)
+    assert polite_tls()
+
+
+def test_handshakes_that_never_end_harm_nobody(mutual: Any, polite_tls: Callable[[], bool]) -> None:
+    with contextlib.ExitStack() as stack:
+        for _ in range(2 * MOST):
+            stack.enter_context(opened(mutual.port)).sendall(
+                b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc"
+            )
+        assert polite_tls()
+
+
+@pytest.mark.parametrize("case", ["of another authority", "expired", "none"])
+def test_a_client_certificate_that_is_not_good_opens_neither_door(
+    mutual: Any, authority: Authority, tmp_path: Path, case: str
+) -> None:
+    own = {
+        "of another authority": lambda: Authority(tmp_path, "other").issue("stranger"),
+        "expired": lambda: authority.issue("expired", days=-2),
+        "none": lambda: None,
+    }[case]()
+    with pytest.raises((OSError, http.client.HTTPException)):
+        tls_answers(mutual, authority, own)
+    pair = () if own is None else (own[1].read_bytes(), own[0].read_bytes())
+    credentials = grpc.ssl_channel_credentials(authority.path.read_bytes(), *pair)
+    address = f"127.0.0.1:{mutual.grpc_port}"
+    with (
+        triton.InferenceServerClient(address, ssl=True, creds=credentials) as client,
+        pytest.raises(InferenceServerException),
+    ):
+        client.is_server_live(client_timeout=10)
+
+
+def test_old_tls_is_not_spoken(mutual: Any, authority: Authority) -> None:
+    context = trusting(authority, authority.issue("old"))
+    context.set_ciphers("ALL:@SECLEVEL=0")
+    context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+    with pytest.warns(DeprecationWarning):
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+    client = http.client.HTTPSConnection("127.0.0.1", mutual.port, timeout=30, context=context)
+    with pytest.raises((OSError, http.client.HTTPException)):
+        client.request("GET", "/v2/health/live")
+    client.close()
+
+
+# -- guessing
+
+
+def test_every_wrong_token_gets_the_same_answer(
+    module_start: Any, model: Path, tmp_path: Path
+) -> None:
+    token = "a-token-of-the-tests"
+    path = tmp_path / "token"
+    path.write_text(token)
+    served = module_start("--model", model, "--token-file", path)
+    guesses = [
+        "",
+        "a",
+        token[:-1],
+        token[:-1] + "t",
+        token + "a",
+        token.upper(),
+        "ü" * 20,
+        "x" * 9000,
+    ]
+    found = set()
+    for guess in guesses:
+        for target in ("/v2/models/model", "/v2/models/none", "/nothing"):
+            connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=30)
+            value = f"Bearer {guess}".encode()
+            connection.request("GET", target, headers={"Authorization": value})
+            answer = connection.getresponse()
+            kept = [line for line in answer.getheaders() if line[0] != "Date"]
+            found.add((answer.status, tuple(kept), answer.read()))
+            connection.close()
+    assert len(found) == 1
+    assert found.pop()[0] == 401
