@@ -279,6 +279,7 @@ def test_a_job_that_is_cancelled_during_the_download_changes_nothing(site: Site)
 
     def cancel(_path: str) -> None:
         jobs.cancel("core-1", "job-deployment-parking-1")
+        site.until(lambda: "was cancelled" in core.read("logs/greengrass.log"))
 
     site.bucket.gate = cancel
     job_id = site.deploy("core-1", 1, {HELLO: "1.0.0"})

@@ -7,7 +7,6 @@ Only what somebody has subscribed to is looked at.
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import json
 import threading
@@ -42,7 +41,14 @@ class Notices:
     def changed(self, thing: str) -> None:
         """Look at a thing's jobs again; called by the account, from any thread."""
         with contextlib.suppress(RuntimeError):  # the loop is closed
-            asyncio.run_coroutine_threadsafe(self._look_again(thing), self._broker.loop)
+            self._broker.loop.call_soon_threadsafe(self._begin, thing)
+
+    def _begin(self, thing: str) -> None:
+        if self._broker.is_closing:
+            return
+        task = self._broker.loop.create_task(self._look_again(thing))
+        self._broker.tasks.add(task)
+        task.add_done_callback(self._broker.tasks.discard)
 
     async def _look_again(self, thing: str) -> None:
         with self._lock:

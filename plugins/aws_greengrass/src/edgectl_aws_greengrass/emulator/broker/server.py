@@ -76,6 +76,7 @@ class Broker:
         self.clients: dict[str, Client] = {}
         self.loop = asyncio.new_event_loop()
         self.tasks: set[asyncio.Task[None]] = set()
+        self.is_closing = False
         self._tls = tls
         self._address = (host, port)
         self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="mqtt-service")
@@ -192,11 +193,12 @@ class Broker:
             await transport.close()
 
     async def _close(self) -> None:
+        self.is_closing = True
         if self._server is not None:
             self._server.close()
         for client in list(self.clients.values()):
             client.transport.end(Reason.SERVER_SHUTTING_DOWN, "the server is shutting down")
-        for task in self.tasks:
+        for task in list(self.tasks):
             task.cancel()
         tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
         if tasks:

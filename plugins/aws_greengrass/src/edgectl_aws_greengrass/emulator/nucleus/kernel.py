@@ -108,6 +108,10 @@ class Kernel:
             service.start()
         return found.start
 
+    def would_change(self, components: Components) -> bool:
+        """Say whether a set would stop or start anything."""
+        return _identities(self._components) != _identities(components)
+
     def differing(self, components: Components) -> tuple[str, ...]:
         """Return which components would be new or changed."""
         old = _identities(self._components)

@@ -129,6 +129,7 @@ class Nucleus:
             return
         log.info("deployment %s: %s", order.key, failure or "SUCCESSFUL")
         self._orders.end(order, failure)
+        self._trouble = False  # what happened meanwhile is in this message
         self._send_status(order.trigger, removed=had, order_result=(arn, failure))
 
     def _read(self, order: Order) -> Deployment:

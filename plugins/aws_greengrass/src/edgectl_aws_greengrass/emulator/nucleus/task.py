@@ -80,7 +80,7 @@ class Task:
             chosen = self._resolve(deployment)
             self._download(chosen)
             new = resolution.installed(deployment, self._others, chosen, self._before())
-            if deployment.notify and self._kernel.differing(new):
+            if deployment.notify and self._kernel.would_change(new):
                 self._ask(deployment)
             self._give_up_if_cancelled()
             self._bootstrap(deployment, new)
