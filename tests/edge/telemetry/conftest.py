@@ -31,10 +31,10 @@ def make_record(number: int, kind: Kind = Kind.PREDICTION, body: str = "") -> Te
 
 @pytest.fixture(scope="session")
 def unnumbered() -> Callable[[Iterable[TelemetryRecord]], list[TelemetryRecord]]:
-    """Records as they were before the queue gave them a sequence."""
+    """Records as they were before the queue gave them a sequence and its time."""
 
     def strip(records: Iterable[TelemetryRecord]) -> list[TelemetryRecord]:
-        return [msgspec.structs.replace(record, sequence=0) for record in records]
+        return [msgspec.structs.replace(record, sequence=0, queued_unix_ns=0) for record in records]
 
     return strip
 

@@ -62,6 +62,8 @@ def test_records_of_1970_get_their_date_once_the_clock_is_set_and_say_so(
     queue.put([at(record, 2, clock.time)])
     first, second = sent(queue)
     queue.close()
+    assert first.queued_unix_ns == first.time_unix_ns
+    assert second.queued_unix_ns == int(clock.time * 1e9)
     assert first.time_unix_ns / 1e9 == pytest.approx(IN_2026 + 60, abs=1e-3)
     assert first.attributes == {"clock.shift_s": IN_2026}
     assert (second.time_unix_ns / 1e9, second.attributes) == (clock.time, {})

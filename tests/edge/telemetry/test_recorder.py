@@ -185,3 +185,14 @@ def test_a_policy_of_none_records_no_prediction_but_events(
     recorder.start()
     recorder.stop()
     assert [record.kind for record in records(queue)] == [Kind.EVENT]
+
+
+def test_what_was_lost_since_the_last_health_record_is_told_at_the_end(
+    queue: TelemetryQueue,
+) -> None:
+    recorder = Recorder(queue, Subject(), health=dict, health_interval_s=3600)
+    recorder.overflowed[Kind.EVENT] = 3
+    recorder.start()
+    recorder.stop()
+    (found,) = records(queue)
+    assert found.attributes["telemetry.dropped.event.ring"] == 3

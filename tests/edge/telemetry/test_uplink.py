@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import ssl
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -140,3 +141,27 @@ def test_a_broken_url_does_not_end_the_thread(
     until(lambda: uplink.failures >= 2)
     assert len(queue) == 1
     uplink.stop()
+
+
+def test_a_receiver_that_wants_a_client_certificate_gets_it(
+    queue: TelemetryQueue, receiver: Any, record: Make, until: Any, authority: Any
+) -> None:
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH, cafile=authority.path)
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.load_cert_chain(*authority.issue("receiver"))
+    receiver.server.socket = context.wrap_socket(receiver.server.socket, server_side=True)
+    url = receiver.url.replace("http://", "https://")
+    certificate, key = map(str, authority.issue("lot-7"))
+    queue.put([record(1)])
+    closed = Uplink(queue, UplinkSettings(url=url, ca=str(authority.path), interval_s=0.05))
+    closed.start()
+    until(lambda: closed.failures >= 1)
+    closed.stop()
+    assert len(queue) == 1
+    settings = UplinkSettings(
+        url=url, ca=str(authority.path), certificate=certificate, key=key, interval_s=0.05
+    )
+    allowed = Uplink(queue, settings)
+    allowed.start()
+    until(lambda: receiver.ids == ["r1"] and len(queue) == 0)
+    allowed.stop()

@@ -31,6 +31,8 @@ class TelemetryRecord(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         id: Unique for ever; a receiver drops a second record with the same id.
         time_unix_ns: When it happened on the device's clock, nanoseconds since 1970 UTC.
+        queued_unix_ns: When it was safe on the device's disk, by the same clock (OTLP's observed
+            time); 0 where unknown.
         sequence: Rises with each record of a device, whatever its clock does; 0 where unknown.
         severity: OTLP severity number: 9 info, 13 warning, 17 error.
         body: A short text for people.
@@ -48,6 +50,7 @@ class TelemetryRecord(msgspec.Struct, frozen=True, kw_only=True):
     body: str = ""
     attributes: dict[str, Value] = {}
     sequence: int = 0
+    queued_unix_ns: int = 0
 
 
 _RESOURCE = {
@@ -97,6 +100,7 @@ class _Attribute(msgspec.Struct):
 
 class _LogRecord(msgspec.Struct, rename="camel"):
     time_unix_nano: int | str = 0
+    observed_time_unix_nano: int | str = 0
     severity_number: int = 9
     body: _AnyValue = msgspec.field(default_factory=lambda: _AnyValue(string_value=""))
     attributes: list[_Attribute] = []
@@ -153,6 +157,7 @@ def _record(resource: _Resource, log: _LogRecord) -> TelemetryRecord | None:
             "body": str(log.body.plain()),
             "attributes": attributes,
             "sequence": sequence if isinstance(sequence, int) else 0,
+            "queued_unix_ns": int(log.observed_time_unix_nano),
             "device": "",
             **fields,
         },
@@ -165,8 +170,10 @@ def _log_record(record: TelemetryRecord) -> dict[str, Any]:
     identity: dict[str, Value] = {"edgectl.id": record.id, "edgectl.kind": record.kind.value}
     if record.sequence:
         identity["edgectl.sequence"] = record.sequence
+    observed = {"observedTimeUnixNano": str(record.queued_unix_ns)} if record.queued_unix_ns else {}
     return {
         "timeUnixNano": str(record.time_unix_ns),
+        **observed,
         "severityNumber": record.severity,
         "body": {"stringValue": record.body},
         "attributes": _attributes({**identity, **record.attributes}),

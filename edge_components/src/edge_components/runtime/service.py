@@ -165,6 +165,7 @@ class Runtime:
         elif settings.model is not None:
             model = await asyncio.to_thread(load_file, settings.model, settings.name, self._profile)
             self._registry.activate(model)
+            self._tell_shortfall(model)
         if settings.pipeline_file is not None:
             await asyncio.to_thread(self._begin_pipeline, settings.pipeline_file)
         if settings.load:

@@ -62,7 +62,8 @@ def dated(record: TelemetryRecord, then: Moment, now: Moment) -> TelemetryRecord
     """Return the record with the time that the clock of now gives it, and a mark if it differs."""
     shift = shift_s(then, now)
     moved = shift is not None and abs(shift) > JUMP_S
-    time_ns = record.time_unix_ns + (int(shift * 1e9) if shift is not None and moved else 0)
+    by_ns = int(shift * 1e9) if shift is not None and moved else 0
+    time_ns = record.time_unix_ns + by_ns
     is_suspect = time_ns < FLOOR_UNIX_S * 1e9
     if not moved and not is_suspect:
         return record
@@ -71,4 +72,7 @@ def dated(record: TelemetryRecord, then: Moment, now: Moment) -> TelemetryRecord
         marks[SHIFT] = round(shift, 3)
     if is_suspect:
         marks[SUSPECT] = True
-    return msgspec.structs.replace(record, time_unix_ns=time_ns, attributes=marks)
+    queued_ns = record.queued_unix_ns + by_ns if record.queued_unix_ns else 0
+    return msgspec.structs.replace(
+        record, time_unix_ns=time_ns, queued_unix_ns=queued_ns, attributes=marks
+    )

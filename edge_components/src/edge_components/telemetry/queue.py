@@ -108,14 +108,15 @@ class TelemetryQueue:
     def peek(self, *, max_records: int, max_bytes: int) -> list[Queued]:
         """Return the most important and oldest records, without removing them.
 
-        Each is dated by the clock of now and carries its number in the queue as its sequence.
+        Each is dated by the clock of now, says when it was queued, and carries its number in the
+        queue as its sequence.
         """
-        rows: list[tuple[int, str, int, bytes, str, float]] = []
+        rows: list[tuple[int, str, int, bytes, float, str, float]] = []
         with self._lock:
             try:
                 for priority in (2, 1, 0):  # one index walk each; DESC over two columns would sort
                     rows += self._database.execute(
-                        "SELECT seq, kind, size, body, boot, offset_s FROM records"
+                        "SELECT seq, kind, size, body, stored_at, boot, offset_s FROM records"
                         " WHERE priority = ? ORDER BY seq LIMIT ?",
                         (priority, max_records - len(rows)),
                     ).fetchall()
@@ -126,7 +127,7 @@ class TelemetryQueue:
         total = 0
         broken: list[int] = []
         now = self._clock.now()
-        for seq, kind, size, body, boot, offset_s in rows:
+        for seq, kind, size, body, stored_at, boot, offset_s in rows:
             if batch and total + size > max_bytes:
                 break
             total += size
@@ -136,8 +137,10 @@ class TelemetryQueue:
                 broken.append(seq)
                 self.drops[f"{kind}.unreadable"] += 1
             else:
-                record = dated(record, Moment(boot, offset_s), now)
-                batch.append(Queued(seq, msgspec.structs.replace(record, sequence=seq)))
+                numbered = msgspec.structs.replace(
+                    record, sequence=seq, queued_unix_ns=int(stored_at * 1e9)
+                )
+                batch.append(Queued(seq, dated(numbered, Moment(boot, offset_s), now)))
         if broken:
             self.ack(broken)
         return batch

@@ -108,6 +108,7 @@ class Recorder:
         self._refilled = time.monotonic()
         self._ring: deque[_Taken] = deque()
         self._events: deque[TelemetryRecord] = deque()
+        self._told_drops: Counter[str] = Counter()
         self._boot = secrets.token_hex(8)
         self._next = 0
         self._id_lock = threading.Lock()
@@ -214,6 +215,8 @@ class Recorder:
             _guarded(self._record_jump)
             _guarded(self._flush)
             if stopping:
+                if self.drops != self._told_drops:  # else a loss just before the end is not told
+                    _guarded(self._record_health)
                 return
 
     def _flush(self) -> None:
@@ -258,6 +261,7 @@ class Recorder:
         lost: dict[str, Value] = {
             f"telemetry.dropped.{key}": count for key, count in sorted(self.drops.items())
         }
+        self._told_drops = self.drops
         self._queue.put([self._record(Kind.HEALTH, "", {**attributes, **queue, **lost}, 9)])
 
     def _prediction(self, taken: _Taken) -> TelemetryRecord:
