@@ -11,7 +11,7 @@ import hashlib
 import json
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, NamedTuple
 from urllib.parse import quote, urlsplit
 
 import urllib3
@@ -43,27 +43,41 @@ class AwsCredentials(Record, frozen=True, kw_only=True):
     expiration: str
 
 
+class Pools(NamedTuple):
+    """Connections: with the device's certificate, and without."""
+
+    device: urllib3.PoolManager
+    plain: urllib3.PoolManager
+
+
+def open_pools(settings: NucleusSettings, size: int = 1) -> Pools:
+    """Return connections for so many threads at once."""
+    ca = str(settings.root_ca)
+    options: dict[str, Any] = {"retries": False, "timeout": _TIMEOUT, "maxsize": size}
+    device = urllib3.PoolManager(
+        ca_certs=ca,
+        cert_file=str(settings.certificate),
+        key_file=str(settings.private_key),
+        **options,
+    )
+    return Pools(device=device, plain=urllib3.PoolManager(ca_certs=ca, **options))
+
+
 class CloudApi:
     """The data plane, the credentials endpoint and S3.
 
     Args:
         s3_endpoint: Where S3 is instead of at AWS's own address, or None.
+        pools: Connections that are shared with others, None for its own.
     """
 
-    def __init__(self, settings: NucleusSettings, s3_endpoint: str | None) -> None:
+    def __init__(
+        self, settings: NucleusSettings, s3_endpoint: str | None, pools: Pools | None = None
+    ) -> None:
         self._settings = settings
         self._s3_endpoint = s3_endpoint
         self._data = f"https://{settings.data_host}:{settings.data_port}"
-        self._device = urllib3.PoolManager(
-            ca_certs=str(settings.root_ca),
-            cert_file=str(settings.certificate),
-            key_file=str(settings.private_key),
-            retries=False,
-            timeout=_TIMEOUT,
-        )
-        self._plain = urllib3.PoolManager(
-            ca_certs=str(settings.root_ca), retries=False, timeout=_TIMEOUT
-        )
+        self._device, self._plain = pools or open_pools(settings)
         self._credentials: AwsCredentials | None = None
 
     def groups(self) -> tuple[str, ...] | None:
