@@ -35,6 +35,7 @@ log = logging.getLogger(__name__)
 _REST_S = 0.5
 _AGAIN_S = 0.5
 _CLOSE_S = 3.0
+_LOOK_S = 0.005
 
 
 class PipelineRunner:
@@ -62,6 +63,7 @@ class PipelineRunner:
         self._lock = threading.Lock()
         self._change = threading.Event()
         self._stopping = False
+        self._adopting = False
         self._undelivered: deque[tuple[Reading, Answers, int]] = deque()
         self._again_at = 0.0
         self._thread: threading.Thread | None = None
@@ -109,9 +111,17 @@ class PipelineRunner:
         lane = self._lane
         receive = None if lane is None else getattr(lane.feed, "receive", None)
         if lane is None or receive is None:
+            if self._change.is_set():
+                raise HttpError(503, "the pipeline changes", headers=b"Retry-After: 1\r\n")
             raise HttpError(404, "no pipeline with a push source is active")
         answer: Response | asyncio.Future[Response] = receive(request, lane.room)
         return answer
+
+    def wait_for_change(self, timeout_s: float = 5.0) -> None:
+        """Wait until the flow that was given last is the one that works; not on an event loop."""
+        until = time.monotonic() + timeout_s
+        while (self._change.is_set() or self._adopting) and time.monotonic() < until:
+            time.sleep(_LOOK_S)
 
     @property
     def ended(self) -> bool:
@@ -240,6 +250,7 @@ class PipelineRunner:
     def _adopt(self) -> None:
         """Change to the next flow: its state from the disk, its source only if it is another."""
         with self._lock:
+            self._adopting = True
             self._change.clear()
             old, flow = self._flow, self._next
             self._next = None
@@ -260,6 +271,7 @@ class PipelineRunner:
             lane.close()
         if self._lane is not None:
             self._lane.start()
+        self._adopting = False
         if old is not None:
             old.close(_CLOSE_S)
 

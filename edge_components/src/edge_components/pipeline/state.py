@@ -16,6 +16,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Protocol
 
+import msgspec
+
 from edge_components.contract.jsonio import canonical_json
 from edge_components.pipeline.errors import PipelineError
 
@@ -42,7 +44,7 @@ class Stateful(Protocol):
         """Return its state."""
 
     def restore(self, data: bytes) -> None:
-        """Take a state that ``dump`` gave; raises ``ValueError`` where it cannot."""
+        """Take a state that ``dump`` gave; ``ValueError`` or msgspec's error where it cannot."""
 
 
 def state_key(kind: str, *what: object) -> str:
@@ -71,7 +73,7 @@ class StateStore:
                 data = self._read(part.state_key)
                 if data is not None:
                     part.restore(data)
-            except (PipelineError, ValueError, OSError) as exc:
+            except (PipelineError, ValueError, msgspec.MsgspecError, OSError) as exc:
                 troubles.append(f"the state '{part.state_key}' is begun anew: {exc}")
             part.dirty = False
         return troubles

@@ -117,7 +117,7 @@ class UserStage:
         """Take the state that ``dump`` gave.
 
         Raises:
-            ValueError: It is no such thing.
+            ValueError, msgspec.MsgspecError: It is no such thing.
         """
         self._state = msgspec.msgpack.decode(data, type=dict[str, Any])
 

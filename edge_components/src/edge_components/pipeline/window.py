@@ -82,7 +82,7 @@ class WindowStage:
         """Take the series that ``dump`` gave.
 
         Raises:
-            ValueError: They are no such thing.
+            ValueError, msgspec.MsgspecError: They are no such thing.
         """
         found = msgspec.msgpack.decode(data, type=list[tuple[str, int, int, str, list[int], bytes]])
         self._series.clear()

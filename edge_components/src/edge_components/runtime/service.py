@@ -179,6 +179,7 @@ class Runtime:
         except PipelineError as exc:
             raise SettingsError(f"--pipeline: {exc}") from exc
         self._pipeline.use(flow)
+        self._pipeline.wait_for_change()
 
     def _prepare(self, folder: Path, precision: str | None) -> tuple[Version, Model, Flow | None]:
         version = read_version(folder)

@@ -101,7 +101,7 @@ class AlarmWriter:
         """Take the alarms that ``dump`` gave.
 
         Raises:
-            ValueError: They are no such thing.
+            ValueError, msgspec.MsgspecError: They are no such thing.
         """
         self._states = OrderedDict(msgspec.msgpack.decode(data, type=dict[str, AlarmState]))
 

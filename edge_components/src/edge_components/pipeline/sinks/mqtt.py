@@ -1,7 +1,8 @@
 """Answers as MQTT messages: a few are on their way, the others wait for the broker.
 
 The client connects by itself and again after a cut; with QoS 1 a message is gone from here only
-when the broker has acknowledged it.
+when the broker has acknowledged it. A thread of its own publishes, because paho calls back with
+its locks held: whoever waits for those must hold none of ours.
 """
 
 from __future__ import annotations
@@ -32,7 +33,8 @@ class MqttWriter:
         self._waiting: deque[bytes] = deque()
         self._sent = 0
         self._connected = False
-        self._condition = threading.Condition(threading.RLock())
+        self._stopping = False
+        self._condition = threading.Condition()
         self._client: mqtt.Client | None = None
 
     def write(self, name: str, answer: dict[str, Any]) -> None:
@@ -43,6 +45,11 @@ class MqttWriter:
             PipelineError: A secret cannot be read.
         """
         del name
+        if self._client is None:
+            self._client = self._connect()
+            threading.Thread(
+                target=self._run, args=(self._client,), name="mqtt-sink", daemon=True
+            ).start()
         with self._condition:
             if len(self._waiting) >= self._sink.max_waiting:
                 if self._sink.when_full == "block":
@@ -50,20 +57,18 @@ class MqttWriter:
                 self._waiting.popleft()
                 self._reports.count("mqtt_dropped_oldest")
             self._waiting.append(msgspec.json.encode(answer))
-            if self._client is None:
-                self._client = self._connect()
-            self._pump()
+            self._condition.notify_all()
 
     def close(self, timeout_s: float) -> None:
         """Deliver what waits, at most for so long."""
+        client, self._client = self._client, None
+        if client is None:
+            return
         with self._condition:
-            client = self._client
-            if client is None:
-                return
             self._condition.wait_for(lambda: not self._waiting and not self._sent, timeout_s)
-            self._client = None
+            self._stopping = True
             lost = len(self._waiting) + self._sent
-            self._waiting.clear()
+            self._condition.notify_all()
         if lost:
             self._reports.count("mqtt_lost", lost)
         client.disconnect()
@@ -81,19 +86,25 @@ class MqttWriter:
         client.loop_start()
         return client
 
-    def _pump(self) -> None:
-        client = self._client
-        while client is not None and self._connected and self._waiting:
-            if self._sent >= _ON_THEIR_WAY:
-                return
-            self._sent += 1
+    def _run(self, client: mqtt.Client) -> None:
+        while True:
+            with self._condition:
+                self._condition.wait_for(lambda: self._stopping or self._may_send)
+                if self._stopping:
+                    return
+                payload = self._waiting.popleft()
+                self._sent += 1
             client.publish(
                 self._sink.topic,
-                self._waiting.popleft(),
+                payload,
                 qos=self._sink.qos,
                 retain=self._sink.retain,
                 properties=self._properties,
             )
+
+    @property
+    def _may_send(self) -> bool:
+        return self._connected and bool(self._waiting) and self._sent < _ON_THEIR_WAY
 
     def _on_connect(self, code: Any) -> None:
         if code.is_failure:
@@ -102,7 +113,7 @@ class MqttWriter:
         self._reports.fine("mqtt-sink")
         with self._condition:
             self._connected = True
-            self._pump()
+            self._condition.notify_all()
 
     def _on_disconnect(self) -> None:
         with self._condition:
@@ -113,7 +124,6 @@ class MqttWriter:
         self._reports.count("mqtt_refused" if refused else "mqtt_delivered")
         with self._condition:
             self._sent -= 1
-            self._pump()
             self._condition.notify_all()
 
     def _trouble(self, what: str) -> None:
