@@ -53,7 +53,8 @@ def _load(
 ) -> tuple[Model, CheckReport, Path | None]:
     if not (settings.path / VERSION_RELEASE).exists():
         options = options_for(profile, cache=settings.engines)
-        model = load_model(settings.path, Identity(name=settings.path.stem), asked, options)
+        identity = Identity(name=settings.path.stem)
+        model = load_model(settings.path, identity, asked, options, profile=profile)
         return model, _compared(model, settings.golden), settings.golden
     version = read_version(settings.path)
     variant = candidates(version, profile, precision)[0]
