@@ -97,6 +97,7 @@ _THROTTLED = frozenset(
     }
 )
 _CLOCK = re.compile(r"not yet current|signature expired|is now earlier|is now later", re.IGNORECASE)
+_REGION = re.compile(r"valid region|the region '[^']*' is wrong", re.IGNORECASE)
 _ACTION = re.compile(r"\b([a-z0-9-]+:[A-Z][A-Za-z0-9]+)\b")
 
 
@@ -125,6 +126,8 @@ def from_refusal(what: str, refusal: Refusal) -> ProviderError:
         return _denied(what, refusal)
     if _CLOCK.search(refusal.message):
         return AuthError(f"cannot {what}: {said}", hint=CLOCK_HINT, vendor_code=code)
+    if _REGION.search(refusal.message):
+        return AuthError(f"cannot {what}: {said}", hint=REGION_HINT, vendor_code=code)
     if code in _THROTTLED or refusal.status == 429:
         return ThrottledError(
             f"cannot {what}: AWS asked to slow down, and kept asking ({said or code})",

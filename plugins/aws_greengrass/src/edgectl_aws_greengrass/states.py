@@ -148,8 +148,11 @@ def is_stale(failure: Failure) -> bool:
 
 
 def current(executions: Iterable[Execution]) -> Execution | None:
-    """Return the last deployment that a device was given and that was not called off."""
-    there = [e for e in executions if e.release and e.status not in CALLED_OFF]
+    """Return the last deployment that a device was given and that was not called off.
+
+    It may carry nothing of the application: somebody took it from the target.
+    """
+    there = [e for e in executions if e.status not in CALLED_OFF]
     return max(there, key=lambda e: e.order, default=None)
 
 
@@ -173,7 +176,9 @@ def judge(
     carried = sorted((e for e in executions if e.release == release), key=lambda e: e.order)
     taken = [e for e in carried if e.status not in CALLED_OFF]
     last = current(executions)
-    if last is not None and last.release != release and carried and last.order > carried[-1].order:
+    if not carried or not release:
+        return None
+    if last is not None and last.release != release and last.order > carried[-1].order:
         return DeviceStatus(
             device=device,
             state=State.SUPERSEDED,

@@ -7,7 +7,6 @@ what a device does, and does it at once.
 
 from __future__ import annotations
 
-import base64
 import json
 import secrets
 import threading
@@ -26,6 +25,7 @@ from edgectl.api import Provider, State
 from edgectl.package.keys import SigningKey
 from edgectl.package.sign import sign_package, sign_release
 from edgectl.testing.conformance.base import build_tiny_package
+from edgectl_aws_greengrass._sdk.pace import Pace
 from edgectl_aws_greengrass.emulator.cloud import EmulatedCloud
 from edgectl_aws_greengrass.emulator.ports import GREENGRASS_NAMESPACE, CloudError, JobExecution
 from edgectl_aws_greengrass.emulator.server import Server
@@ -71,6 +71,18 @@ class Site:
             aws_secret_access_key=self.env["AWS_SECRET_ACCESS_KEY"],
         )
 
+    def calls(self) -> dict[str, int]:
+        """Return how often each operation was called, ``service.Operation`` → number."""
+        return self.cloud.calls.counts().total
+
+    def writes(self, work: Callable[[], object]) -> dict[str, int]:
+        """Return what was called meanwhile that changes something."""
+        before = self.calls()
+        work()
+        made = {name: count - before.get(name, 0) for name, count in self.calls().items()}
+        reads = ("Get", "List", "Describe", "Head", "Search")
+        return {n: c for n, c in made.items() if c and not n.split(".")[1].startswith(reads)}
+
     def close(self) -> None:
         self.server.stop()
         self.cloud.stop()
@@ -82,6 +94,27 @@ def site(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
     made = Site(tmp_path_factory.mktemp("account"))
     yield made
     made.close()
+
+
+class Jump:
+    """A clock that jumps where others wait, so that AWS's rates are counted and cost no time."""
+
+    def __init__(self) -> None:
+        self._ahead = 0.0
+
+    def now(self) -> float:
+        return time.monotonic() + self._ahead
+
+    def sleep(self, seconds: float) -> None:
+        self._ahead += seconds
+
+
+@pytest.fixture(autouse=True)
+def no_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The account here keeps no rates, so nobody waits for them."""
+    jump = Jump()
+    made = Pace(jump.now, jump.sleep)
+    monkeypatch.setattr("edgectl_aws_greengrass._sdk.pace.shared_pace", lambda: made)
 
 
 @pytest.fixture
@@ -326,7 +359,3 @@ class Shop:
 def shop(tmp_path: Path, provider: Provider, fleet: Fleet, unique: str) -> Shop:
     """Packages and releases of an application of the test's own."""
     return Shop(tmp_path, provider, fleet, unique)
-
-
-def shadow_text(payload: bytes) -> str:
-    return base64.b64encode(payload).decode()

@@ -94,6 +94,7 @@ def test_otherwise_the_carried_wheel_is_installed_into_an_environment_of_its_own
     assert environment.stat().st_mtime_ns == before
 
 
+@pytest.mark.slow
 def test_a_wheel_that_is_not_what_was_published_is_refused(tmp_path: Path) -> None:
     into = tmp_path / "work"
     into.mkdir()

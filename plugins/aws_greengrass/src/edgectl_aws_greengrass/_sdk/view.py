@@ -166,8 +166,8 @@ class View:
                 continue
             if release is None and not self._some_are_open(found):
                 break
-            if not number:
-                continue
+            if not number and not deployment.latest:
+                continue  # nothing of ours, and replaced
             for device, execution in self.executions(deployment).items():
                 found.setdefault(device, []).append(execution)
         return found

@@ -105,7 +105,7 @@ def _remove(view: View, request: WithdrawRequest) -> tuple[str, ...]:
     had = sorted(
         device
         for device, executions in view.by_device(None).items()
-        if current(executions) is not None
+        if (last := current(executions)) is not None and last.release
     )
     if view.selector.things:
         return _remove_from_things(view, request, had)
