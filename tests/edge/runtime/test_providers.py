@@ -13,7 +13,8 @@ from edge_components.contract.digest import digest_hex
 from edge_components.contract.hardware import PROFILES, HardwareProfile
 from edge_components.contract.telemetry import TelemetryRecord, from_otlp
 from edge_components.runtime.choice import Contest, fits_beside, read_choice
-from edge_components.runtime.load import load_checked, load_variant
+from edge_components.runtime.choosing import load_checked
+from edge_components.runtime.load import load_variant
 from edge_components.runtime.model import Identity, load_model
 from edge_components.runtime.providers import (
     first_used,

@@ -14,7 +14,7 @@ from edge_components.contract.device import VERSION_RELEASE
 from edge_components.contract.hardware import HardwareProfile
 from edge_components.golden import GoldenError, compare, read_golden
 from edge_components.runtime.bench import BenchSettings
-from edge_components.runtime.load import check_model, load_variant, run_golden
+from edge_components.runtime.load import check_model, golden_of, load_variant, run_golden
 from edge_components.runtime.measure import quantile, sample_of, time_runs
 from edge_components.runtime.model import Identity, Model, ModelError, load_model
 from edge_components.runtime.providers import CPU, options_for
@@ -59,8 +59,7 @@ def _load(
     version = read_version(settings.path)
     variant = candidates(version, profile, precision)[0]
     model = load_variant(version, variant, profile, engines=settings.engines, providers=asked)
-    golden = None if version.info.golden is None else version.package / version.info.golden
-    return model, check_model(version, variant, model), golden
+    return model, check_model(version, variant, model), golden_of(version)
 
 
 def _compared(model: Model, golden: Path | None) -> CheckReport:

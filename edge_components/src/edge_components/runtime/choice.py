@@ -19,7 +19,6 @@ from edge_components.contract.bench import MARGIN
 log = logging.getLogger(__name__)
 
 CHOICE_FILE = "precision.json"
-MEASURE_S = 0.25
 BUDGET_S = 30.0
 
 

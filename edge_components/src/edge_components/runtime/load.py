@@ -6,14 +6,12 @@ when it starts or switches without being told a precision.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 import msgspec
 import numpy as np
-from onnxruntime import __version__ as ort_version
 
 from edge_components.contract.digest import engine_key
 from edge_components.contract.hardware import HardwareProfile
@@ -27,15 +25,7 @@ from edge_components.golden import (
     compare,
     read_golden,
 )
-from edge_components.runtime.choice import (
-    MEASURE_S,
-    Choice,
-    Contest,
-    fits_beside,
-    keep_choice,
-    read_choice,
-)
-from edge_components.runtime.measure import quantile, sample_of, time_runs
+from edge_components.runtime.measure import median_s
 from edge_components.runtime.model import Identity, Model, ModelError, load_model
 from edge_components.runtime.oip.datatypes import (
     NUMPY_TYPES,
@@ -44,7 +34,7 @@ from edge_components.runtime.oip.datatypes import (
 )
 from edge_components.runtime.providers import keeps_engines, options_for
 from edge_components.runtime.reports import CheckReport
-from edge_components.runtime.version import ActivationError, Version, candidates
+from edge_components.runtime.version import ActivationError, Version
 
 _CHUNK = 32
 
@@ -93,92 +83,9 @@ def load_variant(
         raise ActivationError(Reason.LOAD_FAILED, f"{variant.precision}: {exc}") from exc
 
 
-def load_checked(
-    version: Version,
-    profile: HardwareProfile,
-    wanted: str | None,
-    *,
-    engines: Path | None = None,
-    state: Path | None = None,
-) -> Model:
-    """Load the fastest variant whose golden check holds; the first where they cannot be compared.
-
-    Args:
-        version: What was deployed.
-        profile: The device's hardware.
-        wanted: A precision; then no other will do.
-        engines: The folder for what execution providers compile, or None.
-        state: The folder where the choice is kept for the next start, or None.
-
-    Raises:
-        ActivationError: None holds; with the last reason.
-    """
-    variants = candidates(version, profile, wanted)
-    engine = f"onnxruntime {ort_version}"
-    known = read_choice(state)
-    if known is not None and (known.package, known.hardware, known.engine) == (
-        version.release.package,
-        profile.name,
-        engine,
-    ):
-        variants.sort(key=lambda variant: variant.precision != known.precision)
-        compare_all = False
-    else:
-        sizes = [variant.size_bytes for variant in variants]
-        compare_all = len(variants) > 1 and fits_beside(sizes, profile.model_memory_bytes)
-    model = _best(version, variants, profile, engines, compare_all=compare_all)
-    if compare_all:
-        keep_choice(
-            state,
-            Choice(
-                package=version.release.package,
-                hardware=profile.name,
-                engine=engine,
-                precision=model.identity.precision,
-            ),
-        )
-    return model
-
-
-def _best(
-    version: Version,
-    variants: list[Variant],
-    profile: HardwareProfile,
-    engines: Path | None,
-    *,
-    compare_all: bool,
-) -> Model:
-    failure: ActivationError | None = None
-    best: Model | None = None
-    contest = Contest()
-    for variant in variants:
-        if contest.is_over:
-            break
-        try:
-            model = load_variant(version, variant, profile, engines=engines)
-        except ActivationError as exc:
-            failure = exc
-            continue
-        report = check_model(version, variant, model)
-        if not report.ok:
-            failure = ActivationError(Reason(report.reason), report.detail)
-            continue
-        if not compare_all:
-            return model
-        if contest.wins(run_s(version, model)):
-            best = model
-    if best is None:
-        raise failure or ActivationError(Reason.HARDWARE_MISMATCH, "no variant fits")
-    return best
-
-
-def run_s(version: Version, model: Model) -> float:
-    """Return the median seconds of one run, infinity if the sample does not fit the model."""
-    golden = None if version.info.golden is None else version.package / version.info.golden
-    try:
-        return quantile(time_runs(model, sample_of(model, golden), MEASURE_S), 0.5)
-    except ModelError:
-        return math.inf
+def golden_of(version: Version) -> Path | None:
+    """Return the package's golden set, or None where it has none."""
+    return None if version.info.golden is None else version.package / version.info.golden
 
 
 def check_variant(
@@ -194,7 +101,7 @@ def check_variant(
         )
     report = check_model(version, variant, model)
     seconds = round(time.perf_counter() - start, 6)
-    latency_ms = _finite(run_s(version, model) * 1000) if report.ok else None
+    latency_ms = _finite(median_s(model, golden_of(version)) * 1000) if report.ok else None
     return msgspec.structs.replace(report, seconds=seconds, latency_ms=latency_ms)
 
 

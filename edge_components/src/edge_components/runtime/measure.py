@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 
 from edge_components.golden import GoldenError, read_golden
-from edge_components.runtime.model import Model
+from edge_components.runtime.model import Model, ModelError
 from edge_components.runtime.oip.datatypes import NUMPY_TYPES, Array
 
 _WARM_SHARE = 0.1
 _MIN_RUNS = 3
+_SHORT_S = 0.25
 _MAX_RUNS = 1_000_000
 
 
@@ -59,6 +60,14 @@ def time_runs(model: Model, feeds: dict[str, Array], seconds: float) -> list[flo
     """
     _until(model, feeds, seconds * _WARM_SHARE)
     return _until(model, feeds, seconds)
+
+
+def median_s(model: Model, golden: Path | None) -> float:
+    """Return the median of a quarter of a second of runs, infinity where the model fails."""
+    try:
+        return quantile(time_runs(model, sample_of(model, golden), _SHORT_S), 0.5)
+    except ModelError:
+        return math.inf
 
 
 def quantile(times: Sequence[float], share: float) -> float:

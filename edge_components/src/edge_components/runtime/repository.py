@@ -18,8 +18,8 @@ import msgspec
 
 from edge_components.contract.device import VERSION_RELEASE
 from edge_components.contract.hardware import HardwareProfile
+from edge_components.runtime.choosing import load_checked
 from edge_components.runtime.http import HttpError
-from edge_components.runtime.load import load_checked
 from edge_components.runtime.model import Identity, Model, ModelError, load_model
 from edge_components.runtime.registry import Registry
 from edge_components.runtime.settings import SettingsError

@@ -20,8 +20,9 @@ from edge_components.contract.telemetry import Value
 from edge_components.pipeline.errors import PipelineError
 from edge_components.pipeline.pipe import read_pipeline_file
 from edge_components.pipeline.runner import PipelineRunner
+from edge_components.runtime.choosing import load_checked
 from edge_components.runtime.control import Activated, Event, Status
-from edge_components.runtime.load import load_checked, load_file, load_variant
+from edge_components.runtime.load import load_file, load_variant
 from edge_components.runtime.metrics import Metrics
 from edge_components.runtime.model import Model
 from edge_components.runtime.process import rss_bytes
