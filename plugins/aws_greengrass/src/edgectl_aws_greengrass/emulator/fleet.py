@@ -180,7 +180,8 @@ class Fleet:
         env = {
             **{k: v for k, v in self._env.items() if not k.startswith("AWS_")},
             "EDGECTL_DEVICE_CONFIG": str(folder / DEVICE_FILE),
-            "EDGECTL_PYTHON": sys.executable,
+            # the runtime component takes the `python3` that it finds when that has edge_components
+            "PATH": os.pathsep.join((str(Path(sys.executable).parent), os.environ.get("PATH", ""))),
             "AWS_ENDPOINT_URL_S3": self._account.data_url,
         }
         command = [sys.executable, "-m", NUCLEUS_MODULE, "--init-config"]
