@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 from typing import Any
 
@@ -12,12 +11,11 @@ from click.core import ParameterSource
 from edge_components.contract.telemetry import Kind, TelemetryRecord
 from edgectl.cli.app import App, command, target_options
 from edgectl.cli.commands.telemetry_plot import plot
-from edgectl.cli.commands.telemetry_records import Query, all_kinds, records
+from edgectl.cli.commands.telemetry_records import Query, all_kinds, records, since_unix_ns
 from edgectl.cli.summary import is_misdated, summarize, whole
 from edgectl.cli.summary_rows import COLUMNS as SUMMARY_COLUMNS
 from edgectl.cli.summary_rows import row as summary_row
 from edgectl.cli.summary_rows import text_row as summary_text
-from edgectl.durations import parse_duration
 from edgectl.records import Target
 from edgectl.session import Session
 
@@ -67,12 +65,8 @@ def telemetry(
     if context.invoked_subcommand is not None:
         _refuse_options(context)
         return
-    try:
-        look_back = parse_duration(since)
-    except ValueError as exc:
-        raise click.BadParameter(str(exc), param_hint="--since") from exc
+    start = since_unix_ns(since)
     session = app.session()
-    start = time.time_ns() - int(look_back * 1e9)
     chosen = app.choose(session, targets, provider)
     if summary:
         kinds = [Kind(kind)] if kind else list(Kind)

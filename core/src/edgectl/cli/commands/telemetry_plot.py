@@ -9,10 +9,9 @@ import click
 
 from edge_components.contract.telemetry import Kind, TelemetryRecord
 from edgectl.cli.app import App, command, target_options
-from edgectl.cli.commands.telemetry_records import Query, all_kinds
+from edgectl.cli.commands.telemetry_records import Query, all_kinds, since_unix_ns
 from edgectl.cli.plot.series import Measure, Panel, panels
 from edgectl.cli.summary import by_device
-from edgectl.durations import parse_duration
 
 LIMIT = 100_000
 _FUTURE_S = 3600
@@ -75,17 +74,9 @@ def plot(
     """
     if file.suffix.lower() not in {".svg", ".png"}:
         raise click.BadParameter(f"'{file}' ends neither in .svg nor in .png", param_hint="--file")
-    try:
-        look_back = parse_duration(since)
-    except ValueError as exc:
-        raise click.BadParameter(str(exc), param_hint="--since") from exc
+    kinds = [Kind.HEALTH, Kind.DRIFT]
+    query = Query(kinds=kinds, device=device, since_unix_ns=since_unix_ns(since), limit=limit)
     session = app.session()
-    query = Query(
-        kinds=[Kind.HEALTH, Kind.DRIFT],
-        device=device,
-        since_unix_ns=time.time_ns() - int(look_back * 1e9),
-        limit=limit,
-    )
     drawn: list[Panel] = []
     seen = 0
     for target in app.choose(session, targets, provider):

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
+import click
 import msgspec
 
 from edge_components.contract.telemetry import Kind, TelemetryRecord
 from edgectl.cli.app import App
+from edgectl.durations import parse_duration
 from edgectl.records import Target
 from edgectl.requests import TelemetryRequest
 from edgectl.session import Session
@@ -20,6 +23,14 @@ class Query(msgspec.Struct, frozen=True, kw_only=True):
     device: str | None
     since_unix_ns: int
     limit: int
+
+
+def since_unix_ns(look_back: str) -> int:
+    """Return the time so long ago; a wrong duration is a wrong ``--since``."""
+    try:
+        return time.time_ns() - int(parse_duration(look_back) * 1e9)
+    except ValueError as exc:
+        raise click.BadParameter(str(exc), param_hint="--since") from exc
 
 
 def all_kinds(

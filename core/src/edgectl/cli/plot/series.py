@@ -21,6 +21,7 @@ from edgectl.cli.summary import LATENCY, by_device, is_misdated, measures, numbe
 
 Measure = Literal["psi", "ks"]
 Point = tuple[float, float]
+_Devices = Mapping[str, list[TelemetryRecord]]
 
 MAX_CURVES = 6
 _BINS = 120
@@ -87,36 +88,13 @@ def panels(
         if record.kind in {Kind.HEALTH, Kind.DRIFT}
     ]
     start, end = min(shown, default=0.0), max(shown, default=0.0)
+    empty = Panel(title=target, unit="", curves=(), start_s=start, end_s=end)
     width = bin_width_s(end - start)
-    told = {name: _read_latencies(mine, width) for name, mine in devices.items()}
-    everything = list(itertools.chain.from_iterable(told.values()))
-    shares = {name: _by_bin(everything, share) for name, share in _SHARES.items()}
     limits = () if limit_ms is None else (("limit", limit_ms),)
-    latency = Panel(
-        title=f"{target}: latency of all answers",
-        unit="ms",
-        curves=tuple(_curve(name, values) for name, values in shares.items() if values),
-        limits=limits,
-        start_s=start,
-        end_s=end,
-    )
-    found = [latency]
-    if len(devices) > 1:
-        each = {name: _by_bin(mine, 0.95) for name, mine in told.items()}
-        by_each = msgspec.structs.replace(latency, title=f"{target}: p95 latency by device")
-        found.append(_grouped(by_each, each))
-    drift = msgspec.structs.replace(
-        latency,
-        title=f"{target}: drift by device, the furthest value of each",
-        unit=measure.upper(),
-        limits=(("threshold", _threshold(devices, measure)),),
-    )
-    if len(devices) > 1:
-        by_name = {name: _drift(mine, width, measure) for name, mine in devices.items()}
-        return [*found, _grouped(drift, by_name)]
-    (mine,) = devices.values() or [[]]
-    one = msgspec.structs.replace(drift, title=f"{target}: drift by input and output")
-    return [*found, _worst_curves(one, _features(mine, width, measure))]
+    latency = msgspec.structs.replace(empty, unit="ms", limits=limits)
+    threshold = (("threshold", _threshold(devices, measure)),)
+    drift = msgspec.structs.replace(empty, unit=measure.upper(), limits=threshold)
+    return [*_latency_panels(latency, devices, width), _drift_panel(drift, devices, width, measure)]
 
 
 def bin_width_s(span_s: float) -> float:
@@ -132,6 +110,31 @@ def at_share(values: Sequence[float], share: float) -> float:
     """Return the value that so great a share of the values does not exceed."""
     ordered = sorted(values)
     return ordered[max(0, math.ceil(len(ordered) * share - 1e-9) - 1)]
+
+
+def _latency_panels(panel: Panel, devices: _Devices, width: float) -> list[Panel]:
+    told = {name: _read_latencies(mine, width) for name, mine in devices.items()}
+    everything = list(itertools.chain.from_iterable(told.values()))
+    shares = {name: _by_bin(everything, share) for name, share in _SHARES.items()}
+    curves = tuple(_curve(name, values) for name, values in shares.items() if values)
+    whole = _titled(panel, "latency of all answers", curves)
+    if len(devices) < 2:
+        return [whole]
+    each = {name: _by_bin(mine, 0.95) for name, mine in told.items()}
+    return [whole, _grouped(_titled(panel, "p95 latency by device"), each)]
+
+
+def _drift_panel(panel: Panel, devices: _Devices, width: float, measure: Measure) -> Panel:
+    if len(devices) > 1:
+        worst = {name: _drift(mine, width, measure) for name, mine in devices.items()}
+        return _grouped(_titled(panel, "drift by device, the furthest value of each"), worst)
+    mine = next(iter(devices.values()), [])
+    features = _features(mine, width, measure)
+    return _worst_curves(_titled(panel, "drift by input and output"), features)
+
+
+def _titled(panel: Panel, what: str, curves: tuple[Curve, ...] = ()) -> Panel:
+    return msgspec.structs.replace(panel, title=f"{panel.title}: {what}", curves=curves)
 
 
 def _grouped(panel: Panel, devices: Mapping[str, Mapping[float, float]]) -> Panel:
@@ -249,7 +252,7 @@ def _drift(records: list[TelemetryRecord], width: float, measure: Measure) -> di
     return worst
 
 
-def _threshold(devices: Mapping[str, list[TelemetryRecord]], measure: Measure) -> float:
+def _threshold(devices: _Devices, measure: Measure) -> float:
     told = (
         record.attributes.get(f"threshold.{measure}")
         for found in devices.values()
