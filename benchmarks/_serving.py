@@ -175,6 +175,10 @@ class RawLoop:
         self._feed = feed
         self._outputs = [node.name for node in self._session.get_outputs()]
 
+    def run(self, feed: dict[str, np.ndarray[Any, Any]]) -> list[np.ndarray[Any, Any]]:
+        found: list[np.ndarray[Any, Any]] = self._session.run(self._outputs, feed)
+        return found
+
     def turn(self, seconds: float) -> Rates:
         run, outputs, feed = self._session.run, self._outputs, self._feed
         with on_core(SERVER_CORE):
@@ -254,7 +258,7 @@ async def load(
             lambda: Client(request, latencies), "127.0.0.1", port
         )
         clients.append(client)
-    stop = _polling(loop) if polls else contextlib.nullcontext()
+    stop = polling(loop) if polls else contextlib.nullcontext()
     with stop:
         await asyncio.sleep(seconds / 8)
         latencies.clear()
@@ -272,7 +276,7 @@ async def load(
 
 
 @contextlib.contextmanager
-def _polling(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
+def polling(loop: asyncio.AbstractEventLoop) -> Iterator[None]:
     """Let the client look for answers without ever going to sleep.
 
     Waking a sleeping process on another core is the sender's work. In a virtual machine it leaves
@@ -310,11 +314,17 @@ class Server:
     """An ``edge-runtime`` on the server's core.
 
     Attributes:
+        line: What the server said when it was there.
         cold_s: From the start of the process to its first answer.
     """
 
     def __init__(
-        self, model: Path, folder: Path, request: bytes, *options: str, cores: str | None = None
+        self,
+        model: Path | None,
+        folder: Path,
+        request: bytes,
+        *options: str,
+        cores: str | None = None,
     ) -> None:
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
@@ -322,7 +332,8 @@ class Server:
         command = [
             *("taskset", "-c", cores or str(SERVER_CORE)),
             *(sys.executable, "-m", "edge_components.runtime.main", "serve"),
-            *("--model", str(model), "--name", "m", "--port", str(self.port)),
+            *(() if model is None else ("--model", str(model), "--name", "m")),
+            *("--port", str(self.port)),
             *("--state-dir", str(folder / f"state-{self.port}"), *options),
         ]
         start = time.perf_counter()

@@ -51,6 +51,12 @@ class Worker:
         return [task * 10 if isinstance(task, int) else task for task in tasks]
 
 
+def plain(outcome: Any) -> Any:
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
 def run(scene: Callable[[Worker, Lineup], Coroutine[Any, Any, None]], threads: int = 1) -> Worker:
     worker = Worker()
 
@@ -69,7 +75,7 @@ def run(scene: Callable[[Worker, Lineup], Coroutine[Any, Any, None]], threads: i
 def test_while_a_thread_is_free_each_request_runs_alone() -> None:
     async def scene(worker: Worker, lineup: Lineup) -> None:
         model: Any = Kind(max_batch=8)
-        futures = [lineup.add(model, task) for task in (1, 2)]
+        futures = [lineup.add(model, task, plain) for task in (1, 2)]
         worker.go_on.set()
         assert await asyncio.gather(*futures) == [10, 20]
 
@@ -79,7 +85,7 @@ def test_while_a_thread_is_free_each_request_runs_alone() -> None:
 def test_requests_that_waited_run_together_and_each_gets_its_own_answer() -> None:
     async def scene(worker: Worker, lineup: Lineup) -> None:
         model: Any = Kind(max_batch=3)
-        futures = [lineup.add(model, task) for task in range(1, 7)]
+        futures = [lineup.add(model, task, plain) for task in range(1, 7)]
         worker.go_on.set()
         assert await asyncio.gather(*futures) == [10, 20, 30, 40, 50, 60]
 
@@ -89,7 +95,7 @@ def test_requests_that_waited_run_together_and_each_gets_its_own_answer() -> Non
 def test_a_model_that_takes_no_batch_runs_one_after_the_other() -> None:
     async def scene(worker: Worker, lineup: Lineup) -> None:
         model: Any = Kind()
-        futures = [lineup.add(model, task) for task in (1, 2, 3)]
+        futures = [lineup.add(model, task, plain) for task in (1, 2, 3)]
         worker.go_on.set()
         await asyncio.gather(*futures)
 
@@ -100,8 +106,8 @@ def test_models_take_turns_so_that_a_long_line_does_not_hold_up_a_short_one() ->
     async def scene(worker: Worker, lineup: Lineup) -> None:
         busy: Any = Kind(max_batch=2)
         other: Any = Kind()
-        futures = [lineup.add(busy, task) for task in range(1, 8)]
-        futures.append(lineup.add(other, 100))
+        futures = [lineup.add(busy, task, plain) for task in range(1, 8)]
+        futures.append(lineup.add(other, 100, plain))
         worker.go_on.set()
         await asyncio.gather(*futures)
 
@@ -111,7 +117,7 @@ def test_models_take_turns_so_that_a_long_line_does_not_hold_up_a_short_one() ->
 def test_an_error_is_the_outcome_of_its_request_only() -> None:
     async def scene(worker: Worker, lineup: Lineup) -> None:
         model: Any = Kind(max_batch=4)
-        futures = [lineup.add(model, task) for task in (1, 2, ValueError("mine"), 4)]
+        futures = [lineup.add(model, task, plain) for task in (1, 2, ValueError("mine"), 4)]
         worker.go_on.set()
         found = await asyncio.gather(*futures, return_exceptions=True)
         assert [found[0], found[1], found[3]] == [10, 20, 40]
@@ -123,7 +129,7 @@ def test_an_error_is_the_outcome_of_its_request_only() -> None:
 def test_a_worker_that_fails_fails_those_that_it_ran_and_the_line_goes_on() -> None:
     async def scene(worker: Worker, lineup: Lineup) -> None:
         model: Any = Kind(max_batch=2)
-        futures = [lineup.add(model, task) for task in (1, None, 3, 4)]
+        futures = [lineup.add(model, task, plain) for task in (1, None, 3, 4)]
         worker.go_on.set()
         found = await asyncio.gather(*futures, return_exceptions=True)
         assert found[0] == 10
@@ -151,7 +157,7 @@ def test_a_worker_that_fails_fails_those_that_it_ran_and_the_line_goes_on() -> N
 def test_a_request_that_was_given_up_is_not_run() -> None:
     async def scene(worker: Worker, lineup: Lineup) -> None:
         model: Any = Kind()
-        first, second, third = (lineup.add(model, task) for task in (1, 2, 3))
+        first, second, third = (lineup.add(model, task, plain) for task in (1, 2, 3))
         second.cancel()
         worker.go_on.set()
         assert await asyncio.gather(first, third) == [10, 30]
@@ -162,7 +168,7 @@ def test_a_request_that_was_given_up_is_not_run() -> None:
 def test_closing_cancels_those_that_wait() -> None:
     async def scene(worker: Worker, lineup: Lineup) -> None:
         model: Any = Kind()
-        first, second = (lineup.add(model, task) for task in (1, 2))
+        first, second = (lineup.add(model, task, plain) for task in (1, 2))
         lineup.close()
         assert second.cancelled()
         worker.go_on.set()

@@ -17,6 +17,7 @@ import sys
 import termios
 from typing import Protocol, cast
 
+from edge_components.runtime.bodies import BodyReader, Buffers
 from edge_components.runtime.chunked import ChunkedBody
 from edge_components.runtime.http import (
     Buffer,
@@ -42,6 +43,7 @@ class Owner(Protocol):
 
     limits: Limits
     heads: HeadCache
+    buffers: Buffers
     date: bytes
     now: float
     draining: bool
@@ -80,6 +82,8 @@ class Connection(asyncio.Protocol):
         self._head: Head | None = None
         self._body_at = 0
         self._chunks: ChunkedBody | None = None
+        self._reader: BodyReader | None = None  # while a large body arrives
+        self._lent: bytearray | None = None  # the buffer of the request that is being answered
         self._reserved = 0
         self._begun = 0.0  # when the head or body that is arriving began
         self._unread = 0  # bytes of answers when the client was last seen to read
@@ -114,6 +118,7 @@ class Connection(asyncio.Protocol):
         del exc
         self._transport = None
         self._pending = b""
+        self._reader = None
         self._release()
         self._hold(0)
         self._owner.closed(self)
@@ -222,7 +227,8 @@ class Connection(asyncio.Protocol):
         passed = owner.now - self._begun
         if self.is_idle or passed < _GRACE_S:
             return None
-        return (len(self._pending) + len(self._chunks.body if self._chunks else b"")) / passed
+        arrived = len(self._pending) + len(self._chunks.body if self._chunks else b"")
+        return (arrived + (self._reader.filled if self._reader else 0)) / passed
 
     def give_up(self) -> None:
         """End a request that arrives too slowly, or an answer that is read so, to make room."""
@@ -255,7 +261,8 @@ class Connection(asyncio.Protocol):
                 self._unread = unread
                 self.deadline = owner.now + limits.write_timeout_s
         elif self._head is not None and self._chunks is None and not self._lingering:
-            arrived = len(self._pending) - self._body_at
+            reader = self._reader
+            arrived = reader.filled if reader else len(self._pending) - self._body_at
             self.deadline = self._begun + limits.body_timeout_s + arrived / limits.min_bytes_per_s
         return self.deadline > owner.now
 
@@ -283,15 +290,25 @@ class Connection(asyncio.Protocol):
         if not self._busy and not self._paused and self._transport is not None:
             self._process()
 
-    def _process(self) -> None:
+    def body_arrived(self) -> None:
+        """A large body is whole: answer its request."""
+        reader, head = self._reader, self._head
+        if reader is None or head is None:
+            return
+        self._finish()
+        self._lent = reader.buffer
+        self._process(Request(head, reader.body))
+
+    def _process(self, request: Request | None = None) -> None:
         self.idle_since = None
         try:
             for _ in range(self._owner.limits.requests_per_turn):
-                request = self._next_request()
+                request = request or self._next_request()
                 if request is None:
                     self._wait()
                     return
                 self._answer(request)
+                request = None
                 if self._busy or self._paused or self._transport is None or self._lingering:
                     return
                 if not self._pending:
@@ -368,6 +385,10 @@ class Connection(asyncio.Protocol):
         self._head = None
         self._chunks = None
         self._needed = 0
+        if self._reader is not None:
+            self._reader = None
+            if self._transport is not None:
+                self._transport.set_protocol(self)
         if self._reserved:
             self._release()
 
@@ -380,8 +401,22 @@ class Connection(asyncio.Protocol):
 
     def _await_body(self, head: Head, end: int) -> None:
         if self._head is None:
-            self._begin_body(head, head.length or 0)
+            length = head.length or 0
+            self._begin_body(head, length)
+            if length > _LARGE and self._read_body(length):
+                return
         self._needed = end
+
+    def _read_body(self, length: int) -> bool:
+        transport = self._transport
+        if transport is None or transport.get_extra_info("sslcontext") is not None:
+            return False  # what TLS decrypts is in memory of its own already
+        begun = memoryview(self._pending)[self._body_at :]
+        self._reader = BodyReader(self, self._owner.buffers.take(length), length, begun)
+        self._pending = b""
+        self._needed = 0
+        transport.set_protocol(self._reader)
+        return True
 
     def _begin_body(self, head: Head, length: int) -> None:
         owner = self._owner
@@ -454,6 +489,7 @@ class Connection(asyncio.Protocol):
         else:
             if type(result) is Response:
                 self._write(result, head)
+                self._give_back(head)
             else:
                 self._await_answer(asyncio.ensure_future(result), head)
 
@@ -464,6 +500,8 @@ class Connection(asyncio.Protocol):
 
     def _answered(self, future: asyncio.Future[Response], head: Head) -> None:
         self._busy = False
+        if not future.cancelled():
+            self._give_back(head)  # no thread looks at the body any more
         if future.cancelled():
             self._write_error(HttpError(503, "the server stops", close=True), head)
         elif (error := future.exception()) is None:
@@ -481,6 +519,11 @@ class Connection(asyncio.Protocol):
                 self._transport.resume_reading()
         else:
             self._wait()
+
+    def _give_back(self, head: Head) -> None:
+        buffer, self._lent = self._lent, None
+        if buffer is not None and head.frees_body:
+            self._owner.buffers.give(buffer)
 
     def _write_error(self, error: HttpError, head: Head) -> None:
         if error.close:

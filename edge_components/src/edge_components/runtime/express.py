@@ -60,7 +60,7 @@ class Passed(NamedTuple):
     output_ns: int
 
 
-class _Field:
+class Field:
     """One input of a lane: what it has to be, and where its numbers go."""
 
     __slots__ = ("datatype", "decode", "memory", "name", "pack_into", "size")
@@ -81,6 +81,11 @@ class Lane:
         inputs: The inputs by name, overwritten by the next request.
         outputs: The outputs in the model's order, likewise.
         samples: How many samples a request holds.
+        fields: What each input has to be, in the order of the client, and where it goes.
+        raws: The memory of the outputs.
+        specs: Of the outputs.
+        model: The model's name and version.
+        message: A place for gRPC to keep the beginning of its answer.
     """
 
     def __init__(
@@ -95,10 +100,13 @@ class Lane:
         self.outputs = bound.outputs
         self.samples = samples
         self.run = bound.run
-        self._fields = [_Field(spec, bound.inputs[spec.name]) for spec in inputs]
+        self.model = model
+        self.specs = tuple(outputs)
+        self.message: bytes | None = None
+        self.fields = [Field(spec, bound.inputs[spec.name]) for spec in inputs]
         flat = [array.reshape(-1) for array in bound.outputs]
         self._texts = list(zip(_templates(outputs, bound.outputs, model), flat, strict=True))
-        self._raws = [array.data.cast("B") for array in flat]
+        self.raws = [array.data.cast("B") for array in flat]
         self._head = _binary_head(outputs, bound.outputs, model)
 
     def fill(self, given: list[WireInput], body: bytes, at: int) -> int:
@@ -107,7 +115,7 @@ class Lane:
         Raises:
             Exception: Whatever decoding and packing say of data that does not fit.
         """
-        for item, field in zip(given, self._fields, strict=True):
+        for item, field in zip(given, self.fields, strict=True):
             if item.name != field.name or item.datatype != field.datatype:
                 return -1
             parameters = item.parameters
@@ -126,7 +134,7 @@ class Lane:
         if raw:
             end = b"}" if request_id is None else b',"id":%b}' % orjson.dumps(request_id)
             head = self._head + end
-            return b"".join((head, *self._raws)), len(head)
+            return b"".join((head, *self.raws)), len(head)
         end = b"}]}" if request_id is None else b'}],"id":%b}' % orjson.dumps(request_id)
         texts = [start + orjson.dumps(array, option=_NUMPY) for start, array in self._texts]
         return b"".join((*texts, end)), None
@@ -170,10 +178,7 @@ class Express:
         except Exception:  # noqa: BLE001  # whatever it is, the careful way says it well
             return None
         ready = clock()
-        try:
-            lane.run()
-        except Exception:  # noqa: BLE001  # ONNX Runtime has no base class; the plain run says why
-            self._close(given)
+        if not self.run(lane):
             return None
         ran = clock()
         text, length = lane.encode(request.id, raw=parameters is not None)
@@ -197,10 +202,20 @@ class Express:
         lane = Lane(bound, specs, self._outputs, model, samples)
         self._lanes[_key_of(bound.inputs)] = lane
 
-    def _close(self, given: list[WireInput]) -> None:
-        # The shapes of the outputs depend on more than those of the inputs.
-        del self._lanes[_key(given)]
-        self._possible = False
+    def lane(self, given: list[tuple[str, tuple[int, ...]]]) -> Lane | None:
+        """Return the lane for inputs of these names and shapes, if there is one."""
+        return self._lanes.get(given[0][1] if len(given) == 1 else tuple(given))
+
+    def run(self, lane: Lane) -> bool:
+        """Run the model on what is in the lane's buffers; if it cannot, there are no more lanes."""
+        try:
+            lane.run()
+        except Exception:  # noqa: BLE001  # ONNX Runtime has no base class; the plain run says why
+            # The shapes of the outputs depend on more than those of the inputs.
+            self._lanes.clear()
+            self._possible = False
+            return False
+        return True
 
 
 def _key(given: list[WireInput]) -> _Key:

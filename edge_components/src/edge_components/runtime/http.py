@@ -76,6 +76,7 @@ class Head:
         length: Content-Length; None where the request has none.
         tensors_at: Inference-Header-Content-Length, or None.
         endpoint: Who answers; the connection fills it in once per head.
+        frees_body: Whether nobody looks at the body after the answer.
         quick: Who may answer a request of this head at once, where there is such a way: takes
             head, body and ``Date`` line, returns all bytes of the answer, or None to leave the
             request to ``endpoint``. None for a head after which the connection is closed.
@@ -86,6 +87,7 @@ class Head:
         "chunked",
         "endpoint",
         "expects_continue",
+        "frees_body",
         "keep_alive",
         "length",
         "method",
@@ -106,6 +108,7 @@ class Head:
         self.tensors_at: int | None = None
         self.authorization: bytes | None = None
         self.endpoint: Callable[..., Any] | None = None
+        self.frees_body = False
         self.quick: Callable[[Head, bytes, bytes], bytes | None] | None = None
 
 

@@ -12,6 +12,7 @@ import functools
 import time
 from typing import TypeVar
 
+from edge_components.runtime.express import Lane
 from edge_components.runtime.http import (
     BINARY_TYPE,
     Head,
@@ -119,7 +120,7 @@ class Inference:
         model = self.find(name, version)
         task = Task(request, codec, time.perf_counter_ns())
         if size > _LARGE_BODY or not model.runs_inline(size // _BYTES_PER_ELEMENT):
-            return asyncio.ensure_future(self._threaded(model, task))
+            return self._threaded(model, task)
         try:
             done = work(model, task, self._limits)
         except HttpError as exc:
@@ -148,36 +149,46 @@ class Inference:
         if passed is None:
             return None
         answer, json_length, lane, *times = passed
-        seconds = sum(times) * 1e-9
+        self.passed(model, lane, Timing(0, *times), "http")
+        return whole_answer(answer, json_length, date)
+
+    def passed(self, model: Model, lane: Lane, timing: Timing, source: str) -> None:
+        """Count an answer of the express lane."""
+        seconds = sum(timing) * 1e-9
         metrics = self._metrics
         metrics.requests += 1
         metrics.latency.observe(seconds)
-        model.statistics.succeeded(Timing(0, *times), lane.samples)
+        model.statistics.succeeded(timing, lane.samples)
         self._recorder.prediction(
-            model, seconds, model.outputs, lane.outputs, "http", inputs=lane.inputs, lent=True
+            model, seconds, model.outputs, lane.outputs, source, inputs=lane.inputs, lent=True
         )
-        return whole_answer(answer, json_length, date)
 
     def close(self) -> None:
         """Stop the threads; what runs on them is not waited for."""
         self._lineup.close()
 
-    async def _threaded(self, model: Model, task: Task[R, A]) -> A:
+    def _threaded(self, model: Model, task: Task[R, A]) -> asyncio.Future[A]:
         metrics = self._metrics
         if metrics.in_flight >= self._max_waiting:
             metrics.errors["overloaded"] += 1
             raise HttpError(
                 503, f"{metrics.in_flight} requests wait already", headers=b"Retry-After: 1\r\n"
             )
+
+        def settle(outcome: Done[A] | BaseException) -> A:
+            if isinstance(outcome, HttpError):
+                self._refused(model, outcome, task)
+            if isinstance(outcome, BaseException):
+                raise outcome
+            return self._finish(model, task, outcome)
+
         metrics.in_flight += 1
-        try:
-            done: Done[A] = await self._lineup.add(model, task)
-        except HttpError as exc:
-            self._refused(model, exc, task)
-            raise
-        finally:
-            metrics.in_flight -= 1
-        return self._finish(model, task, done)
+        future: asyncio.Future[A] = self._lineup.add(model, task, settle)
+        future.add_done_callback(self._left)
+        return future
+
+    def _left(self, _: asyncio.Future[A]) -> None:
+        self._metrics.in_flight -= 1
 
     def _finish(self, model: Model, task: Task[R, A], done: Done[A]) -> A:
         passed = (time.perf_counter_ns() - task.asked_ns) * 1e-9

@@ -4,26 +4,38 @@ Requests that are too slow for the event loop wait here for one of a few threads
 thread is free nobody waits, and nobody is run together with others. Where more wait than there are
 threads, the next thread takes its share of a model's line at once, up to what the model runs
 together. Models take turns.
+
+The threads are plain ones: after a run of some milliseconds the processor's caches hold nothing of
+Python, so each step of an executor and its futures would cost many times what it costs otherwise.
 """
 
 from __future__ import annotations
 
 import asyncio
-import functools
+import contextlib
+import queue
+import threading
 from collections import deque
 from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from typing import Any, NamedTuple
 
 from edge_components.runtime.model import Model
 
 Outcome = Any
 Work = Callable[[Model, Sequence[Any]], "list[Outcome | Exception]"]
+Finish = Callable[[Outcome], Any]
 
 
-class _Waiting(NamedTuple):
+class Waiting(NamedTuple):
+    """A task in the line.
+
+    Attributes:
+        finish: Makes the future's result of the outcome, or raises it, on the event loop.
+    """
+
     task: Any
-    future: asyncio.Future[Outcome]
+    future: asyncio.Future[Any]
+    finish: Finish
 
 
 class Lineup:
@@ -36,17 +48,20 @@ class Lineup:
 
     def __init__(self, work: Work, threads: int) -> None:
         self._work = work
-        self._free = threads
-        self._pool = ThreadPoolExecutor(threads, thread_name_prefix="infer")
-        self._lines: dict[Model, deque[_Waiting]] = {}
+        self._most = self._free = threads
+        self._threads: list[threading.Thread] = []
+        self._jobs: queue.SimpleQueue[tuple[Model, list[Waiting]] | None] = queue.SimpleQueue()
+        self._lines: dict[Model, deque[Waiting]] = {}
+        self._loop: asyncio.AbstractEventLoop | None = None
 
-    def add(self, model: Model, task: Any) -> asyncio.Future[Outcome]:
-        """Let a task wait for its turn; the future has what ``work`` returns for it.
+    def add(self, model: Model, task: Any, finish: Finish) -> asyncio.Future[Any]:
+        """Let a task wait for its turn; return a future of what ``finish`` makes of its outcome.
 
         A future that is cancelled before its turn is left out.
         """
-        future = asyncio.get_running_loop().create_future()
-        self._lines.setdefault(model, deque()).append(_Waiting(task, future))
+        loop = self._loop = self._loop or asyncio.get_running_loop()
+        future = loop.create_future()
+        self._lines.setdefault(model, deque()).append(Waiting(task, future, finish))
         self._dispatch()
         return future
 
@@ -56,7 +71,8 @@ class Lineup:
             for waiting in line:
                 waiting.future.cancel()
         self._lines.clear()
-        self._pool.shutdown(wait=False, cancel_futures=True)
+        for _ in self._threads:
+            self._jobs.put(None)
 
     def _dispatch(self) -> None:
         while self._free and self._lines:
@@ -68,31 +84,41 @@ class Lineup:
             if chosen:
                 self._begin(model, chosen)
 
-    def _begin(self, model: Model, chosen: list[_Waiting]) -> None:
+    def _begin(self, model: Model, chosen: list[Waiting]) -> None:
         self._free -= 1
-        tasks = [waiting.task for waiting in chosen]
-        running = asyncio.get_running_loop().run_in_executor(self._pool, self._work, model, tasks)
-        running.add_done_callback(functools.partial(self._ended, chosen))
+        if len(self._threads) < self._most - self._free:
+            thread = threading.Thread(target=self._run, name="infer", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        self._jobs.put((model, chosen))
 
-    def _ended(self, chosen: list[_Waiting], running: asyncio.Future[list[Outcome]]) -> None:
+    def _run(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            model, chosen = job
+            outcomes: list[Outcome | BaseException]
+            try:
+                outcomes = self._work(model, [waiting.task for waiting in chosen])
+            except BaseException as exc:  # noqa: BLE001  # it is raised where they are answered
+                outcomes = [exc] * len(chosen)
+            with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
+                assert self._loop is not None  # noqa: S101  # add() has set it
+                self._loop.call_soon_threadsafe(self._ended, chosen, outcomes)
+            # Nothing of a request is kept until the next one comes.
+            del job, model, chosen, outcomes
+
+    def _ended(self, chosen: list[Waiting], outcomes: list[Outcome | BaseException]) -> None:
         self._free += 1
-        if running.cancelled():
-            for waiting in chosen:
-                waiting.future.cancel()
-            return
-        error = running.exception()
-        outcomes = running.result() if error is None else [error] * len(chosen)
+        self._dispatch()  # first, so that the thread has work while these are answered
         for waiting, outcome in zip(chosen, outcomes, strict=True):
             if waiting.future.done():
                 continue
-            if isinstance(outcome, BaseException):
-                waiting.future.set_exception(outcome)
-            else:
-                waiting.future.set_result(outcome)
-        self._dispatch()
+            try:
+                waiting.future.set_result(waiting.finish(outcome))
+            except Exception as exc:  # noqa: BLE001  # it is raised where the request is answered
+                waiting.future.set_exception(exc)
 
 
-def share(line: deque[_Waiting], free: int, max_batch: int) -> list[_Waiting]:
+def share(line: deque[Waiting], free: int, max_batch: int) -> list[Waiting]:
     """Take from a line what the next thread is to run.
 
     Args:

@@ -6,6 +6,7 @@ values, because numpy has no such type.
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import time
 from collections.abc import Mapping, Sequence
@@ -173,6 +174,14 @@ class Model:
         self.latency_s = min(times, default=float("inf"))
         self._elements = max(1, sum(array.size for array in feeds.values()))
 
+    def trim(self) -> None:
+        """Give back the memory that larger inputs than the usual have left behind."""
+        options = ort.RunOptions()
+        options.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
+        feeds = {spec.name: _zeros(spec) for spec in self.inputs}
+        with contextlib.suppress(Exception):  # sizes that were guessed, as in warm()
+            self._session.run(self._all, feeds, options)
+
     def _run_values(self, feeds: Mapping[str, Array], names: list[str]) -> list[Array]:
         values = {name: self._value(name, array) for name, array in feeds.items()}
         found = self._session.run_with_ort_values(names, values)
@@ -218,6 +227,8 @@ def load_model(
         raise ModelError(f"'{path.name}' cannot be loaded: {_first_line(exc)}") from exc
     model.warm()
     model.max_batch = worthwhile_batch(model, tuning.max_batch)
+    if tuning.keeps_memory and model.max_batch == 1:
+        model.trim()
     return model
 
 

@@ -54,6 +54,8 @@ class _Order(msgspec.Struct, frozen=True):
 class _Infer:
     """The inference endpoint of one model; ``quick`` is its express lane."""
 
+    frees_body = True
+
     def __init__(self, inference: Inference, name: str, version: str | None) -> None:
         self._answer = functools.partial(inference.answer, name, version)
         self.quick = functools.partial(inference.express, name, version)

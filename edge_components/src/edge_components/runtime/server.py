@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
+from edge_components.runtime.bodies import Buffers
 from edge_components.runtime.connection import Connection
 from edge_components.runtime.http import Head, HeadCache, Limits, Request, Response
 from edge_components.runtime.sockets import private_socket, tcp_listeners
@@ -40,6 +41,7 @@ class HttpServer:
     def __init__(self, resolver: Resolver, limits: Limits) -> None:
         self.limits = limits
         self.heads = HeadCache(limits)
+        self.buffers = Buffers()
         self.draining = False
         self.buffered_bytes = 0
         self.unread_bytes = 0
@@ -159,6 +161,7 @@ class HttpServer:
         if isinstance(found, Response):
             return found
         head.endpoint = found
+        head.frees_body = getattr(found, "frees_body", False)
         if head.keep_alive and not head.expects_continue and head.length is not None:
             head.quick = getattr(found, "quick", None)
         return None

@@ -17,6 +17,7 @@ import grpc
 from grpc import aio
 
 from edge_components.runtime.access import Token
+from edge_components.runtime.grpc.express import answer_message
 from edge_components.runtime.grpc.schema import MESSAGES, METHODS, SERVICE, DecodeError
 from edge_components.runtime.grpc.tensors import decode_message, encode_message
 from edge_components.runtime.http import HttpError, Limits
@@ -24,6 +25,7 @@ from edge_components.runtime.inference import Inference
 from edge_components.runtime.repository import Repository
 from edge_components.runtime.routes import check_load, metadata, server_metadata, statistics
 from edge_components.runtime.settings import ServeSettings
+from edge_components.runtime.statistics import Timing
 from edge_components.runtime.work import Codec
 
 log = logging.getLogger(__name__)
@@ -88,6 +90,11 @@ class Service:
     def model_infer(self, request: Any) -> Any:
         """Answer an inference request."""
         version = request.model_version or None
+        model = self._inference.find(request.model_name, version)
+        passed = answer_message(model.express, request)
+        if passed is not None:
+            self._inference.passed(model, passed.lane, Timing(0, *passed.times_ns), _CODEC.source)
+            return passed.message
         return self._inference.ask(request.model_name, version, request, request.ByteSize(), _CODEC)
 
     def model_statistics(self, request: Any) -> dict[str, Any]:
@@ -205,6 +212,8 @@ def _method(name: str, answer: Callable[[Any], Any], token: Token | None) -> Any
                 _check_token(token, context)
             _check_message(name, request)
             found = answer(request)
+            if type(found) is bytes:
+                return found
             if inspect.isawaitable(found):
                 found = await found
             return response(**found) if isinstance(found, dict) else found
@@ -220,8 +229,13 @@ def _method(name: str, answer: Callable[[Any], Any], token: Token | None) -> Any
     return grpc.unary_unary_rpc_method_handler(
         call,
         request_deserializer=read,
-        response_serializer=response.SerializeToString,
+        response_serializer=_serialized,
     )
+
+
+def _serialized(message: Any) -> bytes:
+    found: bytes = message if type(message) is bytes else message.SerializeToString()
+    return found
 
 
 def _snake(name: str) -> str:

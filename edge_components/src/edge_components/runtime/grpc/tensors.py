@@ -64,14 +64,16 @@ def decode_message(request: Any, signature: ModelSignature, limits: DecodeLimits
         shape = check_input(signature.inputs, name, item.datatype, item.shape, limits)
         if name in inputs:
             raise ProtocolError(f"input '{name}' is given twice")
-        refuse_shared_memory(name, _parameters(item.parameters))
+        if item.parameters:
+            refuse_shared_memory(name, _parameters(item.parameters))
         if not raws:
             inputs[name] = _typed(item, shape)
         elif item.HasField("contents"):
             raise ProtocolError(f"input '{name}' has both raw and typed contents")
         else:
             inputs[name] = array_from_bytes(name, item.datatype, shape, raws[index])
-    check_complete(dict(inputs), signature.inputs)
+    if len(inputs) != len(signature.inputs):
+        check_complete(dict(inputs), signature.inputs)
     raw = bool(raws) or not given
     orders = [OutputOrder(item.name, _parameters(item.parameters)) for item in request.outputs]
     return InferRequest(

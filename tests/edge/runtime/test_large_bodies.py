@@ -1,0 +1,180 @@
+"""Large bodies, which go from the socket into buffers that are used again."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import socket
+import threading
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+
+from edge_components.runtime.bodies import Buffers
+from edge_components.runtime.http import Limits, Request, Response
+
+SIZE = 300_000
+
+
+class Digests:
+    """Answers with the digest of a body, at once or from a thread."""
+
+    frees_body = True
+
+    def __init__(self) -> None:
+        self.go_on = threading.Event()
+        self.slow = False
+
+    def __call__(self, request: Request) -> Response | asyncio.Future[Response]:
+        if not self.slow:
+            return self.answer(request)
+        return asyncio.ensure_future(asyncio.to_thread(self._later, request))
+
+    def answer(self, request: Request) -> Response:
+        return Response(200, [hashlib.sha256(request.body).hexdigest().encode()])
+
+    def _later(self, request: Request) -> Response:
+        assert self.go_on.wait(20)
+        return self.answer(request)
+
+
+@pytest.fixture
+def digests() -> Digests:
+    return Digests()
+
+
+@pytest.fixture
+def port(http_server: Any, digests: Digests) -> Iterator[int]:
+    yield http_server.serve(lambda _: digests, Limits(max_buffered_bytes=4 * SIZE))
+    digests.go_on.set()
+
+
+def content(seed: int, size: int = SIZE) -> bytes:
+    return hashlib.shake_256(bytes([seed])).digest(size)
+
+
+def request(body: bytes) -> bytes:
+    return b"POST /x HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % len(body) + body
+
+
+def digest(body: bytes) -> bytes:
+    return hashlib.sha256(body).hexdigest().encode()
+
+
+def connect(port: int) -> socket.socket:
+    return socket.create_connection(("127.0.0.1", port), timeout=20)
+
+
+def answers(connection: socket.socket, count: int) -> list[bytes]:
+    received = b""
+    while received.count(b"\r\n\r\n") < count or len(received.split(b"\r\n\r\n")[-1]) < 64:
+        data = connection.recv(65536)
+        assert data, received
+        received += data
+    return [part[:64] for part in received.split(b"\r\n\r\n")[1:]]
+
+
+@pytest.mark.parametrize("pieces", [[1], [SIZE // 2], [70_000] * 3, [65_000, 1, 2, 3]])
+def test_a_body_arrives_whole_in_whatever_pieces(port: int, pieces: list[int]) -> None:
+    body = content(1)
+    with connect(port) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        rest = request(body)
+        for size in pieces:
+            connection.sendall(rest[:size])
+            rest = rest[size:]
+        connection.sendall(rest)
+        assert answers(connection, 1) == [digest(body)]
+
+
+def test_requests_behind_a_large_body_are_answered_in_their_order(port: int) -> None:
+    bodies = [content(1), b"small", content(2), content(3, 100), content(4, 90_000)]
+    with connect(port) as connection:
+        connection.sendall(b"".join(map(request, bodies)))
+        assert answers(connection, len(bodies)) == [digest(body) for body in bodies]
+
+
+def test_a_buffer_that_is_used_again_shows_nothing_of_the_body_before(port: int) -> None:
+    with connect(port) as connection:
+        for seed, size in ((1, SIZE), (2, SIZE - 1), (3, SIZE - 60_000), (4, SIZE)):
+            body = content(seed, size)
+            connection.sendall(request(body))
+            assert answers(connection, 1) == [digest(body)]
+
+
+def test_bodies_that_arrive_at_once_do_not_mix(port: int, digests: Digests) -> None:
+    digests.slow = True
+    bodies = [content(seed) for seed in range(3)]
+    connections = [connect(port) for _ in bodies]
+    for step in range(0, SIZE + 200, 50_000):
+        for connection, body in zip(connections, bodies, strict=True):
+            connection.sendall(request(body)[step : step + 50_000])
+    digests.go_on.set()
+    for connection, body in zip(connections, bodies, strict=True):
+        assert answers(connection, 1) == [digest(body)]
+        connection.close()
+
+
+def test_a_client_that_leaves_in_the_middle_gives_its_share_back(
+    port: int, http_server: Any, build: Any
+) -> None:
+    with connect(port) as connection:
+        connection.sendall(request(content(1))[:200_000])
+        build.until(lambda: http_server.server.buffered_bytes == SIZE)
+    build.until(lambda: http_server.server.buffered_bytes == 0)
+    build.until(lambda: http_server.server.connections == 0)
+
+
+def test_more_large_bodies_than_there_is_room_for_are_refused(port: int, http_server: Any) -> None:
+    half = request(content(1))[:200_000]
+    connections = [connect(port) for _ in range(4)]
+    for connection in connections:
+        connection.sendall(half)
+    with connect(port) as one_more:
+        one_more.sendall(half)
+        assert one_more.recv(65536).startswith(b"HTTP/1.1 503")
+    for connection in connections:
+        connection.close()
+    assert http_server.server.errors[503] == 1
+
+
+def test_a_body_that_is_answered_while_others_arrive_is_not_overwritten(
+    port: int, digests: Digests
+) -> None:
+    digests.slow = True
+    first, second = content(1), content(2)
+    with connect(port) as one, connect(port) as two:
+        one.sendall(request(first))
+        two.sendall(request(second))
+        digests.go_on.set()
+        assert answers(one, 1) == [digest(first)]
+        assert answers(two, 1) == [digest(second)]
+
+
+# -- the buffers themselves
+
+
+def test_a_buffer_comes_back_for_a_body_of_about_its_size() -> None:
+    buffers = Buffers()
+    first = buffers.take(200_000)
+    buffers.give(first)
+    assert buffers.take(150_000) is first
+    assert buffers.take(150_000) is not first
+
+
+def test_a_small_body_does_not_occupy_a_large_buffer() -> None:
+    buffers = Buffers()
+    large = buffers.take(1_000_000)
+    buffers.give(large)
+    assert buffers.take(70_000) is not large
+
+
+def test_what_is_kept_is_bounded() -> None:
+    buffers = Buffers()
+    taken = [buffers.take(size) for size in (3 << 20, 3 << 20, 3 << 20, 20 << 20)]
+    for buffer in taken:
+        buffers.give(buffer)
+    assert buffers.take(20 << 20) is not taken[3]
+    again = [buffers.take(3 << 20) for _ in range(3)]
+    assert sum(any(buffer is kept for kept in taken) for buffer in again) <= 2
