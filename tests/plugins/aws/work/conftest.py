@@ -31,6 +31,8 @@ class Site:
         self.server.start()
         self.roles = seed(self.cloud, AwsConfig(bucket=BUCKET), ())
         self.env = self.cloud.settings(self.server.url)
+        for kind in ("iot:Data-ATS", "iot:CredentialProvider"):
+            self.cloud.endpoints[kind] = f"{kind.split(':')[-1].lower()}.example"
 
     def client(self, service: str) -> Any:
         return boto3.client(
