@@ -14,7 +14,7 @@ import struct
 from dataclasses import dataclass, field
 from typing import Any
 
-from botocore.eventstream import EventStreamBuffer
+from botocore.eventstream import EventStreamBuffer, ParserError
 
 VERSION = "0.1.0"
 _INT, _STRING = 4, 7
@@ -74,8 +74,8 @@ class Reader:
                         payload=message.payload,
                     )
                 )
-        except (KeyError, TypeError) as exc:
-            raise ValueError(f"the message has no {exc}") from exc
+        except (KeyError, TypeError, ParserError) as exc:
+            raise ValueError(f"the message cannot be read: {exc!r}") from exc
         return found
 
 
