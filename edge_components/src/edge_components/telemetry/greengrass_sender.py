@@ -27,6 +27,8 @@ class GreengrassSender:
 
     def __init__(self, settings: UplinkSettings) -> None:
         parts = urlsplit(settings.url)
+        if "#" in settings.url:  # elsewhere the start of a fragment, which would vanish silently
+            raise SenderError(f"'{settings.url}' has a '#', so it is no topic to publish to")
         self._topic = _topic(unquote(parts.path).strip("/"))
         given = parse_qs(parts.query).get("max_bytes", [str(MAX_BYTES)])[-1]
         if not given.isdecimal():
