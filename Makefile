@@ -6,6 +6,7 @@ ARGS ?=
 VENV := .venv
 DEMO := .venv-demo
 KSERVE := .venv-kserve
+SOAK_SECONDS ?= 3600
 SOURCES := core/src edge_components/src $(wildcard plugins/*/src) scripts
 COMPILE := $(VENV)/bin/uv pip compile --quiet --universal --python-version 3.11 \
 	--generate-hashes --no-emit-index-url --custom-compile-command "make lock"
@@ -15,7 +16,7 @@ IN_VENV := PATH="$(CURDIR)/$(VENV)/bin:$$PATH"
 IN_DEMO := PATH="$(CURDIR)/$(DEMO)/bin:$$PATH"
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test test-slow check lint types imports locks format bench lock clean \
+.PHONY: help demo test test-slow soak check lint types imports locks format bench lock clean \
 	python setup setup-demo setup-kserve
 
 help: ## Say what there is
@@ -30,6 +31,9 @@ test: setup ## All tests but the slow ones
 
 test-slow: setup setup-kserve ## The tests that take minutes
 	@$(IN_VENV) python -m pytest -n 2 -m slow $(ARGS)
+
+soak: setup ## One runtime under mixed traffic for an hour (SOAK_SECONDS=3600)
+	@$(IN_VENV) python tests/soak/soak.py --seconds $(SOAK_SECONDS) $(ARGS)
 
 check: lint types imports locks ## Style, types, import rules, locks (-k shows all that is wrong)
 

@@ -24,19 +24,20 @@ class Authority:
         self.path = folder / "ca.pem"
         self.path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
 
-    def issue(self, name: str) -> tuple[Path, Path]:
+    def issue(self, name: str, *, days: int = 1) -> tuple[Path, Path]:
         key = ec.generate_private_key(ec.SECP256R1())
         subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
         certificate, secret = self.folder / f"{name}.pem", self.folder / f"{name}.key"
         pem = serialization.Encoding.PEM
-        certificate.write_bytes(self._sign(subject, key, ca=False).public_bytes(pem))
+        certificate.write_bytes(self._sign(subject, key, ca=False, days=days).public_bytes(pem))
         secret.write_bytes(
             key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
         )
         return certificate, secret
 
-    def _sign(self, subject: x509.Name, key: Any, *, ca: bool) -> x509.Certificate:
+    def _sign(self, subject: x509.Name, key: Any, *, ca: bool, days: int = 1) -> x509.Certificate:
         now = dt.datetime.now(dt.UTC)
+        end = now + dt.timedelta(days=days)
         address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
         return (
             x509.CertificateBuilder()
@@ -44,8 +45,8 @@ class Authority:
             .issuer_name(self._name)
             .public_key(key.public_key())
             .serial_number(x509.random_serial_number())
-            .not_valid_before(now - dt.timedelta(hours=1))
-            .not_valid_after(now + dt.timedelta(days=1))
+            .not_valid_before(min(now, end) - dt.timedelta(hours=1))
+            .not_valid_after(end)
             .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
             .add_extension(x509.SubjectAlternativeName([address]), critical=False)
             .sign(self._key, hashes.SHA256())

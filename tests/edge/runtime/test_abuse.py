@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import datetime as dt
 import http.client
-import ipaddress
 import json
 import socket
 import ssl
@@ -18,10 +16,7 @@ import grpc
 import numpy as np
 import pytest
 import tritonclient.grpc as triton
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
+from certificates import Authority
 from tritonclient.utils import InferenceServerException
 
 MOST = 40
@@ -151,49 +146,9 @@ def test_grpc_is_served_beside_connections_that_say_nothing(served: Any) -> None
 # -- TLS
 
 
-class Authority:
-    """Issues certificates for the loopback address, also ones that have expired."""
-
-    def __init__(self, folder: Path, name: str) -> None:
-        self._folder = folder
-        self._key = ec.generate_private_key(ec.SECP256R1())
-        self._name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        self.path = folder / f"{name}.pem"
-        certificate = self._sign(self._name, self._key, ca=True, days=1)
-        self.path.write_bytes(certificate.public_bytes(serialization.Encoding.PEM))
-
-    def issue(self, name: str, *, days: int = 1) -> tuple[Path, Path]:
-        key = ec.generate_private_key(ec.SECP256R1())
-        subject = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name)])
-        certificate, secret = self._folder / f"{name}.pem", self._folder / f"{name}.key"
-        pem = serialization.Encoding.PEM
-        signed = self._sign(subject, key, ca=False, days=days)
-        certificate.write_bytes(signed.public_bytes(pem))
-        secret.write_bytes(
-            key.private_bytes(pem, serialization.PrivateFormat.PKCS8, serialization.NoEncryption())
-        )
-        return certificate, secret
-
-    def _sign(self, subject: x509.Name, key: Any, *, ca: bool, days: int) -> x509.Certificate:
-        now = dt.datetime.now(dt.UTC)
-        address = x509.IPAddress(ipaddress.ip_address("127.0.0.1"))
-        return (
-            x509.CertificateBuilder()
-            .subject_name(subject)
-            .issuer_name(self._name)
-            .public_key(key.public_key())
-            .serial_number(x509.random_serial_number())
-            .not_valid_before(now - dt.timedelta(days=9))
-            .not_valid_after(now + dt.timedelta(days=days))
-            .add_extension(x509.BasicConstraints(ca=ca, path_length=None), critical=True)
-            .add_extension(x509.SubjectAlternativeName([address]), critical=False)
-            .sign(self._key, hashes.SHA256())
-        )
-
-
 @pytest.fixture(scope="module")
 def authority(tmp_path_factory: pytest.TempPathFactory) -> Authority:
-    return Authority(tmp_path_factory.mktemp("pki"), "site")
+    return Authority(tmp_path_factory.mktemp("pki"))
 
 
 @pytest.fixture(scope="module")
@@ -252,7 +207,7 @@ def test_a_client_certificate_that_is_not_good_opens_neither_door(
     mutual: Any, authority: Authority, tmp_path: Path, case: str
 ) -> None:
     own = {
-        "of another authority": lambda: Authority(tmp_path, "other").issue("stranger"),
+        "of another authority": lambda: Authority(tmp_path).issue("stranger"),
         "expired": lambda: authority.issue("expired", days=-2),
         "none": lambda: None,
     }[case]()

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import re
 import socket
 from collections.abc import Callable
 from pathlib import Path
@@ -11,80 +9,28 @@ from typing import Any
 
 import grpc
 import malformed
+import malformed_client
 import pytest
-from onnx import TensorProto, helper
-
-# What broken HTTP gets (docs/runtime.md); every other answer from 500 on is a fault of ours.
-DOCUMENTED = {501, 505}
-CODES = {
-    *(grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND),
-    *(grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.RESOURCE_EXHAUSTED),
-}
-ANSWER = re.compile(rb"HTTP/1\.1 (\d{3}) [^\r]*\r\n(?:[^\r\n]+\r\n)*\r\n")
-LENGTH = re.compile(rb"Content-Length: (\d+)\r\n")
+from onnx import TensorProto
 
 
 @pytest.fixture(scope="module")
 def served(module_start: Any, build: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
     folder = tmp_path_factory.mktemp("models")
     build.scaling(folder / "twice.onnx", 2.0)
-    identity(build, folder / "cube.onnx", TensorProto.FLOAT, ["a", "b", "c"])
-    identity(build, folder / "words.onnx", TensorProto.STRING, ["n"])
-    identity(build, folder / "small.onnx", TensorProto.INT8, ["n"])
-    identity(build, folder / "brain.onnx", TensorProto.BFLOAT16, ["n"])
+    build.identity(folder / "cube.onnx", TensorProto.FLOAT, ["a", "b", "c"])
+    build.identity(folder / "words.onnx", TensorProto.STRING, ["n"])
+    build.identity(folder / "small.onnx", TensorProto.INT8, ["n"])
+    build.identity(folder / "brain.onnx", TensorProto.BFLOAT16, ["n"])
     more = ("--load", "*", "--grpc-port", "0", "--max-body-bytes", "300000")
     return module_start("--models", folder, *more)
 
 
-def identity(build: Any, path: Path, kind: int, dims: list[str]) -> None:
-    graph = helper.make_graph(
-        [helper.make_node("Identity", ["x"], ["y"])],
-        "identity",
-        [helper.make_tensor_value_info("x", kind, dims)],
-        [helper.make_tensor_value_info("y", kind, dims)],
-    )
-    build.save(graph, path)
-
-
-def exchange(port: int, data: bytes) -> bytes:
-    """Send all, close our side, and read what comes."""
-    found = b""
-    with socket.create_connection(("127.0.0.1", port), timeout=30) as connection:
-        try:
-            connection.sendall(data)
-            connection.shutdown(socket.SHUT_WR)
-            while chunk := connection.recv(65536):
-                found += chunk
-        except (BrokenPipeError, ConnectionResetError):
-            pass  # it has closed before it took all
-        except OSError as exc:
-            if exc.errno != 107:  # not connected any more
-                raise
-    return found
-
-
-def answers(data: bytes) -> list[tuple[int, bytes]]:
-    """Split what a connection gave into answers; a HEAD's has a length and no body."""
-    found = []
-    while data:
-        head = ANSWER.match(data)
-        assert head, data[:300]
-        data = data[head.end() :]
-        status, length = int(head[1]), LENGTH.search(head[0])
-        size = int(length[1]) if length and not ANSWER.match(data) else 0
-        found.append((status, data[:size]))
-        data = data[size:]
-    return found
-
-
 def check_rest(port: int, endpoint: str, seed: str, count: int) -> None:
     for number, data in enumerate(malformed.rest_requests(seed, endpoint, count)):
-        got = exchange(port, data)
-        for status, body in answers(got):
-            where = f"{endpoint} {seed} {number}: {data[:2000]!r} got {got[:500]!r}"
-            assert status < 500 or status in DOCUMENTED, where
-            if status >= 400 and body:
-                assert list(json.loads(body)) == ["error"], where
+        got = malformed_client.exchange(port, data)
+        faults = malformed_client.faults(got)
+        assert not faults, f"{endpoint} {seed} {number}: {data[:2000]!r}"
 
 
 def check_grpc(channel: Any, method: str, seed: str, count: int) -> None:
@@ -102,7 +48,7 @@ def settle(method: str, seed: str, waiting: list[tuple[int, bytes, Any]]) -> Non
         error = future.exception()
         if error is not None:
             where = f"{method} {seed} {number}: {data[:500]!r} got {error.details()}"
-            assert error.code() in CODES, where
+            assert error.code() in malformed_client.CODES, where
     waiting.clear()
 
 
@@ -148,7 +94,7 @@ def test_broken_grpc_messages_are_the_clients_fault(served: Any, channel: Any, m
 def test_bytes_that_are_no_http_2_leave_grpc_as_it_is(served: Any, channel: Any) -> None:
     preface = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
     for number, data in enumerate(malformed.rest_requests("h2", "infer", 50)):
-        exchange(served.grpc_port, preface * (number % 2) + data)
+        malformed_client.exchange(served.grpc_port, preface * (number % 2) + data)
     check_grpc(channel, "ServerLive", "h2", 1)
     assert served.process.poll() is None
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from onnx import TensorProto, helper
+from onnx import TensorProto
 
 from edge_components.runtime.model import Identity, ModelError, load_model
 
@@ -291,9 +291,7 @@ def many(module_start: Any, build: Any, tmp_path_factory: pytest.TempPathFactory
         ("brain", TensorProto.BFLOAT16, ["n"]),
         ("a b&ü.1", TensorProto.INT64, ["n"]),
     ):
-        ends = [helper.make_tensor_value_info(end, kind, dims) for end in "xy"]
-        node = helper.make_node("Identity", ["x"], ["y"])
-        build.save(helper.make_graph([node], "g", ends[:1], ends[1:]), folder / f"{name}.onnx")
+        build.identity(folder / f"{name}.onnx", kind, dims)
     return module_start("--models", folder, "--load", "*")
 
 
