@@ -26,46 +26,31 @@ from edgectl.package.keys import SigningKey
 from edgectl.package.sign import sign_package, sign_release
 from edgectl.testing.conformance.base import build_tiny_package
 from edgectl_aws_greengrass._sdk.pace import Pace
-from edgectl_aws_greengrass.emulator.cloud import EmulatedCloud
+from edgectl_aws_greengrass.config import AwsConfig
+from edgectl_aws_greengrass.emulator.account import RunningAccount
 from edgectl_aws_greengrass.emulator.ports import GREENGRASS_NAMESPACE, CloudError, JobExecution
-from edgectl_aws_greengrass.emulator.server import Server
+from edgectl_aws_greengrass.emulator.seed import seed
 from edgectl_aws_greengrass.emulator.throttle import Throttle
 
 BUCKET = "edgectl-tests"
-ALIAS = "GreengrassCoreTokenExchangeRoleAlias"
 POLL_S = 0.02
+TELLING = threading.Lock()  # records arrive in the order in which they came about
 
 
 class Site:
     """A running account, with what has to be there before the first deploy."""
 
     def __init__(self, folder: Path) -> None:
-        self.cloud = EmulatedCloud(folder, throttle=Throttle({}), minute_s=0.1)
-        self.server = Server(self.cloud.front)
-        self.server.start()
-        self.env = self.cloud.settings(self.server.url)
-        for kind in ("iot:Data-ATS", "iot:CredentialProvider"):
-            self.cloud.endpoints[kind] = f"{kind.split(':')[-1].lower()}.example"
-        self.client("s3").create_bucket(Bucket=BUCKET)
-        trust = {
-            "Version": "2012-10-17",
-            "Statement": [
-                {
-                    "Effect": "Allow",
-                    "Principal": {"Service": "credentials.iot.amazonaws.com"},
-                    "Action": "sts:AssumeRole",
-                }
-            ],
-        }
-        role = self.client("iam").create_role(
-            RoleName="edgectl-devices", AssumeRolePolicyDocument=json.dumps(trust)
-        )
-        self.client("iot").create_role_alias(roleAlias=ALIAS, roleArn=role["Role"]["Arn"])
+        self.account = RunningAccount(folder, throttle=Throttle({}), minute_s=0.1)
+        self.account.start()
+        self.cloud = self.account.cloud
+        self.env = self.cloud.settings(self.account.url)
+        self.roles = seed(self.cloud, AwsConfig(bucket=BUCKET), ())
 
     def client(self, service: str) -> Any:
         return boto3.client(
             service,
-            endpoint_url=self.server.url,
+            endpoint_url=self.account.url,
             region_name=self.cloud.region,
             aws_access_key_id=self.env["AWS_ACCESS_KEY_ID"],
             aws_secret_access_key=self.env["AWS_SECRET_ACCESS_KEY"],
@@ -84,8 +69,7 @@ class Site:
         return {n: c for n, c in made.items() if c and not n.split(".")[1].startswith(reads)}
 
     def close(self) -> None:
-        self.server.stop()
-        self.cloud.stop()
+        self.account.stop()
 
 
 @pytest.fixture(scope="session")
@@ -137,7 +121,14 @@ def open_plugin(
         context = api.ProviderContext(
             project_dir=tmp_path, state_dir=tmp_path / ".edgectl", progress=lambda _: None
         )
-        return api.open_provider("aws", {"bucket": BUCKET, **config}, context)
+        settings = {
+            "bucket": BUCKET,
+            "role": site.roles["training"],
+            "telemetry_role": site.roles["rule"],
+            "training": {"image": "123456789012.dkr.ecr.us-east-1.amazonaws.com/train:1"},
+            **config,
+        }
+        return api.open_provider("aws", settings, context)
 
     return opened
 
@@ -206,7 +197,9 @@ class FakeCore:
                 status, stack, cause = self.fails[release]
                 self._finish(execution, "FAILED", status, stack, cause)
                 return
-            self.report(name.removeprefix("edgectl."), release, self._package(name, component))
+            application = name.removeprefix("edgectl.")
+            self.report(application, release, self._package(name, component))
+            self._tell(application, release)
         self._finish(execution, "SUCCEEDED", "SUCCESSFUL", "", "")
 
     def _finish(
@@ -216,6 +209,22 @@ class FakeCore:
         if stack:
             details |= {"deployment-failure-cause": cause, "deployment-error-stack": stack}
         self._site.cloud.jobs.update(self.thing, execution.job_id, status, details)
+
+    def _tell(self, application: str, release: int) -> None:
+        """Send two records, as the runtime does through the nucleus."""
+        with TELLING:
+            records = [
+                api.TelemetryRecord(
+                    id=f"{self.thing}-{application}-{release}-{n}",
+                    kind=kind,
+                    time_unix_ns=time.time_ns(),
+                    device=self.thing,
+                    application=application,
+                )
+                for n, kind in enumerate((api.Kind.EVENT, api.Kind.PREDICTION))
+            ]
+            topic = f"edgectl/{self.thing}/{application}/telemetry"
+            self._site.cloud.publish(topic, api.to_otlp(records), self.thing)
 
     def _package(self, name: str, component: dict[str, Any]) -> str:
         arn = self._site.cloud.arn(

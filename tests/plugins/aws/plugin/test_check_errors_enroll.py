@@ -118,7 +118,7 @@ def test_an_expired_token_is_told_with_what_to_do(
     site: Any, open_plugin: Callable[..., Provider], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     provider = open_plugin()
-    role = site.client("iam").get_role(RoleName="edgectl-devices")["Role"]["Arn"]
+    role = site.roles["device"]
     session = site.cloud.callers.new_session(role, "operator", -60)
     monkeypatch.setenv("AWS_ACCESS_KEY_ID", session.access_key_id)
     monkeypatch.setenv("AWS_SECRET_ACCESS_KEY", session.secret)
@@ -261,7 +261,7 @@ def test_without_a_role_alias_a_device_cannot_be_added_but_one_is_made_from_a_ro
 ) -> None:
     with pytest.raises(api.NotFoundError, match="no role alias"):
         open_plugin(token_exchange_role_alias=unique).enroll(enroll_request(fleet))
-    role = site.client("iam").get_role(RoleName="edgectl-devices")["Role"]["Arn"]
+    role = site.roles["device"]
     provider = open_plugin(token_exchange_role_alias=unique, token_exchange_role=role)
     assert provider.enroll(enroll_request(fleet)).files
 
