@@ -129,7 +129,7 @@ class Traffic:
         for number in itertools.count():
             if stop.is_set():
                 break
-            rows = (1, 1, 16, 4000)[number % 4]
+            rows = (1, 1, 16, 6000)[number % 4]
             array = np.full((rows, 4), number % 100, np.float32)
             raw = array.tobytes()
             parameters = {"binary_data_size": len(raw)}

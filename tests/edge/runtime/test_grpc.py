@@ -211,12 +211,46 @@ def test_a_message_above_the_limit_is_refused(stub: Any) -> None:
     assert refused(stub, request)[0] is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
-def test_bytes_that_are_no_message_do_no_harm(served: Any, stub: Any) -> None:
+def raw_refused(served: Any, path: str, data: bytes) -> tuple[grpc.StatusCode, str]:
     with grpc.insecure_channel(f"127.0.0.1:{served.grpc_port}") as channel:
-        call = channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")
-        with pytest.raises(grpc.RpcError):
-            call(b"\xff" * 100, timeout=20)
-    assert stub.ServerLive(pb.ServerLiveRequest()).live
+        with pytest.raises(grpc.RpcError) as caught:
+            channel.unary_unary(path)(data, timeout=20)
+        return caught.value.code(), caught.value.details()
+
+
+@pytest.mark.parametrize("method", ["ModelInfer", "ServerLive", "RepositoryIndex"])
+def test_bytes_that_are_no_message_are_an_invalid_argument(served: Any, method: str) -> None:
+    code, details = raw_refused(served, f"/inference.GRPCInferenceService/{method}", b"\xff" * 100)
+    assert code is grpc.StatusCode.INVALID_ARGUMENT
+    assert details == f"the message is no {method}Request"
+
+
+@pytest.mark.parametrize("path", ["/inference.GRPCInferenceService/Nothing", "/other.Service/X"])
+def test_an_unknown_method_is_unimplemented(served: Any, path: str) -> None:
+    assert raw_refused(served, path, b"")[0] is grpc.StatusCode.UNIMPLEMENTED
+
+
+def test_a_small_message_that_unfolds_above_the_limit_is_refused(stub: Any) -> None:
+    request = typed_request("FP32", [], [1], raw_input_contents=[bytes(3_900_000)])
+    with pytest.raises(grpc.RpcError) as caught:
+        stub.ModelInfer(request, timeout=20, compression=grpc.Compression.Gzip)
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+
+
+def test_a_compressed_message_below_the_limit_is_answered(stub: Any) -> None:
+    request = typed_request("FP32", [1.5] * 3, [3])
+    answer = stub.ModelInfer(request, timeout=20, compression=grpc.Compression.Gzip)
+    assert list(answer.outputs[0].contents.fp32_contents) == [1.5] * 3
+
+
+def test_fields_of_a_later_protocol_are_ignored(served: Any) -> None:
+    data = typed_request("FP32", [1.5], [1]).SerializeToString() + b"\xfa\x3e\x03new"
+    with grpc.insecure_channel(f"127.0.0.1:{served.grpc_port}") as channel:
+        call = channel.unary_unary(
+            "/inference.GRPCInferenceService/ModelInfer",
+            response_deserializer=pb.ModelInferResponse.FromString,
+        )
+        assert list(call(data, timeout=20).outputs[0].contents.fp32_contents) == [1.5]
 
 
 def test_models_are_loaded_and_unloaded(client: triton.InferenceServerClient) -> None:
