@@ -209,7 +209,9 @@ class Deployments:
         except Exception:  # noqa: BLE001 - no shadow, no report
             return {}
         reported: dict[str, Any] = document.get("state", {}).get("reported", {})
-        mine = reported.get("fleetConfigArnForStatus") == configuration_arn(self._arn, deployment)
+        mine = reported.get("fleetConfigurationArnForStatus") == configuration_arn(
+            self._arn, deployment
+        )
         return reported if mine else {}
 
     def cancel(self, deployment_id: str) -> Params:
