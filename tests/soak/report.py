@@ -4,16 +4,30 @@ from __future__ import annotations
 
 import os
 import statistics
+from collections import Counter
 from pathlib import Path
 from typing import NamedTuple
-
-from traffic import Counts
 
 # What the allocator and the caches of a healthy runtime still take after the warm-up. A leak of
 # ten bytes a request shows within a few minutes of these rates.
 MAX_GROWTH_BYTES = 12 << 20
 MORE_FILES = 8
 MORE_THREADS = 2
+
+
+class Counts:
+    """What happened.
+
+    Attributes:
+        done: Good things by kind.
+        failed: Good requests that were not answered right, and faults of the server, as text.
+        release: The last one that was activated.
+    """
+
+    def __init__(self) -> None:
+        self.done: Counter[str] = Counter()
+        self.failed: list[str] = []
+        self.release = 1
 
 
 class Sample(NamedTuple):

@@ -20,9 +20,9 @@ sys.path.insert(0, str(Path(__file__).parents[1] / "edge" / "runtime" / "support
 sys.path.insert(0, str(Path(__file__).parent))
 
 from receiver import Receiver
-from report import Report, Sample, judge, slope_bytes_per_hour
+from report import Counts, Report, Sample, judge, slope_bytes_per_hour
 from rt_process import Served, starting, until
-from traffic import Counts, Traffic, folders
+from traffic import Traffic, folders
 
 WARM_UP_SHARE = 0.25
 

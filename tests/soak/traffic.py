@@ -8,7 +8,6 @@ import json
 import random
 import struct
 import threading
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +18,7 @@ import numpy as np
 import rt_models
 import tritonclient.grpc as triton
 from onnx import TensorProto
+from report import Counts
 from rt_process import Served
 
 from edge_components.runtime.grpc.schema import MESSAGES
@@ -28,21 +28,6 @@ _INFER = f"/v2/models/{rt_models.APPLICATION}/infer"
 _SWITCH_EVERY_S = 1.0
 _PROBE_EVERY_S = 0.2
 _BROKEN_EVERY_S = 0.002
-
-
-class Counts:
-    """What happened.
-
-    Attributes:
-        done: Good things by kind.
-        failed: Good requests that were not answered right, and faults of the server, as text.
-        release: The last one that was activated.
-    """
-
-    def __init__(self) -> None:
-        self.done: Counter[str] = Counter()
-        self.failed: list[str] = []
-        self.release = 1
 
 
 def folders(root: Path) -> tuple[list[Path], Path]:
