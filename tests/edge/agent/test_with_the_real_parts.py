@@ -81,6 +81,52 @@ def test_real_runtime_is_updated_kept_over_a_kill_and_stopped(
     assert infer(device) is None
 
 
+SLOW_INT8 = {"int8": 3_000, "fp32": 1}
+
+
+def give(device: Device, number: int, factor: float, trips: dict[str, int]) -> None:
+    package = scaling_package(device.publisher, factor, golden_factor=factor, trips=trips)
+    envelope = make_release(device.publisher, package, number, soak_s=0.2)
+    device.server.assign(f"a{number}", make_files(envelope, package))
+
+
+def weights_of(device: Device, number: int) -> set[str]:
+    package = device.state_dir / "store/versions" / str(number) / "package"
+    return {path.parent.name for path in package.rglob("model.onnx")}
+
+
+def test_variants_are_compared_on_the_device_where_the_site_allows_the_bytes(
+    device: Device, server: DdiServer
+) -> None:
+    device.configure(compare_bytes=1 << 20)
+    device.start(real=True)
+    give(device, 1, 2.0, SLOW_INT8)
+    assert server.wait_closed("a1", 60) == "success", server.attributes
+    active = device.record().active
+    assert active is not None
+    assert (active.precision, infer(device)) == ("fp32", 2.0)
+    assert weights_of(device, 1) == {"int8", "fp32"}
+
+
+def test_without_it_one_variant_is_fetched_the_one_that_a_bench_found_fastest_first(
+    device: Device, server: DdiServer
+) -> None:
+    device.start(real=True)
+    give(device, 1, 2.0, SLOW_INT8)
+    assert server.wait_closed("a1", 60) == "success", server.attributes
+    assert weights_of(device, 1) == {"int8"}  # the profile's preference
+    row = {"provider": "CPUExecutionProvider", "used": "CPUExecutionProvider", "ok": True}
+    rows = [
+        {**row, "precision": "int8", "median_ms": 9.0},
+        {**row, "precision": "fp32", "median_ms": 0.1},
+    ]
+    report = {"model": "m", "hardware": "x86-64-cpu", "engine": "o", "at_unix_s": 1.0, "rows": rows}
+    (device.state_dir / "store" / "bench.json").write_text(json.dumps(report))
+    give(device, 2, 3.0, SLOW_INT8)
+    assert server.wait_closed("a2", 60) == "success", server.attributes
+    assert (weights_of(device, 2), infer(device)) == ({"fp32"}, 3.0)
+
+
 def test_real_runtime_that_is_killed_is_started_again(device: Device, server: DdiServer) -> None:
     device.start(real=True)
     deploy(device, 1, 2.0)

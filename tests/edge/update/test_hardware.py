@@ -12,13 +12,29 @@ from edge_packages import Package, Publisher, make_package, make_release
 from msgspec.structs import replace
 
 from edge_components.contract.bench import BenchReport, BenchRow
+from edge_components.contract.device import StoreSection
 from edge_components.contract.digest import engine_key, sha256_digest
 from edge_components.contract.hardware import PROFILES
-from edge_components.contract.package import WEIGHT_TYPE, layer_paths
+from edge_components.contract.package import (
+    FILEPATH,
+    WEIGHT_TYPE,
+    Descriptor,
+    Manifest,
+    layer_paths,
+)
+from edge_components.contract.release import (
+    ReleaseDocument,
+    parse_release,
+    parse_release_envelope,
+)
+from edge_components.store.blobs import Partial
 from edge_components.store.store import Store
 from edge_components.store.versions import Documents
+from edge_components.update import events
 from edge_components.update.golden import GoldenCheck
-from edge_components.update.record import Installed
+from edge_components.update.machine import apply, begin, next_command
+from edge_components.update.preparation import Preparation
+from edge_components.update.record import Installed, Record
 from edge_components.update.selection import needed_layers, usable_precisions
 
 CPU = "CPUExecutionProvider"
@@ -105,7 +121,7 @@ def test_the_golden_check_is_told_where_engines_are_kept(tmp_path: Path) -> None
     program.write_text(f'#!/bin/sh\necho "$@" > {said}\necho \'{{"ok": true, "provider": "x"}}\'\n')
     program.chmod(0o755)
     check = GoldenCheck([str(program)], "jetson-orin", timeout_s=20, engines=tmp_path / "e")
-    assert check.check(tmp_path, "fp16", threading.Event()) == "x"
+    assert check.check(tmp_path, "fp16", threading.Event()).provider == "x"
     assert f"--engine-cache {tmp_path / 'e'}" in said.read_text()
 
 
@@ -130,3 +146,85 @@ def test_layers_of_the_runtime_and_of_the_store_give_the_same_key(publisher: Pub
         if layer.media_type == WEIGHT_TYPE
     ]
     assert engine_key(weights) == of_runtime
+
+
+@pytest.mark.parametrize(("found", "active"), [("fp32", "fp32"), ("", "int8"), ("fp16", "int8")])
+def test_the_variant_that_won_becomes_active_and_no_other_word_does(
+    found: str, active: str
+) -> None:
+    release = ReleaseDocument(application="m", number=1, version="1", package="sha256:" + "0" * 64)
+    record = begin(Record(), "a1")
+    for event in (
+        events.ReleaseVerified(release=release),
+        events.PackageVerified(application="m", precisions=("int8", "fp32")),
+        events.Fetched(),
+        events.Staged(),
+        events.Checked(provider=CPU, precision=found),
+    ):
+        record = apply(record, event, application="m")
+    assert record.active is not None
+    assert record.active.precision == active
+    assert record.update is not None
+    assert record.update.precisions[0] == active
+
+
+class Files:
+    """A source that has the package, and counts what is asked of it."""
+
+    def __init__(self, package: Package, envelope: bytes) -> None:
+        self.package = package
+        self.envelope = envelope
+        self.fetched: list[str] = []
+
+    def release(self, stop: threading.Event) -> bytes:
+        return self.envelope
+
+    def manifest(self, digest: str, stop: threading.Event) -> bytes:
+        return self.package.manifest_bytes
+
+    def signature(self, stop: threading.Event) -> bytes:
+        return self.package.signature
+
+    def fetch(self, layer: Descriptor, partial: Partial, stop: threading.Event) -> None:
+        self.fetched.append(layer.annotations[FILEPATH])
+        partial.write(self.package.blobs[layer.digest])
+
+
+class Believing:
+    """Trusts everybody."""
+
+    def release(self, envelope: bytes) -> ReleaseDocument:
+        return parse_release(parse_release_envelope(envelope).payload_bytes())
+
+    def package(self, bundle: bytes, manifest: Manifest) -> None:
+        """Believe it."""
+
+
+@pytest.mark.parametrize(
+    ("limits", "expected"),
+    [
+        (StoreSection(), {"int8"}),
+        (StoreSection(compare_bytes=100), {"int8", "fp32"}),
+        (StoreSection(compare_bytes=9), {"int8"}),
+        (StoreSection(compare_bytes=1 << 20, max_bytes=70_000), {"int8"}),
+    ],
+    ids=["not wanted", "allowed", "too many bytes", "no room for both"],
+)
+def test_other_variants_are_fetched_within_the_sites_bytes_and_the_disk(
+    tmp_path: Path, publisher: Publisher, limits: StoreSection, expected: set[str]
+) -> None:
+    size = 40_000 if limits.max_bytes else 50
+    package = make_package(publisher, {"int8": b"i" * size, "fp32": b"f" * size})
+    source = Files(package, make_release(publisher, package, 1))
+    store = Store.open(tmp_path / "s", replace(limits, reserve_bytes=0))
+    preparation = Preparation(store, Believing(), PROFILES["x86-64-cpu"], source)
+    record, stop = begin(Record(), "a1"), threading.Event()
+    while not isinstance(command := next_command(record), events.Check):
+        assert command is not None
+        event = preparation.carry_out(command, stop)
+        record = apply(record, event, application=package.info.application)
+        store.change(lambda _, record=record: record)  # type: ignore[misc]  # a default binds it
+    here = store.versions.path(1) / "package"
+    assert {path.parent.name for path in here.rglob("model.onnx")} == expected
+    assert preparation.compares is (len(expected) > 1)
+    store.close()

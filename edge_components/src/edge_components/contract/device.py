@@ -105,11 +105,14 @@ class StoreSection(_Section, frozen=True, kw_only=True):
         keep: Good versions that stay, the active one included; at least 2.
         max_bytes: Budget of the store, 0 for what the disk has.
         reserve_bytes: Free space that an update leaves on the disk.
+        compare_bytes: All variants are fetched and measured against each other where those beside
+            the preferred one take so many bytes at most; 0 fetches one variant at a time.
     """
 
     keep: int = 2
     max_bytes: int = 0
     reserve_bytes: int = 16 << 20
+    compare_bytes: int = 0
 
 
 class TelemetrySection(_Section, frozen=True, kw_only=True):

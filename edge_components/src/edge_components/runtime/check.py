@@ -50,7 +50,7 @@ def check_version(
     try:
         profile = find_profile(hardware)
         version = read_version(folder)
-        variants = candidates(version, profile, precision)
+        variants = _present(version, candidates(version, profile, precision))
     except ActivationError as exc:
         return CheckReport(ok=False, reason=exc.reason, detail=exc.detail)
     report = CheckReport(ok=False, reason=Reason.INTERNAL)
@@ -63,6 +63,12 @@ def check_version(
         if (found.ok and contest.wins(seconds)) or not (found.ok or report.ok):
             report = found
     return msgspec.structs.replace(report, seconds=round(time.monotonic() - start, 6))
+
+
+def _present(version: Version, variants: list[Variant]) -> list[Variant]:
+    """Return those whose weights lie here: a device may hold one; all if none does."""
+    here = [variant for variant in variants if (version.package / variant.path).exists()]
+    return here or variants
 
 
 def check_here(

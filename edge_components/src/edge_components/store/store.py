@@ -177,6 +177,11 @@ class Store:
         staged = {update.release.number} if update and update.release else set()
         self._collect(self._wanted, staged)
 
+    @property
+    def compare_bytes(self) -> int:
+        """Most bytes of other variants that may be fetched to be compared with the first."""
+        return self._limits.compare_bytes
+
     def measured(self, hardware: str) -> dict[str, float]:
         """Return what the last bench of this device measured: milliseconds by precision."""
         try:

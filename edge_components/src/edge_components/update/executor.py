@@ -181,8 +181,9 @@ class Updater:
                 return events.Restored()
             case events.Check():
                 folder = self._store.versions.path(command.release.number)
-                provider = self._checker.check(folder, command.precision, stop)
-                return events.Checked(provider=provider)
+                wanted = "" if preparation.compares else command.precision
+                found = self._checker.check(folder, wanted, stop)
+                return events.Checked(provider=found.provider, precision=found.precision)
         return preparation.carry_out(command, stop)
 
     def _soak(self, command: events.Soak, stop: threading.Event) -> events.Soaked:

@@ -15,6 +15,7 @@ import msgspec
 
 from edge_components.contract.state import Reason
 from edge_components.update.errors import CalledOffError, RefusedError
+from edge_components.update.ports import Checked
 
 _LOOK_S = 0.05
 _MAX_ANSWER_BYTES = 1 << 20
@@ -58,15 +59,16 @@ class GoldenCheck:
         self._timeout_s = timeout_s
         self._engines = engines
 
-    def check(self, version_dir: Path, precision: str, stop: threading.Event) -> str:
-        """Return the execution provider that was used.
+    def check(self, version_dir: Path, precision: str, stop: threading.Event) -> Checked:
+        """Check one variant; with "" compare all that are there, and return the fastest that holds.
 
         Raises:
             RefusedError: ``load-failed`` or ``golden-failed``.
             CalledOffError: ``stop`` was set.
         """
         command = [*self._runtime, "check", str(version_dir), "--hardware", self._hardware]
-        command += ["--precision", precision]
+        if precision:
+            command += ["--precision", precision]
         if self._engines is not None:
             command += ["--engine-cache", str(self._engines)]
         with tempfile.TemporaryFile() as output, tempfile.TemporaryFile() as complaints:
@@ -100,7 +102,7 @@ def _read(file: BinaryIO) -> bytes:
     return file.read(_MAX_ANSWER_BYTES)
 
 
-def _judge(code: int, output: bytes, complaints: bytes) -> str:
+def _judge(code: int, output: bytes, complaints: bytes) -> Checked:
     if code < 0:
         name = signal.Signals(-code).name if -code in set(signal.Signals) else str(-code)
         raise RefusedError(Reason.LOAD_FAILED, f"the model ended the check with {name}")
@@ -112,7 +114,7 @@ def _judge(code: int, output: bytes, complaints: bytes) -> str:
             Reason.LOAD_FAILED, f"the check gave no result (exit code {code}): {last}"
         ) from exc
     if result.ok and code == 0:
-        return result.provider
+        return Checked(precision=result.precision, provider=result.provider)
     known = result.reason in set(Reason) and result.reason
     raise RefusedError(
         Reason(result.reason) if known else Reason.GOLDEN_FAILED, result.detail or "no detail"

@@ -265,6 +265,9 @@ def _packaged(record: Record, update: Update, event: PackageVerified) -> Record:
 
 def _switch(record: Record, update: Update, event: Checked) -> Record:
     release = _release(update)
+    if event.precision in update.precisions:
+        others = tuple(name for name in update.precisions if name != event.precision)
+        update = replace(update, precisions=(event.precision, *others))
     version = Installed(
         number=release.number,
         version=release.version,

@@ -44,11 +44,18 @@ class Trust(Protocol):
         """Check that a trusted publisher signed exactly the manifest's files."""
 
 
+class Checked(msgspec.Struct, frozen=True, kw_only=True):
+    """A golden check that held: the variant, and the execution provider that was used."""
+
+    precision: str = ""
+    provider: str = ""
+
+
 class Checker(Protocol):
     """The golden check on this machine."""
 
-    def check(self, version_dir: Path, precision: str, stop: threading.Event) -> str:
-        """Return the execution provider that was used.
+    def check(self, version_dir: Path, precision: str, stop: threading.Event) -> Checked:
+        """Check one variant; with "" compare all that are there, and return the fastest that holds.
 
         Raises:
             RefusedError: The model cannot be loaded, or does not keep its golden set.

@@ -26,6 +26,7 @@ from edge_components.contract.package import (
 from edge_components.contract.release import ReleaseDocument
 from edge_components.contract.state import Reason
 from edge_components.store.blobs import WrongContentError
+from edge_components.store.disk import DiskFullError
 from edge_components.store.store import Store
 from edge_components.store.versions import Documents
 from edge_components.update import events
@@ -51,6 +52,8 @@ class Preparation:
         self._manifest_bytes = b""
         self._signature = b""
         self._parsed: tuple[Manifest, PackageInfo] | None = None
+        self._usable: tuple[str, ...] = ()
+        self._together: tuple[str, ...] = ()
 
     def carry_out(self, command: events.Command, stop: threading.Event) -> events.Event:
         """Do one step.
@@ -110,15 +113,51 @@ class Preparation:
         )
         if not precisions:
             raise RefusedError(Reason.HARDWARE_MISMATCH, why_not)
-        self._parsed = manifest, info
+        self._parsed, self._usable = (manifest, info), precisions
         return events.PackageVerified(application=info.application, precisions=precisions)
 
+    @property
+    def compares(self) -> bool:
+        """Whether several variants were staged, to be compared on this machine."""
+        return len(self._together) > 1
+
     def _fetch_layers(self, precision: str, stop: threading.Event) -> None:
-        manifest, info = self._package
-        layers = {d.digest: d for d in needed_layers(manifest, info, precision).values()}
-        self._store.reserve(layers.values(), wanted=manifest.layers)
+        manifest, _info = self._package
+        self._together = self._affordable(precision)
+        try:
+            layers = {d.digest: d for d in self._files().values()}
+            self._store.reserve(layers.values(), wanted=manifest.layers)
+        except DiskFullError:
+            if not self.compares:
+                raise
+            self._together = (precision,)  # there is room for one
+            layers = {d.digest: d for d in self._files().values()}
+            self._store.reserve(layers.values(), wanted=manifest.layers)
         for layer in layers.values():
             self._fetch(layer, stop)
+
+    def _affordable(self, precision: str) -> tuple[str, ...]:
+        """Return the variants to fetch: all at the first attempt, if the site allows the bytes."""
+        if not self._usable or precision != self._usable[0]:
+            return (precision,)
+        manifest, info = self._package
+        first = needed_layers(manifest, info, precision)
+        more = {
+            path: layer.size
+            for name in self._usable[1:]
+            for path, layer in needed_layers(manifest, info, name).items()
+            if path not in first
+        }
+        affordable = sum(more.values()) <= self._store.compare_bytes
+        return self._usable if affordable else (precision,)
+
+    def _files(self) -> dict[str, Descriptor]:
+        manifest, info = self._package
+        return {
+            path: layer
+            for name in self._together
+            for path, layer in needed_layers(manifest, info, name).items()
+        }
 
     def _fetch(self, layer: Descriptor, stop: threading.Event) -> None:
         blobs = self._store.blobs
@@ -143,12 +182,10 @@ class Preparation:
         raise RefusedError(Reason.DIGEST_MISMATCH, detail)
 
     def _stage(self, command: events.Stage) -> None:
-        manifest, info = self._package
         documents = Documents(
             release=self._envelope, manifest=self._manifest_bytes, signature=self._signature
         )
-        files = needed_layers(manifest, info, command.precision)
-        self._store.stage(command.release.number, documents, files)
+        self._store.stage(command.release.number, documents, self._files())
 
 
 def _has_digest(path: Path, digest: str) -> bool:
