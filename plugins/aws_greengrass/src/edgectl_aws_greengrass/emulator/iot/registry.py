@@ -97,6 +97,16 @@ class Registry:
             or (group.arn in self._queries and known.matches(self._queries[group.arn]))
         )
 
+    def line_of(self, group: str) -> list[str]:
+        """Return the names of the groups above a group, and its own."""
+        by_name = {known.thing_group_name: known for known in self._all_groups()}
+        found = []
+        name: str | None = group
+        while name and name in by_name:
+            found.append(name)
+            name = by_name[name].parent_group_name
+        return found
+
     def _all_groups(self) -> list[Any]:
         return list(self.backend.thing_groups.values())
 

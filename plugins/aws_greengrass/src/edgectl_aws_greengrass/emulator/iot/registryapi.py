@@ -20,6 +20,10 @@ from edgectl_aws_greengrass.emulator.paging import page
 from edgectl_aws_greengrass.emulator.wire import Params, ServiceError
 
 INVALID = "InvalidRequestException"
+MAX_GROUPS = 10
+MAX_ATTRIBUTES = 3
+"""Of a thing without a type (AWS IoT quotas)."""
+MAX_TYPED_ATTRIBUTES = 50
 
 
 class RegistryApi:
@@ -50,6 +54,7 @@ class RegistryApi:
             "CreateCertificateFromCsr": self._create_from_csr,
             "CreateDynamicThingGroup": self._create_dynamic,
             "CreateKeysAndCertificate": self._create_keys,
+            "CreateThingGroup": self._create_group,
             "DeleteDynamicThingGroup": self._delete_dynamic,
             "DescribeEndpoint": self._endpoint,
             "ListThingGroupsForThing": self._groups_of,
@@ -57,6 +62,57 @@ class RegistryApi:
             "SearchIndex": self._search,
         }
         return {("iot", name): _without_caller(function) for name, function in table.items()}
+
+    def checks(self) -> Mapping[tuple[str, str], Handler]:
+        """Return what is looked at before moto does an operation."""
+        table: dict[str, Callable[[Params], Params]] = {
+            "AddThingToThingGroup": self._check_membership,
+            "CreateThing": self._check_attributes,
+            "UpdateThing": self._check_attributes,
+        }
+        return {("iot", name): _without_caller(function) for name, function in table.items()}
+
+    def _check_membership(self, params: Params) -> Params:
+        """A thing is in at most ten groups, and in one of a hierarchy (AWS IoT quotas)."""
+        name = params.get("thingGroupName") or str(params.get("thingGroupArn")).rpartition("/")[2]
+        thing = params.get("thingName") or str(params.get("thingArn")).rpartition("/")[2]
+        mine = [group for group, _ in self._registry.direct_groups(thing) if group != name]
+        if len(mine) >= MAX_GROUPS:
+            raise ServiceError(INVALID, f"Thing {thing} is in {MAX_GROUPS} thing groups already")
+        line = set(self._registry.line_of(name))
+        for group in mine:
+            if group in line or name in self._registry.line_of(group):
+                raise ServiceError(
+                    INVALID, f"Thing {thing} is in group {group} of the same hierarchy already"
+                )
+        return {}
+
+    def _check_attributes(self, params: Params) -> Params:
+        given = (params.get("attributePayload") or {}).get("attributes") or {}
+        known = self._registry.backend.things.get(self._registry.thing_arn(params["thingName"]))
+        merge = (params.get("attributePayload") or {}).get("merge")
+        kept = dict(known.attributes) if known is not None and merge else {}
+        has_type = params.get("thingTypeName") or (known is not None and known.thing_type)
+        limit = MAX_TYPED_ATTRIBUTES if has_type else MAX_ATTRIBUTES
+        total = [name for name, value in (kept | given).items() if value]
+        if len(total) > limit:
+            raise ServiceError(
+                INVALID, f"{len(total)} attributes are given, {limit} are allowed for this thing"
+            )
+        return {}
+
+    def _create_group(self, params: Params) -> Params:
+        """Make a group; the same again is no error, moto calls it one."""
+        parent = params.get("parentGroupName") or ""
+        if parent and not self._registry.group_exists(self._registry.group_arn(parent)):
+            raise ServiceError("ResourceNotFoundException", f"no thing group '{parent}'")
+        try:
+            name, arn, group_id = self._registry.backend.create_thing_group(
+                params["thingGroupName"], parent, params.get("thingGroupProperties") or {}
+            )
+        except (MotoError, JsonRESTError) as error:
+            raise ServiceError("ResourceAlreadyExistsException", str(error)) from error
+        return {"thingGroupName": name, "thingGroupArn": arn, "thingGroupId": group_id}
 
     def _create_keys(self, params: Params) -> Params:
         certificate, public, private = self._authority.new_device()

@@ -6,6 +6,7 @@ null removes; a version that is given has to be the present one.
 
 from __future__ import annotations
 
+import copy
 import json
 import threading
 import time
@@ -92,12 +93,13 @@ class ShadowStore:
         if not self._exists(thing):
             raise CloudError("ResourceNotFoundException", f"there is no thing '{thing}'", 404)
         with self._lock:
-            shadow = self._known.setdefault((thing, name), Shadow())
+            shadow = copy.deepcopy(self._known.get((thing, name)) or Shadow())
             expected = request.get("version")
             if expected is not None and expected != shadow.version:
                 raise CloudError("ConflictException", "Version conflict", 409)
             before = None if shadow.deleted else self._document(shadow)
             messages = self._apply(shadow, request, before)
+            self._known[thing, name] = shadow
         base = _base(thing, name)
         for suffix, document in messages:
             for listener in tuple(self._listeners):
