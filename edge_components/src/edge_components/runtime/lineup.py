@@ -21,6 +21,7 @@ from typing import Any, NamedTuple
 
 from edge_components.runtime.model import Model
 
+THREAD_NAME = "infer"
 Outcome = Any
 Work = Callable[[Model, Sequence[Any]], "list[Outcome | Exception]"]
 Finish = Callable[[Outcome], Any]
@@ -87,7 +88,7 @@ class Lineup:
     def _begin(self, model: Model, chosen: list[Waiting]) -> None:
         self._free -= 1
         if len(self._threads) < self._most - self._free:
-            thread = threading.Thread(target=self._run, name="infer", daemon=True)
+            thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
             self._threads.append(thread)
             thread.start()
         self._jobs.put((model, chosen))

@@ -24,6 +24,7 @@ from edge_components.runtime.access import guarded, is_exposed, read_token, tls_
 from edge_components.runtime.control import MAX_BODY_BYTES, ControlRoutes
 from edge_components.runtime.http import Limits
 from edge_components.runtime.inference import Inference
+from edge_components.runtime.lineup import THREAD_NAME
 from edge_components.runtime.metrics import Metrics
 from edge_components.runtime.page import HealthProbe, Numbers
 from edge_components.runtime.registry import Registry
@@ -44,6 +45,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_THREAD_END_S = 0.2
+
 
 def serve(settings: ServeSettings) -> int:
     """Serve until told to stop; return the exit code.
@@ -62,11 +65,15 @@ def serve(settings: ServeSettings) -> int:
 async def _ending(work: Coroutine[Any, Any, int]) -> int:
     """Return the exit code, or end the process with it where a thread still runs a model.
 
-    ONNX Runtime cannot be interrupted while it loads or runs, and Python waits for its threads.
-    Here everything that is to be kept has been written already.
+    ONNX Runtime cannot be interrupted while it loads or runs; Python waits for its threads, or
+    crashes when a daemon thread comes back from it. Here everything that is to be kept has been
+    written already.
     """
     code = await work
-    if len(asyncio.all_tasks()) > 1:
+    running = [thread for thread in threading.enumerate() if thread.name == THREAD_NAME]
+    for thread in running:
+        thread.join(_THREAD_END_S)  # one that has nothing to do ends at once
+    if len(asyncio.all_tasks()) > 1 or any(thread.is_alive() for thread in running):
         log.warning("a model still works, which is not waited for")
         sys.stdout.flush()
         os._exit(code)
