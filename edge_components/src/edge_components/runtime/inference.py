@@ -148,13 +148,12 @@ class Inference:
         passed = model.express.answer(body, head.tensors_at)
         if passed is None:
             return None
-        answer, json_length, lane, *times = passed
-        self.passed(model, lane, Timing(0, *times), "http")
-        return whole_answer(answer, json_length, date)
+        self.passed(model, passed.lane, passed.timing, "http")
+        return whole_answer(passed.body, passed.json_length, date)
 
     def passed(self, model: Model, lane: Lane, timing: Timing, source: str) -> None:
         """Count an answer of the express lane."""
-        seconds = sum(timing) * 1e-9
+        seconds = (timing.input_ns + timing.infer_ns + timing.output_ns) * 1e-9
         metrics = self._metrics
         metrics.requests += 1
         metrics.latency.observe(seconds)

@@ -9,13 +9,16 @@ its two sums stay zero.
 from __future__ import annotations
 
 import time
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 _MAX_BATCH_SIZES = 64
+_WITH_ANOTHER = -1
 _NONE = {"count": 0, "ns": 0}
 
 
-class Timing(NamedTuple):
+class Timing(msgspec.Struct, gc=False):
     """How long the parts of one answered request took, in nanoseconds."""
 
     queue_ns: int
@@ -27,16 +30,19 @@ class Timing(NamedTuple):
 class Statistics:
     """The sums of one loaded model; only the event loop's thread adds to them."""
 
-    __slots__ = ("_batches", "_failed", "_runs", "_samples", "_success", "_times", "_when_s")
+    __slots__ = ("_batches", "_failed", "_others", "_queue_ns", "_samples", "_success", "_when_s")
 
     def __init__(self) -> None:
         self._success = 0
-        self._runs = 0
         self._failed = [0, 0]
         self._samples = 0
-        self._times = [0, 0, 0, 0]
+        self._queue_ns = 0
         self._when_s = 0.0
+        # By size of the batch: count, and nanoseconds of input, inference and output.
         self._batches: dict[int, list[int]] = {}
+        # The same of what has no batch of its own: its size is one too many, or it ran in the
+        # batch of another request. The last number counts the former.
+        self._others = [0, 0, 0, 0, 0]
 
     def succeeded(self, timing: Timing, samples: int, batch: int | None = None) -> None:
         """Add an answered request.
@@ -50,27 +56,24 @@ class Statistics:
         self._success += 1
         self._samples += samples
         self._when_s = time.time()
-        times = self._times
-        queue, given, infer, output = timing
-        times[0] += queue
-        times[1] += given
-        times[2] += infer
-        times[3] += output
-        size = samples if batch is None else batch
-        if size or not samples:
-            self._runs += 1
-            self._ran(size, given, infer, output)
-
-    def _ran(self, size: int, given: int, infer: int, output: int) -> None:
+        self._queue_ns += timing.queue_ns
+        size = samples if batch is None else batch or _WITH_ANOTHER
         sums = self._batches.get(size)
         if sums is None:
-            if len(self._batches) >= _MAX_BATCH_SIZES:
-                return  # a client that varies its batch without end does not fill the memory
-            sums = self._batches[size] = [0, 0, 0, 0]
+            sums = self._sums(size)
         sums[0] += 1
-        sums[1] += given
-        sums[2] += infer
-        sums[3] += output
+        sums[1] += timing.input_ns
+        sums[2] += timing.infer_ns
+        sums[3] += timing.output_ns
+
+    def _sums(self, size: int) -> list[int]:
+        if size == _WITH_ANOTHER:
+            return self._others
+        if len(self._batches) >= _MAX_BATCH_SIZES:
+            # A client that varies its batch without end does not fill the memory.
+            self._others[4] += 1
+            return self._others
+        return self._batches.setdefault(size, [0, 0, 0, 0])
 
     def failed(self, nanoseconds: int) -> None:
         """Add a request that was not answered with a result."""
@@ -80,15 +83,18 @@ class Statistics:
     def document(self, name: str, version: str) -> dict[str, Any]:
         """Return one element of ``model_stats``."""
         count = self._success
-        queue, given, infer, output = (_sum(count, ns) for ns in self._times)
+        found = [*self._batches.values(), self._others]
+        times = [self._queue_ns, *(sum(sums[part] for sums in found) for part in (1, 2, 3))]
+        queue, given, infer, output = (_sum(count, ns) for ns in times)
+        runs = sum(sums[0] for sums in self._batches.values()) + self._others[4]
         return {
             "name": name,
             "version": version,
             "last_inference": int(self._when_s * 1000),
             "inference_count": self._samples,
-            "execution_count": self._runs,
+            "execution_count": runs,
             "inference_stats": {
-                "success": _sum(count, sum(self._times)),
+                "success": _sum(count, sum(times)),
                 "fail": _sum(*self._failed),
                 "queue": queue,
                 "compute_input": given,

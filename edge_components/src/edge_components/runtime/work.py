@@ -56,14 +56,15 @@ class Done(NamedTuple, Generic[A]):
 
     Attributes:
         batch: How many samples the model ran on at once, those of other requests among them; 0
-            for all but one request of a batch, so that a batch is counted once.
+            for all but one request of a batch, so that a batch is counted once. None for a
+            request that ran alone.
     """
 
     answer: A
     result: InferResponse
     timing: Timing
     inputs: dict[str, Array]
-    batch: int
+    batch: int | None
 
 
 class _Ready(NamedTuple, Generic[R, A]):
@@ -132,7 +133,7 @@ def _alone(model: Model, ready: _Ready[R, A]) -> Done[A]:
     except ModelError as exc:
         raise HttpError(500, str(exc)) from exc
     passed = time.perf_counter_ns() - start
-    return _done(ready, result, passed, model.samples(ready.request.inputs))
+    return _done(ready, result, passed, None)
 
 
 def _outcome(model: Model, ready: _Ready[R, A]) -> Done[A] | Exception:
@@ -169,7 +170,7 @@ def _batch(model: Model, group: list[_Ready[R, A]]) -> dict[int, Done[A] | Excep
     return outcomes
 
 
-def _done(ready: _Ready[R, A], result: InferResponse, ran_ns: int, batch: int) -> Done[A]:
+def _done(ready: _Ready[R, A], result: InferResponse, ran_ns: int, batch: int | None) -> Done[A]:
     start = time.perf_counter_ns()
     answer = ready.task.codec.encode(result)
     timing = Timing(

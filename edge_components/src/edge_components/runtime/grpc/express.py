@@ -8,10 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
+
+import msgspec
 
 from edge_components.runtime.express import Express, Lane
 from edge_components.runtime.grpc.schema import MESSAGES
+from edge_components.runtime.statistics import Timing
 
 _MAX_ID_CHARS = 256
 _LENGTH_DELIMITED = 2  # protobuf's wire type for bytes and text
@@ -26,12 +29,12 @@ def _key(field: str) -> bytes:
 _ID, _RAW = _key("id"), _key("raw_output_contents")
 
 
-class PassedMessage(NamedTuple):
+class PassedMessage(msgspec.Struct, gc=False):
     """A serialized answer, and what the books need of it; see ``express.Passed``."""
 
     message: bytes
     lane: Lane
-    times_ns: tuple[int, int, int]
+    timing: Timing
 
 
 def answer_message(express: Express, request: Any) -> PassedMessage | None:
@@ -49,7 +52,7 @@ def answer_message(express: Express, request: Any) -> PassedMessage | None:
         return None
     ran = clock()
     message = _encode(lane, request.id)
-    return PassedMessage(message, lane, (ready - began, ran - ready, clock() - ran))
+    return PassedMessage(message, lane, Timing(0, ready - began, ran - ready, clock() - ran))
 
 
 def _fill(lane: Lane, given: Sequence[Any], raws: Sequence[bytes]) -> bool:

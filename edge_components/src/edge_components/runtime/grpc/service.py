@@ -25,7 +25,6 @@ from edge_components.runtime.inference import Inference
 from edge_components.runtime.repository import Repository
 from edge_components.runtime.routes import check_load, metadata, server_metadata, statistics
 from edge_components.runtime.settings import ServeSettings
-from edge_components.runtime.statistics import Timing
 from edge_components.runtime.work import Codec
 
 log = logging.getLogger(__name__)
@@ -93,7 +92,7 @@ class Service:
         model = self._inference.find(request.model_name, version)
         passed = answer_message(model.express, request)
         if passed is not None:
-            self._inference.passed(model, passed.lane, Timing(0, *passed.times_ns), _CODEC.source)
+            self._inference.passed(model, passed.lane, passed.timing, _CODEC.source)
             return passed.message
         return self._inference.ask(request.model_name, version, request, request.ByteSize(), _CODEC)
 

@@ -57,7 +57,27 @@ class WireRequest(msgspec.Struct, gc=False):
     outputs: list[OutputOrder] | None = None
 
 
+class FloatInput(msgspec.Struct, gc=False):
+    """An input as it is written in a request, its data read as a flat list of floats."""
+
+    name: str
+    shape: tuple[int, ...]
+    datatype: str
+    data: list[float] = []
+    parameters: _Parameters = None
+
+
+class FloatRequest(msgspec.Struct, gc=False):
+    """A request as it is written, if all its inputs are of floats."""
+
+    inputs: list[FloatInput]
+    id: str | None = None
+    parameters: _Parameters = None
+    outputs: list[OutputOrder] | None = None
+
+
 DECODER = msgspec.json.Decoder(WireRequest)
+FLOAT_DECODER = msgspec.json.Decoder(FloatRequest)
 
 _Reader = Callable[[msgspec.Raw], Array]
 
