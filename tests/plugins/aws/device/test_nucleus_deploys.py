@@ -154,7 +154,7 @@ def test_a_startup_over_its_time_is_a_failure(site: Site) -> None:
     assert site.result("core-1", job_id)[0] == "FAILED"
     site.until(lambda: core.states().get(HELLO) == "BROKEN")
     broken = [each for each in core.health()[-1]["components"] if each["componentName"] == HELLO]
-    assert broken[0]["componentStatusDetails"]["statusCode"] == ["STARTUP_TIMEOUT"]
+    assert broken[0]["componentStatusDetails"]["statusCodes"] == ["STARTUP_TIMEOUT"]
 
 
 def test_a_run_that_crashes_is_restarted_and_breaks_after_the_third_time(site: Site) -> None:

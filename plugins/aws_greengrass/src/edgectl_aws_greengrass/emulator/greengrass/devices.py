@@ -32,6 +32,7 @@ class ComponentStatus(msgspec.Struct, frozen=True, kw_only=True, rename="camel")
     status: str
     is_root: bool = False
     fleet_config_arns: tuple[str, ...] = ()
+    component_status_details: Any = None
     status_details: Any = None
 
 
@@ -120,7 +121,10 @@ class CoreDevices:
         if status.message_type == "COMPLETE":
             device.components.clear()
         for component in status.components:
-            device.components[component.component_name] = (component, now)
+            if status.message_type == "PARTIAL" and _is_gone(component):
+                device.components.pop(component.component_name, None)
+            else:
+                device.components[component.component_name] = (component, now)
         device.status, device.updated = status, now
         information = status.deployment_information
         if isinstance(information, dict):
@@ -178,7 +182,7 @@ def _installed(component: ComponentStatus, at: datetime) -> Params:
         "lastStatusChangeTimestamp": at,
         "lastReportedTimestamp": at,
     }
-    details = component.status_details
+    details = component.component_status_details or component.status_details
     if isinstance(details, dict):
         if details.get("statusReason"):
             found["lifecycleStateDetails"] = str(details["statusReason"])[:MAX_DETAILS]
@@ -190,6 +194,11 @@ def _installed(component: ComponentStatus, at: datetime) -> Params:
     if component.fleet_config_arns:
         found["lastInstallationSource"] = component.fleet_config_arns[0]
     return found
+
+
+def _is_gone(component: ComponentStatus) -> bool:
+    """Say whether a changed component is one that the device removed: of no deployment any more."""
+    return component.status == "FINISHED" and not component.fleet_config_arns
 
 
 def _check(thing: str, status: FleetStatus) -> None:

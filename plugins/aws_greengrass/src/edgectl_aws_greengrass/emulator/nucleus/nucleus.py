@@ -7,6 +7,7 @@ import logging
 import os
 import tempfile
 import threading
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from edgectl_aws_greengrass.emulator.nucleus.cloud import CloudApi
@@ -15,7 +16,6 @@ from edgectl_aws_greengrass.emulator.nucleus.failures import (
     CancelledError,
     DeploymentError,
     UnavailableError,
-    status_details,
 )
 from edgectl_aws_greengrass.emulator.nucleus.ipc.operations import Operations
 from edgectl_aws_greengrass.emulator.nucleus.ipc.server import IpcServer
@@ -25,7 +25,7 @@ from edgectl_aws_greengrass.emulator.nucleus.orders import Order, Orders
 from edgectl_aws_greengrass.emulator.nucleus.service import Service, ServiceState
 from edgectl_aws_greengrass.emulator.nucleus.settings import NucleusSettings
 from edgectl_aws_greengrass.emulator.nucleus.state import StateFile
-from edgectl_aws_greengrass.emulator.nucleus.status import Condition, fleet_status
+from edgectl_aws_greengrass.emulator.nucleus.status import Condition, fleet_status, information
 from edgectl_aws_greengrass.emulator.nucleus.store import Store
 from edgectl_aws_greengrass.emulator.nucleus.task import Task
 
@@ -115,10 +115,13 @@ class Nucleus:
             self._orders.dropped(order)
             return
         had = set(self._state.state.components)
-        arn = order.key
+        told = {"fleetConfigurationArnForStatus": order.key}
         try:
             deployment = self._read(order)
-            arn = deployment.configuration_arn
+            told = {
+                "deploymentId": deployment.deployment_id,
+                "fleetConfigurationArnForStatus": deployment.configuration_arn,
+            }
             log.info("deployment %s begins", deployment.deployment_id)
             failure = task.run(deployment)
         except DeploymentError as exc:
@@ -130,7 +133,7 @@ class Nucleus:
         log.info("deployment %s: %s", order.key, failure or "SUCCESSFUL")
         self._orders.end(order, failure)
         self._trouble = False  # what happened meanwhile is in this message
-        self._send_status(order.trigger, removed=had, order_result=(arn, failure))
+        self._send_status(order.trigger, had, {**information(failure), **told})
 
     def _read(self, order: Order) -> Deployment:
         document = order.document
@@ -151,8 +154,8 @@ class Nucleus:
     def _send_status(
         self,
         trigger: str,
-        removed: set[str] = frozenset(),  # type: ignore[assignment]  # nobody changes it
-        order_result: tuple[str, DeploymentError | None] | None = None,
+        removed: Iterable[str] = (),
+        deployment: Mapping[str, object] | None = None,
     ) -> None:
         state = self._state.change(sequence=self._state.state.sequence + 1)
         with self._kernel.changed:
@@ -169,7 +172,7 @@ class Nucleus:
             components=state.components,
             conditions=conditions,
             removed=removed,
-            deployment=None if order_result is None else _information(*order_result),
+            deployment=deployment,
         )
         topic = f"$aws/things/{self._settings.thing}/greengrassv2/health/json"
         self._link.publish(topic, json.dumps(message).encode())
@@ -190,12 +193,3 @@ def _socket_path(root: Path) -> Path:
     if len(os.fsencode(path)) <= _MAX_SOCKET_PATH:
         return path
     return Path(tempfile.mkdtemp(prefix="greengrass-")) / path.name
-
-
-def _information(arn: str, failure: DeploymentError | None) -> dict[str, object]:
-    return {
-        "status": "SUCCEEDED" if failure is None else "FAILED",
-        "statusDetails": status_details(failure),
-        "fleetConfigurationArnForStatus": arn,
-        "unchangedRootComponents": [],
-    }

@@ -111,10 +111,9 @@ def installed(
         DeploymentError: A reset names no place.
     """
     found = {}
+    arns = _arns(deployment, others, chosen)
     for name, choice in chosen.items():
         old, change = had.get(name), deployment.components.get(name)
-        arns = [deployment.configuration_arn] if change else []
-        arns += [group[name].arn for group in others.values() if name in group]
         try:
             configuration = updated(
                 old.configuration if old else None,
@@ -131,7 +130,26 @@ def installed(
             recipe=choice.raw.decode(),
             configuration=configuration,
             posix_user=change.posix_user if change else kept_user,
-            root=bool(arns),
-            from_arns=tuple(arns),
+            root=change is not None or any(name in group for group in others.values()),
+            from_arns=tuple(sorted(arns[name])),
         )
+    return found
+
+
+def _arns(
+    deployment: Deployment, others: Groups, chosen: Mapping[str, Chosen]
+) -> dict[str, set[str]]:
+    """Return the deployments that each component is there for, its dependents' included."""
+    found: dict[str, set[str]] = {
+        name: {group[name].arn for group in others.values() if name in group} for name in chosen
+    }
+    for name in deployment.components:
+        found[name].add(deployment.configuration_arn)
+    grew = True
+    while grew:
+        before = sum(map(len, found.values()))
+        for name, choice in chosen.items():
+            for dependency in choice.recipe.dependencies:
+                found[dependency] |= found[name]
+        grew = sum(map(len, found.values())) > before
     return found

@@ -12,9 +12,11 @@ from collections.abc import Iterable, Mapping
 from typing import Any
 
 from edgectl.api import Record
+from edgectl_aws_greengrass.emulator.nucleus.failures import DeploymentError, status_details
 from edgectl_aws_greengrass.emulator.nucleus.settings import VERSION, NucleusSettings
 from edgectl_aws_greengrass.emulator.nucleus.state import Installed
 
+_IN_TROUBLE = frozenset({"ERRORED", "BROKEN"})
 _COMPLETE = frozenset({"NUCLEUS_LAUNCH", "NETWORK_RECONFIGURE", "CADENCE"})
 
 
@@ -49,7 +51,8 @@ def fleet_status(
     """
     listed = [_component(name, each, conditions.get(name)) for name, each in components.items()]
     listed += [_gone(name) for name in removed if name not in components]
-    listed.append(_nucleus(settings))
+    arns = {arn for each in components.values() for arn in each.from_arns}
+    listed.append(_entry(settings.nucleus, VERSION, sorted(arns), Condition(state="FINISHED")))
     unhealthy = any(each.state == "BROKEN" for each in conditions.values())
     found: dict[str, Any] = {
         "ggcVersion": VERSION,
@@ -69,35 +72,34 @@ def fleet_status(
     return found
 
 
+def information(failure: DeploymentError | None) -> dict[str, object]:
+    """Return what a message says of a deployment's result, but for which one it was."""
+    return {
+        "status": "SUCCEEDED" if failure is None else "FAILED",
+        "statusDetails": status_details(failure),
+        "unchangedRootComponents": [],
+    }
+
+
 def _component(name: str, component: Installed, condition: Condition | None) -> dict[str, Any]:
     found = condition or Condition(state="NEW")
-    return {
-        "componentName": name,
-        "version": component.version,
-        "fleetConfigArns": list(component.from_arns),
-        "componentStatusDetails": {"statusCode": [found.code], "statusReason": found.reason},
-        "isRoot": component.root,
-        "status": found.state,
-    }
+    entry = _entry(name, component.version, list(component.from_arns), found)
+    return {**entry, "isRoot": component.root}
 
 
 def _gone(name: str) -> dict[str, Any]:
+    return _entry(name, "0.0.0", [], Condition(state="FINISHED"))
+
+
+def _entry(name: str, version: str, arns: list[str], condition: Condition) -> dict[str, Any]:
+    details = None
+    if condition.state in _IN_TROUBLE:
+        details = {"statusCodes": [condition.code], "statusReason": condition.reason}
     return {
         "componentName": name,
-        "version": "0.0.0",
-        "fleetConfigArns": [],
-        "componentStatusDetails": {"statusCode": ["NONE"], "statusReason": ""},
+        "version": version,
+        "fleetConfigArns": arns,
+        "componentStatusDetails": details,
         "isRoot": False,
-        "status": "FINISHED",
-    }
-
-
-def _nucleus(settings: NucleusSettings) -> dict[str, Any]:
-    return {
-        "componentName": settings.nucleus,
-        "version": VERSION,
-        "fleetConfigArns": [],
-        "componentStatusDetails": {"statusCode": ["NONE"], "statusReason": ""},
-        "isRoot": False,
-        "status": "FINISHED",
+        "status": condition.state,
     }

@@ -24,7 +24,7 @@ from edgectl_aws_greengrass.emulator.nucleus.orders import NAMESPACE
 from edgectl_aws_greengrass.emulator.nucleus.recipe import parse_recipe
 from edgectl_aws_greengrass.emulator.nucleus.settings import NucleusSettings
 from edgectl_aws_greengrass.emulator.nucleus.state import Installed, RootComponent
-from edgectl_aws_greengrass.emulator.nucleus.status import Condition, fleet_status
+from edgectl_aws_greengrass.emulator.nucleus.status import Condition, fleet_status, information
 
 log = logging.getLogger(__name__)
 
@@ -114,9 +114,13 @@ class Member:
         """Tell a job's result."""
         removed = set(self.components)
         self.components = components
-        arn = job_id
+        told = {"fleetConfigurationArnForStatus": job_id}
         if deployment is not None:
             arn = deployment.configuration_arn
+            told = {
+                "deploymentId": deployment.deployment_id,
+                "fleetConfigurationArnForStatus": arn,
+            }
             if failure is None:
                 self.groups[deployment.group] = {
                     name: RootComponent(version=change.version, arn=arn)
@@ -124,13 +128,8 @@ class Member:
                 }
         status = "FAILED" if failure else "SUCCEEDED"
         self._update(job_id, status, failures.job_details(failure))
-        information = {
-            "status": status,
-            "statusDetails": failures.status_details(failure),
-            "fleetConfigurationArnForStatus": arn,
-            "unchangedRootComponents": [],
-        }
-        self._tell_health("THING_GROUP_DEPLOYMENT", removed=removed, deployment=information)
+        result = {**information(failure), **told}
+        self._tell_health("THING_GROUP_DEPLOYMENT", removed=removed, deployment=result)
 
     def _whole(self, document: str) -> str:
         found = json.loads(document)
