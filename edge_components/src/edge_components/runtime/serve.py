@@ -45,6 +45,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+_RUN_MODELS = {THREAD_NAME, "pipeline"}
 _THREAD_END_S = 0.2
 
 
@@ -70,7 +71,7 @@ async def _ending(work: Coroutine[Any, Any, int]) -> int:
     written already.
     """
     code = await work
-    running = [thread for thread in threading.enumerate() if thread.name == THREAD_NAME]
+    running = [thread for thread in threading.enumerate() if thread.name in _RUN_MODELS]
     for thread in running:
         thread.join(_THREAD_END_S)  # one that has nothing to do ends at once
     if len(asyncio.all_tasks()) > 1 or any(thread.is_alive() for thread in running):
