@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import sqlite3
+import subprocess
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +124,42 @@ def test_a_missing_label_file_refuses_the_activation(start: Any, versions: Any) 
     status, found = served.control("POST", "/control/activate", body)
     assert (status, found["reason"]) == (422, "bad-package")
     assert "other.txt" in found["detail"]
+
+
+def test_pushes_are_answered_over_changes_of_version(start: Any, versions: Any, build: Any) -> None:
+    more: dict[str, Any] = {"source": {"kind": "push"}, "preprocess": [], "postprocess": []}
+    served = start("--version-dir", versions(1, 1.0, **more), "--precision", "fp32")
+    build.until(lambda: served.request("POST", "/pipeline/push", b"[1,1,1,1]")[0] == 200)
+    found: list[tuple[int, float]] = []
+    stop = threading.Event()
+
+    def push() -> None:
+        while not stop.is_set():
+            status, _, data = served.request("POST", "/pipeline/push", b"[1,1,1,1]")
+            answers = json.loads(data).get("answers", [{}])
+            outputs = answers[0].get("answer", {"outputs": {"y": [[0.0]]}})["outputs"]
+            found.append((status, next(iter(outputs.values()))[0][0]))
+
+    threads = [threading.Thread(target=push) for _ in range(3)]
+    for thread in threads:
+        thread.start()
+    for number in (2, 3, 4):
+        body = {"version_dir": str(versions(number, float(number), **more)), "precision": "fp32"}
+        assert served.control("POST", "/control/activate", body)[0] == 200
+        build.until(lambda number=number: any(value == number for _, value in found))
+    stop.set()
+    for thread in threads:
+        thread.join(30)
+    assert {status for status, _ in found} == {200}
+
+
+def test_standard_input_is_left_to_the_supervisor(start: Any, versions: Any) -> None:
+    served = start("--parent-pipe", stdin=subprocess.PIPE)
+    folder = versions(1, 1.0, source={"kind": "stdin"})
+    body = {"version_dir": str(folder), "precision": "fp32"}
+    status, found = served.control("POST", "/control/activate", body)
+    assert (status, found["reason"]) == (422, "bad-package")
+    assert "belongs to the supervisor" in found["detail"]
 
 
 def test_a_folder_that_cannot_be_made_is_an_event_and_inference_serves(

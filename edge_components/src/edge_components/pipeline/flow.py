@@ -102,7 +102,8 @@ class Flow:
         pipeline: What it was built from.
         feed: The source, or None.
         writers: The sinks with their records, alarms first: nothing may hold them up.
-        troubles: What was amiss while it was built, but is no reason to refuse it.
+        alarms: How many of them are alarms.
+        stateful: The parts that remember something.
     """
 
     def __init__(
@@ -128,11 +129,9 @@ class Flow:
         except PipelineError:
             self.close()
             raise
-
-    @property
-    def alarms(self) -> int:
-        """How many of the sinks are alarms."""
-        return sum(isinstance(sink, AlarmSink) for sink, _ in self.writers)
+        self.alarms = sum(isinstance(sink, AlarmSink) for sink in pipeline.sinks)
+        working = (*self._stages, *self._finish.stages.values(), *(w for _, w in self.writers))
+        self.stateful: list[Stateful] = [part for part in working if _remembers(part)]
 
     def take_over(self, old: Flow) -> None:
         """Keep the old flow's sinks that are the same, with what still waits in them."""
@@ -145,13 +144,6 @@ class Flow:
                     del old.writers[place]
                     parts.close_all([writer])
                     break
-
-    @property
-    def stateful(self) -> list[Stateful]:
-        """The parts that remember something."""
-        finish = () if self._finish is None else self._finish.stages.values()
-        all_parts = (*self._stages, *finish, *(writer for _, writer in self.writers))
-        return [part for part in all_parts if getattr(part, "state_key", "")]
 
     def answer(self, reading: Reading, abandon: Abandon) -> Answers:
         """Take a reading through the steps; nothing for a threshold, or a window not complete.
@@ -213,6 +205,10 @@ def build_flow(model: Model | None, pipeline: Pipeline, site: parts.Site, report
             the model does not take a single reading.
     """
     return Flow(model, pipeline, site, reports)
+
+
+def _remembers(part: Any) -> bool:
+    return bool(getattr(part, "state_key", ""))
 
 
 def _decode(reading: Reading) -> Decoded:

@@ -18,6 +18,7 @@ from edge_components.contract.pipeline import (
     DirectorySink,
     DirectorySource,
     HttpSink,
+    LambdaSink,
     MqttSink,
     MqttSource,
     PreprocessStep,
@@ -165,9 +166,13 @@ def build_writer(sink: Sink, site: Site, reports: Reports) -> Writer:
             command.
     """
     kind = _tag(sink)
-    module = _import(f"edge_components.pipeline.sinks.{kind}", kind)
+    # `lambda` is a word of Python's own.
+    name = "function" if isinstance(sink, LambdaSink) else kind
+    module = _import(f"edge_components.pipeline.sinks.{name}", kind)
     writer: Writer
     match sink:
+        case LambdaSink():
+            writer = module.FunctionWriter(sink, reports)
         case DirectorySink():
             writer = module.DirectoryWriter(sink, site.state_dir / sink.path)
         case HttpSink():

@@ -144,9 +144,15 @@ class PipelineRunner:
     def _run(self) -> None:
         try:
             while not self._stopping:
-                if self._change.is_set():
-                    self._adopt()
-                self._turn()
+                try:
+                    if self._change.is_set():
+                        self._adopt()
+                    self._turn()
+                except Exception as exc:  # the thread must outlive whatever a part does
+                    log.exception("the pipeline failed")
+                    self.reports.trouble("worker", f"the pipeline failed: {exc!r}")
+                    self._adopting = False
+                    self._change.wait(_REST_S)
         finally:
             self._end()
 
@@ -206,7 +212,7 @@ class PipelineRunner:
             try:
                 for answer in answers:
                     writer.write(answer["reading"], answer)
-            except OSError as exc:
+            except (OSError, PipelineError) as exc:
                 kind = record.__struct_config__.tag
                 self.reports.trouble("sink", f"the pipeline's {kind} sink cannot be used: {exc}")
                 self.reports.count("delivery_failed")

@@ -79,15 +79,17 @@ class AlarmWriter:
         when = self._when.holds(found)
         clear = not when if self._clear is None else self._clear.holds(found)
         key = str(found["key"]) if sink.per_key else ""
+        state = self._of(key)
+        before = (*state.votes, state.raised, state.acted)
         change = vote(
-            self._of(key),
+            state,
             when=when,
             clear=clear,
             now_ns=answer["time_unix_ns"],
             votes=sink.votes,
             min_interval_s=sink.min_interval_s,
         )
-        self.dirty = True
+        self.dirty |= before != (*state.votes, state.raised, state.acted)
         if change is Change.HELD:
             self._reports.count("alarms_held")
         elif change is not None:
