@@ -68,6 +68,44 @@ class StdoutSink(Part, frozen=True, kw_only=True, tag_field="kind", tag="stdout"
     """Answers as one line of JSON each on standard output."""
 
 
+class LambdaSink(Part, frozen=True, kw_only=True, tag_field="kind", tag="lambda"):
+    """Answers as events of an AWS Lambda function on the same device (AWS IoT Greengrass).
+
+    The function is a component beside the runtime, which gets each answer from its own topic of
+    the nucleus's local messages. Nothing leaves the device.
+
+    Attributes:
+        arn: The function's numbered version; an alias or ``$LATEST`` would not stay what it was.
+        max_waiting: Answers that may wait for the nucleus.
+        when_full: What happens then: ``block`` the pipeline, or ``drop_oldest``.
+    """
+
+    arn: Annotated[
+        str,
+        Meta(
+            pattern=r"^arn:aws[a-z-]*:lambda:[a-z0-9-]+:[0-9]{12}:function:"
+            r"[A-Za-z0-9_-]{1,64}:[1-9][0-9]{0,9}$(?!\n)"
+        ),
+    ]
+    max_waiting: Count = 1000
+    when_full: WhenFull = "drop_oldest"
+
+    @property
+    def function(self) -> str:
+        """The function's name."""
+        return self.arn.split(":")[6]
+
+    @property
+    def number(self) -> int:
+        """The function's version."""
+        return int(self.arn.split(":")[7])
+
+    @property
+    def topic(self) -> str:
+        """The local topic that brings answers to the function."""
+        return f"edgectl/lambda/{self.function}"
+
+
 class AlarmSink(Part, frozen=True, kw_only=True, tag_field="kind", tag="alarm"):
     """Something that happens when answers fulfil a condition; stateful.
 
@@ -113,4 +151,4 @@ class AlarmSink(Part, frozen=True, kw_only=True, tag_field="kind", tag="alarm"):
             raise ValueError(f"asks for {self.votes[0]} votes of {self.votes[1]}")
 
 
-Sink = DirectorySink | HttpSink | MqttSink | StdoutSink | AlarmSink
+Sink = DirectorySink | HttpSink | MqttSink | StdoutSink | LambdaSink | AlarmSink
