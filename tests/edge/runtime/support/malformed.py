@@ -93,6 +93,15 @@ def _rest(chooser: random.Random, method: str, path: str) -> bytes:
     return chooser.choice(_WHOLE)(chooser, data) if chooser.random() < 0.3 else data
 
 
+def bodies(seed: str, endpoint: str, count: int) -> Iterator[tuple[bytes, bytes]]:
+    """Give so many broken bodies of an inference, each with the header line that belongs to it."""
+    chooser = random.Random(f"{seed} {endpoint}")
+    for _ in range(count):
+        lines: list[bytes] = []
+        body = _body(chooser, REST[endpoint][1], lines)
+        yield body, b"".join(line + b"\r\n" for line in lines)
+
+
 # -- how the body's end is told
 
 
@@ -225,7 +234,9 @@ def _body(chooser: random.Random, path: str, lines: list[bytes]) -> bytes:
         return _spoil(chooser, _dump(_change(chooser, document)))
     datatype, shape, values = INPUTS[path.split("/")[3]]
     given: Document = {"name": "x", "datatype": datatype, "shape": shape, "data": values}
-    document = {"id": "1", "inputs": [given], "outputs": [{"name": "y"}], "parameters": {}}
+    document: Document = {"id": "1", "inputs": [given]}
+    if chooser.random() < 0.4:
+        document |= {"outputs": [{"name": "y"}], "parameters": {}}
     tail = b""
     if chooser.random() < 0.4:
         del given["data"]
@@ -233,7 +244,8 @@ def _body(chooser: random.Random, path: str, lines: list[bytes]) -> bytes:
         if datatype == "BYTES" and chooser.random() < 0.7:
             tail = struct.pack("<I", chooser.choice((0, 1, 2, 2**32 - 1))) + tail
         given["parameters"] = {"binary_data_size": len(tail)}
-        document["parameters"] = {"binary_data_output": chooser.random() < 0.5}
+        if chooser.random() < 0.6:
+            document["parameters"] = {"binary_data_output": chooser.random() < 0.7}
     for _ in range(chooser.randrange(3)):
         document = _change(chooser, document)
     text = _dump(document)
