@@ -23,6 +23,7 @@ from edge_components.contract.package import (
     FILEPATH,
     MAX_MANIFEST_BYTES,
     PACKAGE_FILE,
+    PIPELINE_FILE,
     SIGNATURE_FILE,
     WEIGHT_TYPE,
     Descriptor,
@@ -33,8 +34,9 @@ from edge_components.contract.package import (
     layer_paths,
     parse_manifest,
     parse_package_info,
+    parse_pipeline,
 )
-from edge_components.contract.pipeline import Pipeline
+from edge_components.contract.pipeline import LambdaSink, Pipeline
 from edge_components.contract.release import (
     MANIFEST_FILE,
     RELEASE_FILE,
@@ -134,6 +136,7 @@ __all__ = [
     "MAX_DEPTH",
     "MAX_MANIFEST_BYTES",
     "PACKAGE_FILE",
+    "PIPELINE_FILE",
     "PROFILES",
     "RELEASE_FILE",
     "SIGNATURE_FILE",
@@ -172,6 +175,7 @@ __all__ = [
     "InventoryRequest",
     "JournalError",
     "Kind",
+    "LambdaSink",
     "LeaseError",
     "LimitError",
     "Limits",
@@ -242,6 +246,7 @@ __all__ = [
     "parse_device_config",
     "parse_manifest",
     "parse_package_info",
+    "parse_pipeline",
     "parse_release_envelope",
     "provider_from_plugin",
     "push_package",

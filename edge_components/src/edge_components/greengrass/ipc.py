@@ -79,14 +79,42 @@ class NucleusLink:
         Raises:
             NucleusError: It is not taken; the next call opens the connection anew.
         """
+
+        def begin(client: Any, model: Any) -> tuple[Any, Any]:
+            request = model.PublishToIoTCoreRequest(
+                topic_name=topic, qos=_AT_LEAST_ONCE, payload=payload
+            )
+            return client.new_publish_to_iot_core(), request
+
+        self._send(topic, begin)
+
+    def publish_locally(self, topic: str, message: dict[str, Any]) -> None:
+        """Hand a message to the components of this device that listen (``PublishToTopic``).
+
+        Raises:
+            NucleusError: It is not taken; the next call opens the connection anew.
+        """
+
+        def begin(client: Any, model: Any) -> tuple[Any, Any]:
+            content = model.PublishMessage(json_message=model.JsonMessage(message=message))
+            request = model.PublishToTopicRequest(topic=topic, publish_message=content)
+            return client.new_publish_to_topic(), request
+
+        self._send(topic, begin)
+
+    def close(self) -> None:
+        """End the connection."""
+        client, self._client = self._client, None
+        if client is not None:
+            closed: Future[None] = client.close()
+            closed.exception(timeout=self._timeout_s)
+
+    def _send(self, topic: str, begin: Callable[[Any, Any], tuple[Any, Any]]) -> None:
         try:
             model = _sdk()
             if self._client is None:
                 self._client = _connect(self._timeout_s)
-            operation = self._client.new_publish_to_iot_core()
-            request = model.PublishToIoTCoreRequest(
-                topic_name=topic, qos=_AT_LEAST_ONCE, payload=payload
-            )
+            operation, request = begin(self._client, model)
             self._wait(operation.activate(request))
             self._wait(operation.get_response())
         except NucleusError:
@@ -95,13 +123,6 @@ class NucleusLink:
         except Exception as exc:
             self.close()
             raise _translated(exc, topic) from exc
-
-    def close(self) -> None:
-        """End the connection."""
-        client, self._client = self._client, None
-        if client is not None:
-            closed: Future[None] = client.close()
-            closed.exception(timeout=self._timeout_s)
 
     def _wait(self, future: Future[Any]) -> None:
         future.result(self._timeout_s)

@@ -13,7 +13,7 @@ import json
 import re
 from typing import Any
 
-from edgectl.api import LimitError, Record
+from edgectl.api import LambdaSink, LimitError, Record
 from edgectl_aws_greengrass.limits import MAX_COMPONENT_NAME, check_artifacts, check_recipe
 
 FORMAT = "2020-01-25"
@@ -22,6 +22,8 @@ INSTALL_TIMEOUT_S = 900
 APPLY_TIMEOUT_S = 600
 """What verifying, loading and the golden check of a release may take beside its soak."""
 DEVICE_CONFIG = "/etc/edgectl/device.toml"
+PUBSUB = "aws.greengrass.ipc.pubsub"
+FUNCTION_TOPICS = "edgectl/lambda/"
 MQTT_PROXY = "aws.greengrass.ipc.mqttproxy"
 SHADOW = "edgectl"
 _SEMVER = re.compile(r"(0|[1-9]\d*)\.(0|[1-9]\d*)\.(0|[1-9]\d*)(?:-([0-9A-Za-z.-]+))?")
@@ -66,6 +68,7 @@ class ModelComponent(Record, frozen=True, kw_only=True):
         release_file: Name of the artifact that is the release's envelope.
         runtime_requirement: Which versions of the runtime it runs with, as npm writes ranges.
         artifacts: Envelope, manifest, signature and every blob of the package.
+        functions: Lambda components that get answers: name to version.
     """
 
     publisher: str
@@ -78,6 +81,7 @@ class ModelComponent(Record, frozen=True, kw_only=True):
     signature_file: str
     runtime_requirement: str
     artifacts: tuple[Artifact, ...]
+    functions: dict[str, str] = {}
 
 
 def runtime_name(publisher: str) -> str:
@@ -100,6 +104,16 @@ def model_name(publisher: str, application: str) -> str:
     if application == "edge-runtime":
         raise LimitError(f"'{name}' is the name of the runtime's component: rename the project")
     return name
+
+
+def function_name(publisher: str, sink: LambdaSink) -> str:
+    """Return the name of a Lambda function's component."""
+    return f"{publisher}.lambda.{sink.function}"
+
+
+def function_version(sink: LambdaSink) -> str:
+    """Return the component version of a function's numbered version, as AWS writes it."""
+    return f"{sink.number}.0.0"
 
 
 def model_version(number: int) -> str:
@@ -161,7 +175,7 @@ def runtime_recipe(component: RuntimeComponent) -> bytes:
     configuration = {
         "content": component.content,
         "python": component.python,
-        "accessControl": _may_publish(name, ("edgectl/*",)),
+        "accessControl": {**_may_publish(name, ("edgectl/*",)), **_may_tell_functions(name)},
     }
     about = "Serves ONNX models on this device (edgectl)."
     recipe = _document(name, component.version, component.publisher, about, configuration)
@@ -197,8 +211,13 @@ def model_recipe(component: ModelComponent) -> bytes:
     about = f"Release {component.number} of {component.application} (edgectl)."
     version = model_version(component.number)
     recipe = _document(name, version, component.publisher, about, configuration)
+    # A function that fails must not stop the model, nor the model a function.
     recipe["ComponentDependencies"] = {
-        runtime: {"VersionRequirement": component.runtime_requirement, "DependencyType": "HARD"}
+        runtime: {"VersionRequirement": component.runtime_requirement, "DependencyType": "HARD"},
+        **{
+            function: {"VersionRequirement": number, "DependencyType": "SOFT"}
+            for function, number in sorted(component.functions.items())
+        },
     }
     recipe["Manifests"] = _manifests(lifecycle, component.artifacts)
     return _encode(name, recipe)
@@ -239,6 +258,16 @@ def _may_publish(name: str, topics: tuple[str, ...]) -> dict[str, Any]:
         "resources": list(topics),
     }
     return {MQTT_PROXY: {f"{name}:mqttproxy:1": policy}}
+
+
+def _may_tell_functions(name: str) -> dict[str, Any]:
+    """Allow local messages to the Lambda functions of the device."""
+    policy = {
+        "policyDescription": "Give answers to Lambda functions on this device.",
+        "operations": ["aws.greengrass#PublishToTopic"],
+        "resources": [f"{FUNCTION_TOPICS}*"],
+    }
+    return {PUBSUB: {f"{name}:pubsub:1": policy}}
 
 
 def _encode(name: str, recipe: dict[str, Any]) -> bytes:

@@ -16,7 +16,7 @@ from edge_components.pipeline.errors import PipelineError
 from edge_components.pipeline.reports import Reports
 
 _AGAIN_S = 1.0
-_CLOSE_S = 5.0
+_CLOSE_S = 2.0
 _NAME = "lambda-sink"
 
 

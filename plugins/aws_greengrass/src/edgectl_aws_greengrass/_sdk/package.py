@@ -12,25 +12,31 @@ from pathlib import Path
 
 from edgectl.api import (
     MAX_MANIFEST_BYTES,
+    PIPELINE_FILE,
     ConflictError,
     ContractError,
     Manifest,
     PackageError,
     PackageRequest,
     PackageResult,
+    Pipeline,
     Release,
     canonical_json,
     digest_hex,
+    layer_paths,
     parse_manifest,
+    parse_pipeline,
     sha256_digest,
 )
-from edgectl_aws_greengrass._sdk import blobs, components, runtime
+from edgectl_aws_greengrass._sdk import blobs, components, functions, runtime
 from edgectl_aws_greengrass._sdk.account import Account
 from edgectl_aws_greengrass._sdk.blobs import Content
 from edgectl_aws_greengrass._sdk.history import find_record
 from edgectl_aws_greengrass.recipe import (
     Artifact,
     ModelComponent,
+    function_name,
+    function_version,
     model_name,
     model_recipe,
     model_version,
@@ -64,6 +70,8 @@ def publish(
     sent = 0
     if made is None or made.state == "FAILED":
         sent = runtime.ensure(account, project_dir)
+        for sink in functions.functions_of(_pipeline(account, request)):
+            functions.ensure(account, sink)
         if made is not None:
             components.discard_failed(account, name, version, made)
         sent += _make(account, request, name, version, progress)
@@ -127,6 +135,10 @@ def release_files(
         manifest_file=digest_hex(files[1]),
         signature_file=digest_hex(files[2]),
         runtime_requirement=runtime_requirement(runtime.installed_version()),
+        functions={
+            function_name(account.config.publisher, sink): function_version(sink)
+            for sink in functions.functions_of(_pipeline(account, request))
+        },
         artifacts=tuple(
             Artifact(uri=blobs.location(account, content.key), size=content.size)
             for content in contents
@@ -148,8 +160,26 @@ def _manifest(account: Account, layout: Path, digest: str) -> tuple[bytes, Manif
         raise PackageError(f"the package '{digest}' cannot be used: {exc}") from exc
 
 
+def _pipeline(account: Account, request: PackageRequest) -> Pipeline | None:
+    """Return the package's pipeline, or None where it has none."""
+    _, manifest = _manifest(account, request.package.layout, request.release.package)
+    layer = layer_paths(manifest).get(PIPELINE_FILE)
+    if layer is None:
+        return None
+    try:
+        data = _blob_path(request.package.layout, layer.digest).read_bytes()
+    except OSError:
+        data = _from_bucket(account, layer.digest)
+    try:
+        return parse_pipeline(data)
+    except ContractError as exc:
+        raise PackageError(
+            f"the package '{request.release.package}' cannot be used: {exc}"
+        ) from exc
+
+
 def _from_bucket(account: Account, digest: str) -> bytes:
-    """Fetch a manifest, for an operator whose own store does not have the package."""
+    """Fetch a document, for an operator whose own store does not have the package."""
     what = f"look for package '{digest}'"
     place = {"Bucket": account.config.bucket, "Key": blob_key(account.config.prefix, digest)}
     found = account.find("s3", "GetObject", what, **place)

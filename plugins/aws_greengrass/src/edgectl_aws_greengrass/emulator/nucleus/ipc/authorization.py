@@ -13,6 +13,7 @@ from typing import Any
 
 from edgectl_aws_greengrass.emulator.broker import topics
 
+PUBSUB = "aws.greengrass.ipc.pubsub"
 MQTT_PROXY = "aws.greengrass.ipc.mqttproxy"
 
 

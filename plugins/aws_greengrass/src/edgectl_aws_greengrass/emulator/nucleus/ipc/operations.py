@@ -1,7 +1,8 @@
 """Decides what components get when they ask the nucleus.
 
-Operations and their errors: developer guide, ipc-iot-core-mqtt, ipc-component-lifecycle and
-ipc-component-configuration. What is not here is answered with ``ServiceError``.
+Operations and their errors: developer guide, ipc-iot-core-mqtt, ipc-publish-subscribe,
+ipc-component-lifecycle and ipc-component-configuration. What is not here is answered with
+``ServiceError``.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ from edgectl.api import Record
 from edgectl_aws_greengrass.emulator.broker import topics
 from edgectl_aws_greengrass.emulator.nucleus.configuration import PointerError, look_up, merged
 from edgectl_aws_greengrass.emulator.nucleus.document import Deployment
-from edgectl_aws_greengrass.emulator.nucleus.ipc.authorization import MQTT_PROXY, allowed
+from edgectl_aws_greengrass.emulator.nucleus.ipc.authorization import MQTT_PROXY, PUBSUB, allowed
 from edgectl_aws_greengrass.emulator.nucleus.ipc.messages import Frame, answer, error
 from edgectl_aws_greengrass.emulator.nucleus.ipc.server import Send
 from edgectl_aws_greengrass.emulator.nucleus.kernel import Kernel
@@ -43,6 +44,7 @@ class _Watcher(Record, frozen=True, kw_only=True):
     component: str
     stream: int
     send: Send
+    topic: str = ""
 
 
 class Operations:
@@ -57,9 +59,11 @@ class Operations:
         self._link = link
         self._lock = threading.Lock()
         self._watchers: list[_Watcher] = []
+        self._listeners: list[_Watcher] = []
         self._deferred: dict[str, float] = {}
         self._operations: dict[str, Callable[[str, dict[str, Any]], dict[str, Any]]] = {
             "PublishToIoTCore": self._publish,
+            "PublishToTopic": self._publish_locally,
             "UpdateState": self._update_state,
             "GetConfiguration": self._get_configuration,
             "UpdateConfiguration": self._update_configuration,
@@ -80,6 +84,9 @@ class Operations:
         """
         name = operation.removeprefix(_MODEL)
         body = json.loads(frame.payload or b"{}")
+        if name == "SubscribeToTopic":
+            self._listen(component, operation, frame, body, send)
+            return
         if name.startswith("SubscribeTo") and name in _STREAMS:
             if name == "SubscribeToComponentUpdates":
                 with self._lock:
@@ -101,6 +108,7 @@ class Operations:
         """Forget a connection's streams."""
         with self._lock:
             self._watchers = [each for each in self._watchers if each.send is not send]
+            self._listeners = [each for each in self._listeners if each.send is not send]
 
     def ask_components(self, deployment: Deployment) -> None:
         """Tell subscribers that they are about to be stopped, and wait while they defer it."""
@@ -151,6 +159,47 @@ class Operations:
         if not self._link.publish(topic, payload, int(body["qos"])):
             raise _RefusedError("ServiceError", "the spooler is full")
         return {}
+
+    def _publish_locally(self, component: str, body: dict[str, Any]) -> dict[str, Any]:
+        topic, message = str(body.get("topic") or ""), body.get("publishMessage") or {}
+        if fault := topics.topic_fault(topic):
+            raise _RefusedError("InvalidArgumentsError", fault)
+        self._check_local(component, "PublishToTopic", topic)
+        event = {
+            kind: {**content, "context": {"topic": topic}} for kind, content in message.items()
+        }
+        with self._lock:
+            listeners = [each for each in self._listeners if topics.matches(each.topic, topic)]
+        for each in listeners:
+            model = f"{_MODEL}SubscriptionResponseMessage"
+            each.send(answer(each.stream, model, event, last=False))
+        return {}
+
+    def _listen(
+        self, component: str, operation: str, frame: Frame, body: dict[str, Any], send: Send
+    ) -> None:
+        topic = str(body.get("topic") or "")
+        try:
+            self._check_local(component, "SubscribeToTopic", topic)
+        except _RefusedError as exc:
+            send(error(frame.stream, _MODEL + exc.name, str(exc)))
+            return
+        with self._lock:
+            self._listeners.append(
+                _Watcher(component=component, stream=frame.stream, send=send, topic=topic)
+            )
+        send(answer(frame.stream, f"{operation}Response", {"topicName": topic}, last=False))
+
+    def _check_local(self, component: str, operation: str, topic: str) -> None:
+        thing = self._settings.thing if self._settings.interpolate else ""
+        if not allowed(
+            self._configuration(component), PUBSUB, f"{_MODEL}{operation}", topic, thing
+        ):
+            raise _RefusedError(
+                "UnauthorizedError",
+                f"Principal {component} is not authorized to perform"
+                f" {PUBSUB}:{_MODEL}{operation} on resource {topic}",
+            )
 
     def _update_state(self, component: str, body: dict[str, Any]) -> dict[str, Any]:
         state = _REPORTABLE.get(str(body.get("state")))
