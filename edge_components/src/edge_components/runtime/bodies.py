@@ -9,6 +9,8 @@ from __future__ import annotations
 import asyncio
 from typing import Protocol
 
+import numpy as np
+
 _MAX_KEPT = 8
 _MAX_KEPT_BYTES = 8 << 20
 _ROUND = 64 << 10
@@ -18,18 +20,21 @@ class Buffers:
     """Keeps a few buffers from one body to the next."""
 
     def __init__(self) -> None:
-        self._kept: list[bytearray] = []
+        self._kept: list[memoryview] = []
 
-    def take(self, size: int) -> bytearray:
-        """Return a buffer of at least ``size`` bytes, with anything in it."""
+    def take(self, size: int) -> memoryview:
+        """Return a buffer of at least ``size`` bytes, with anything in it.
+
+        A new one is not touched: a client that announces megabytes and sends none takes none.
+        """
         fitting = [buffer for buffer in self._kept if size <= len(buffer) <= 2 * size + _ROUND]
         if not fitting:
-            return bytearray(-(-size // _ROUND) * _ROUND)
+            return memoryview(np.empty(-(-size // _ROUND) * _ROUND, np.uint8))
         smallest = min(fitting, key=len)
         self._kept = [buffer for buffer in self._kept if buffer is not smallest]
         return smallest
 
-    def give(self, buffer: bytearray) -> None:
+    def give(self, buffer: memoryview) -> None:
         """Take a buffer back that nobody looks at any more."""
         kept = [buffer, *self._kept][:_MAX_KEPT]
         while sum(map(len, kept)) > _MAX_KEPT_BYTES:
@@ -66,9 +71,9 @@ class BodyReader(asyncio.BufferedProtocol):
         begun: What of it has arrived already.
     """
 
-    def __init__(self, waiting: Waiting, buffer: bytearray, size: int, begun: memoryview) -> None:
+    def __init__(self, waiting: Waiting, buffer: memoryview, size: int, begun: memoryview) -> None:
         self.buffer = buffer
-        self.body = memoryview(buffer)[:size]
+        self.body = buffer[:size]
         self.filled = len(begun)
         self.body[: self.filled] = begun
         self._waiting = waiting

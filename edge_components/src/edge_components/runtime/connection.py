@@ -83,7 +83,7 @@ class Connection(asyncio.Protocol):
         self._body_at = 0
         self._chunks: ChunkedBody | None = None
         self._reader: BodyReader | None = None  # while a large body arrives
-        self._lent: bytearray | None = None  # the buffer of the request that is being answered
+        self._lent: memoryview | None = None  # the buffer of the request that is being answered
         self._reserved = 0
         self._begun = 0.0  # when the head or body that is arriving began
         self._unread = 0  # bytes of answers when the client was last seen to read
