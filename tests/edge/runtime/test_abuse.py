@@ -132,6 +132,21 @@ def test_a_polite_client_is_served_beside_thousands_of_pipelined_requests(served
     assert answers >= 300  # an answer's first line may lie across two pieces, so no more is said
 
 
+def test_bodies_that_are_announced_and_do_not_come_take_no_memory(
+    module_start: Any, model: Path
+) -> None:
+    served = module_start("--model", model)
+    head = b"POST /v2/models/model/infer HTTP/1.1\r\nHost: x\r\nContent-Length: 60000000\r\n\r\n"
+    before = served.metric("process_resident_memory_bytes")
+    with contextlib.ExitStack() as stack:
+        announced = [stack.enter_context(opened(served.port)) for _ in range(4)]
+        for connection in announced:
+            connection.sendall(head + b"{" * 1000)
+        until(lambda: served.metric("edge_connections") >= len(announced))
+        assert newcomer_is_answered(served.port)
+        assert served.metric("process_resident_memory_bytes") - before < 30_000_000
+
+
 def test_grpc_is_served_beside_connections_that_say_nothing(served: Any) -> None:
     with contextlib.ExitStack() as stack:
         for _ in range(100):

@@ -29,7 +29,7 @@ class Buffers:
         """
         fitting = [buffer for buffer in self._kept if size <= len(buffer) <= 2 * size + _ROUND]
         if not fitting:
-            return memoryview(np.empty(-(-size // _ROUND) * _ROUND, np.uint8))
+            return np.empty(-(-size // _ROUND) * _ROUND, np.uint8).data
         smallest = min(fitting, key=len)
         self._kept = [buffer for buffer in self._kept if buffer is not smallest]
         return smallest
