@@ -113,7 +113,7 @@ def test_a_group_deployment_ends_as_succeeded_a_single_ones_as_completed(greengr
     target = greengrass.cloud.arn("iot", "thing/ends-1")
     greengrass.deploy(target)
     reported = {
-        "fleetConfigArnForStatus": greengrass.cloud.arn(
+        "fleetConfigurationArnForStatus": greengrass.cloud.arn(
             "greengrass", "configuration:thing/ends-1:1"
         ),
         "status": "SUCCEEDED",

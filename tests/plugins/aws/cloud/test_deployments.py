@@ -289,6 +289,6 @@ def _status(greengrass: Any, made: dict[str, Any]) -> str:
 
 
 def _report(greengrass: Any, thing: str, arn: str, status: str) -> None:
-    reported = {"fleetConfigArnForStatus": arn, "status": status, "statusDetails": {}}
+    reported = {"fleetConfigurationArnForStatus": arn, "status": status, "statusDetails": {}}
     payload = json.dumps({"state": {"reported": reported}}).encode()
     greengrass.cloud.shadows.update(thing, DEPLOYMENT_SHADOW, payload)

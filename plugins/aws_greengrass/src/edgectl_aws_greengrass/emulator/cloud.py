@@ -249,6 +249,7 @@ class EmulatedCloud:
             ("iot", name): lambda _: self.jobs.members_changed() for name in _MEMBERSHIP
         }
         before: dict[tuple[str, str], Handler] = {
+            **registry.checks(),
             ("iot", "CreateTopicRule"): self.rules.check,
             ("iot", "ReplaceTopicRule"): self.rules.check,
         }

@@ -15,11 +15,16 @@ from types import FrameType
 import click
 import msgspec
 
-from edgectl.api import PROFILES, load_project
+from edgectl.api import PROFILES, Project, load_project
 from edgectl_aws_greengrass.emulator.account import Ports
-from edgectl_aws_greengrass.emulator.fleet import Fleet, FleetInfo, VirtualDevice
-
-DEFAULT_HARDWARE = "x86-64-cpu"
+from edgectl_aws_greengrass.emulator.fleet import (
+    DEFAULT_HARDWARE,
+    Crowd,
+    Fleet,
+    FleetInfo,
+    VirtualDevice,
+)
+from edgectl_aws_greengrass.selector import read_selector
 
 
 @click.command("aws")
@@ -55,12 +60,27 @@ DEFAULT_HARDWARE = "x86-64-cpu"
     help="One core device by name, instead of --devices; may be given several times.",
 )
 @click.option(
+    "--disk",
+    "disks",
+    multiple=True,
+    metavar="NAME=BYTES",
+    help="The disk of a core device is to seem this small; may be given several times.",
+)
+@click.option(
     "--crowd",
+    "crowds",
     nargs=2,
     type=(click.IntRange(1, 10_000), str),
     multiple=True,
     metavar="N TARGET",
     help="N more things in a target that only pretend to run components.",
+)
+@click.option(
+    "--crowd-full-disks",
+    "full_disks",
+    default=0,
+    type=click.IntRange(min=0),
+    help="So many things of each crowd have a full disk.",
 )
 @click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
 @click.option(
@@ -84,7 +104,9 @@ def emulate(
     folder: Path,
     count: int,
     named: tuple[str, ...],
-    crowd: tuple[tuple[int, str], ...],
+    disks: tuple[str, ...],
+    crowds: tuple[tuple[int, str], ...],
+    full_disks: int,
     host: str,
     names: tuple[str, ...],
     port: int,
@@ -99,24 +121,17 @@ def emulate(
     prints the settings that `edgectl` needs to reach them.
     """
     loaded = load_project(project)
-    targets = {
-        name: spec for name, spec in sorted(loaded.spec.targets.items()) if spec.provider == "aws"
-    }
-    if named:
-        devices = tuple(_parse(text) for text in named)
-    else:
-        devices = tuple(
-            VirtualDevice(
-                name=f"{name}-{number}", target=name, hardware=spec.hardware or DEFAULT_HARDWARE
-            )
-            for name, spec in targets.items()
-            for number in range(1, count + 1)
-        )
+    devices = tuple(_parse(text) for text in named) or _devices(loaded, count)
+    sizes = dict(_parse_disk(text) for text in disks)
+    devices = tuple(
+        msgspec.structs.replace(device, disk_bytes=sizes.get(device.name)) for device in devices
+    )
+    joining = tuple(Crowd(size=n, target=name, full_disks=full_disks) for n, name in crowds)
     ports = Ports(api=port, data=data_port, mqtt=mqtt_port)
     fleet = Fleet(folder, loaded, ports=ports, host=host, names=names)
     with _ending_on_signals():
         try:
-            _show(fleet.start(devices, crowd), info)
+            _show(fleet.start(devices, joining), info)
             while not (stop_on_eof and _at_eof(1.0)):
                 fleet.check()
                 if not stop_on_eof:
@@ -164,6 +179,27 @@ def _show(running: FleetInfo, file: Path | None) -> None:
         part.write_bytes(msgspec.json.encode(running))
         part.chmod(0o600)
         part.replace(file)
+
+
+def _devices(project: Project, count: int) -> tuple[VirtualDevice, ...]:
+    """Return devices for every target: those that it names, else as many as asked for."""
+    found = []
+    for name, spec in sorted(project.spec.targets.items()):
+        if spec.provider != "aws":
+            continue
+        things = read_selector(project.target(name)).things
+        numbered = tuple(f"{name}-{number}" for number in range(1, count + 1))
+        for thing in things if things and count else numbered:
+            hardware = spec.hardware or DEFAULT_HARDWARE
+            found.append(VirtualDevice(name=thing, target=name, hardware=hardware))
+    return tuple(found)
+
+
+def _parse_disk(text: str) -> tuple[str, int]:
+    name, _, size = text.partition("=")
+    if not name or not size.isdigit():
+        raise click.BadParameter(f"'{text}' is not NAME=BYTES", param_hint="--disk")
+    return name, int(size)
 
 
 def _parse(text: str) -> VirtualDevice:

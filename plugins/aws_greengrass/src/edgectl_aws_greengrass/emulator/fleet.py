@@ -11,6 +11,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -34,14 +35,35 @@ from edgectl_aws_greengrass.selector import read_selector
 
 NUCLEUS_MODULE = "edgectl_aws_greengrass.emulator.nucleus"
 CROWD_MODULE = "edgectl_aws_greengrass.emulator.nucleus.crowd"
+CROWD_READY = '"connected"'
+CROWD_TIMEOUT_S = 60.0
+CROWD_THING_S = 0.2
+DEFAULT_HARDWARE = "x86-64-cpu"
 
 
 class VirtualDevice(Record, frozen=True, kw_only=True):
-    """A core device to start: its name, its target and its hardware profile."""
+    """A core device to start: its name, its target and its hardware profile.
+
+    Attributes:
+        disk_bytes: How large its disk is to seem; None is as large as this machine's.
+    """
 
     name: str
     target: str
     hardware: str
+    disk_bytes: int | None = None
+
+
+class Crowd(Record, frozen=True, kw_only=True):
+    """Things that only pretend to run components, all in one process.
+
+    Attributes:
+        full_disks: How many of them have no room for an artifact.
+    """
+
+    size: int
+    target: str
+    full_disks: int = 0
 
 
 class RunningDevice(Record, frozen=True, kw_only=True):
@@ -118,7 +140,7 @@ class Fleet:
     def start(
         self,
         devices: tuple[VirtualDevice, ...],
-        crowd: tuple[tuple[int, str], ...] = (),
+        crowds: tuple[Crowd, ...] = (),
     ) -> FleetInfo:
         """Open the account, add the devices and start them.
 
@@ -132,8 +154,8 @@ class Fleet:
             self._env.pop(name, None)
         self._env.update(settings)
         running = tuple(self._start_device(device) for device in devices)
-        for number, (size, target) in enumerate(crowd, 1):
-            self._start_crowd(number, size, target)
+        for number, crowd in enumerate(crowds, 1):
+            self._start_crowd(number, crowd)
         return FleetInfo(
             env=settings,
             control=f"{self._account.url}/_edgectl",
@@ -185,7 +207,10 @@ class Fleet:
             "AWS_ENDPOINT_URL_S3": self._account.data_url,
         }
         command = [sys.executable, "-m", NUCLEUS_MODULE, "--init-config"]
-        self._processes.start(device.name, [*command, str(folder / NUCLEUS_FILE)], env)
+        command.append(str(folder / NUCLEUS_FILE))
+        if device.disk_bytes is not None:
+            command += ["--disk-bytes", str(device.disk_bytes)]
+        self._processes.start(device.name, command, env)
         return RunningDevice(
             name=device.name,
             target=device.target,
@@ -224,14 +249,27 @@ class Fleet:
         }
         file.write_text(yaml.safe_dump(document, sort_keys=False))
 
-    def _start_crowd(self, number: int, size: int, target: str) -> None:
-        selector = read_selector(self._project.target(target))
-        command = [sys.executable, "-m", CROWD_MODULE, "--things", str(size)]
-        command += ["--thing-group", selector.group, "--name", f"{target}-crowd{number}"]
+    def _start_crowd(self, number: int, crowd: Crowd) -> None:
+        target = self._project.target(crowd.target)
+        selector = read_selector(target)
+        if not selector.group:
+            raise ProviderError(f"target '{target.name}' has no thing group for a crowd to join")
+        name = f"crowd{number}"
+        command = [sys.executable, "-m", CROWD_MODULE, "--things", str(crowd.size)]
+        command += ["--thing-group", selector.group, "--name", f"{target.name}-{name}"]
+        command += ["--host", self._account.host_name]
         command += ["--mqtt-port", str(self._account.broker.port)]
         command += ["--data-port", str(self._account.data.port)]
-        command += ["--folder", str(self._folder / f"crowd{number}")]
-        self._processes.start(f"crowd{number}", command, self._env)
+        command += ["--folder", str(self._folder / name)]
+        command += ["--hardware", target.hardware or DEFAULT_HARDWARE]
+        command += ["--full-disks", str(crowd.full_disks)]
+        self._processes.start(name, command, self._env)
+        deadline = time.monotonic() + CROWD_TIMEOUT_S + crowd.size * CROWD_THING_S
+        while CROWD_READY not in self._processes.log_tail(name):
+            self.check()
+            if time.monotonic() > deadline:
+                raise ProviderError(f"'{name}' is not up: {self._processes.log_tail(name)}")
+            time.sleep(0.2)
 
 
 def _rewrite_device(file: Path, state: Path, port: int) -> None:

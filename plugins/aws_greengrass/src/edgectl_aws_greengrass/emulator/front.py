@@ -167,7 +167,7 @@ class Front:
                 raise denied(service, caller, need)
 
     def _alone(self, request: Request) -> contextlib.AbstractContextManager[object]:
-        """Let conditional writes pass one by one: moto looks and then writes, S3 does it at once."""
+        """Let conditional writes pass one by one: moto looks and then writes, S3 swaps."""
         conditional = {"If-Match", "If-None-Match"} & {name for name, _ in request.headers}
         if request.method == "PUT" and conditional:
             return self._conditional

@@ -66,7 +66,7 @@ def read(blob: bytes) -> Recipe:
     if str(recipe.get("RecipeFormatVersion")) != FORMAT:
         raise _invalid(f"RecipeFormatVersion has to be '{FORMAT}'")
     _check_identity(recipe)
-    manifests = recipe.get("Manifests") or []
+    manifests = recipe.get("Manifests", [])
     if not isinstance(manifests, list):
         raise _invalid("Manifests is not a list")
     canonical: Recipe = {

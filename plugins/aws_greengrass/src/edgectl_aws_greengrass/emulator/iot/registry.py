@@ -11,6 +11,7 @@ import json
 import ssl
 import threading
 import time
+from functools import lru_cache
 from typing import Any
 
 from moto.iot.models import IoTBackend, iot_backends
@@ -183,7 +184,16 @@ class Registry:
 
 
 def _document(given: Any) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads(given) if isinstance(given, str) else given
+    if isinstance(given, str):
+        return _parsed(given)
+    found: dict[str, Any] = given
+    return found
+
+
+@lru_cache(maxsize=256)
+def _parsed(text: str) -> dict[str, Any]:
+    """Read a policy once: every message of every device asks for it."""
+    found: dict[str, Any] = json.loads(text)
     return found
 
 
