@@ -34,6 +34,7 @@ Progress = Callable[[str], None]
 LOOK_S = 5.0
 EMULATED_LOOK_S = 0.2
 TAIL_LINES = 15
+PIECE_BYTES = 32 << 20
 LATE_LOOKS = 3
 """How often the log is read again after the end: lines arrive there late."""
 
@@ -225,11 +226,25 @@ def _fetch(account: Account, job: jobs.Job, request: TrainRequest, sources: set[
 
 
 def _download(account: Account, bucket: str, key: str, path: Path) -> None:
+    """Fetch an object piece by piece, so that a cut link costs a piece."""
     what = f"fetch the training job's archive '{key}'"
     found = account.call("s3", "HeadObject", what, Bucket=bucket, Key=key)
-    if int(found.get("ContentLength", 0)) > MAX_BYTES:
+    size = int(found["ContentLength"])
+    if size > MAX_BYTES:
         raise TrainError(f"the training job's archive '{key}' is larger than a model may be")
-    client = account.client("s3")
-    account.translating(
-        "s3", "GetObject", what, lambda: client.download_file(bucket, key, str(path))
-    )
+    with path.open("wb") as file:
+        while file.tell() < size:
+            last = min(file.tell() + PIECE_BYTES, size) - 1
+            answer = account.call(
+                "s3",
+                "GetObject",
+                what,
+                Bucket=bucket,
+                Key=key,
+                Range=f"bytes={file.tell()}-{last}",
+                IfMatch=found["ETag"],
+            )
+            piece = account.translating("s3", "GetObject", what, answer["Body"].read)
+            if not piece:
+                raise TrainError(f"the training job's archive '{key}' ends early")
+            file.write(piece)
