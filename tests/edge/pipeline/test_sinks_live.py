@@ -212,21 +212,21 @@ def test_an_alarm_runs_the_devices_command_once_until_it_is_cleared(
 
 
 @pytest.mark.parametrize(
-    ("words", "why"),
+    ("words", "timeout_s", "why"),
     [
-        (("/no/such/program",), "cannot be run"),
-        ((sys.executable, "-c", "raise SystemExit(3)"), "exit code 3"),
-        ((sys.executable, "-c", "while True: pass"), "took longer than"),
+        (("/no/such/program",), 20, "cannot be run"),
+        ((sys.executable, "-c", "raise SystemExit(3)"), 20, "exit code 3"),
+        ((sys.executable, "-c", "while True: pass"), 0.3, "took longer than"),
     ],
 )
 def test_a_command_that_fails_is_an_event_and_the_pipeline_goes_on(
-    bench: Any, parts: Any, make_model: Any, until: Any, words: Any, why: str
+    bench: Any, parts: Any, make_model: Any, until: Any, words: Any, timeout_s: float, why: str
 ) -> None:
     alarm = {"kind": "alarm", "name": "a", "when": "index >= 0", "command": "c"}
     pipeline = {
         "source": parts.inbox,
         "postprocess": [{"op": "argmax"}],
-        "sink": [{**alarm, "command_timeout_s": 0.3}, parts.answers],
+        "sink": [{**alarm, "command_timeout_s": timeout_s}, parts.answers],
     }
     bench.use(pipeline, make_model(), commands={"c": words})
     bench.drop("a.json", [1, 2, 3, 4])

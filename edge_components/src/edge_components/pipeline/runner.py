@@ -193,22 +193,24 @@ class PipelineRunner:
             self.reports.event(f"a reading failed: {exc}", {"file": reading.name})
             self._finish(reading, Outcome.FAILED, str(exc))
             return
+        for _, alarm in flow.writers[: flow.alarms]:
+            for answer in answers:
+                alarm.write(answer["reading"], answer)
         self._save(flow)
         if reading.answered is not None:
             reading.answered(answers)
-        self._deliver(flow, reading, answers, 0)
+        if self._undelivered:
+            self._undelivered.append((reading, answers, flow.alarms))
+        else:
+            self._deliver(flow, reading, answers, flow.alarms)
 
     def _deliver(self, flow: Flow, reading: Reading, answers: Answers, begin: int) -> None:
         """Give the answers to the sinks from the given one on; keep them where one is in trouble.
 
-        Alarms are first, so that they are raised at once and once, whatever becomes of the rest.
+        Alarms have seen them already: those are raised at once and once, whatever becomes of the
+        rest, and what they remember is written before anything that tells of the answer.
         """
-        in_line = bool(self._undelivered)
         for index, (record, writer) in enumerate(flow.writers[begin:], begin):
-            is_alarm = index < flow.alarms
-            if in_line and not is_alarm:
-                self._undelivered.append((reading, answers, index))
-                return
             try:
                 for answer in answers:
                     writer.write(answer["reading"], answer)
@@ -219,7 +221,6 @@ class PipelineRunner:
                 self._undelivered.append((reading, answers, index))
                 self._again_at = time.monotonic() + _AGAIN_S
                 return
-        self._save(flow)
         self.reports.answered()
         self._finish(reading, Outcome.ANSWERED)
 
@@ -228,8 +229,7 @@ class PipelineRunner:
             return
         waiting, self._undelivered = self._undelivered, deque()
         while waiting and not self._undelivered:
-            reading, answers, begin = waiting.popleft()
-            self._deliver(self._flow, reading, answers, begin)
+            self._deliver(self._flow, *waiting.popleft())
         self._undelivered.extend(waiting)
         if not self._undelivered:
             self.reports.fine("sink")

@@ -25,6 +25,7 @@ FOLDER = "pipeline-state"
 MAX_BYTES = 8 << 20
 _MAGIC = b"edgestate1\n"
 _SUFFIX = ".state"
+_SMALL_BYTES = 64 << 10
 _SHARE_OF_TIME = 20.0
 _FORGET_AFTER_S = 7 * 86_400.0
 
@@ -56,8 +57,8 @@ def state_key(kind: str, *what: object) -> str:
 class StateStore:
     """The folder of states.
 
-    Writing happens after each reading as long as it takes little of the time; a large state is
-    written less often, and always when the pipeline rests or ends.
+    Small states are written after each reading. Large ones are written as often as that takes
+    little of the time, and always when the pipeline rests or ends.
     """
 
     def __init__(self, folder: Path, *, max_bytes: int = MAX_BYTES) -> None:
@@ -91,11 +92,13 @@ class StateStore:
         began = time.monotonic()
         if not now and began < self._next_at:
             return False
+        written = 0
         for part in changed:
             part.dirty = False  # also where it fails: the next reading will say so again
-            self._write(part.state_key, part.dump())
-        ended = time.monotonic()
-        self._next_at = ended + _SHARE_OF_TIME * (ended - began)
+            written += self._write(part.state_key, part.dump())
+        if written > _SMALL_BYTES:
+            ended = time.monotonic()
+            self._next_at = ended + _SHARE_OF_TIME * (ended - began)
         return True
 
     def sweep(self, keep: Iterable[str]) -> None:
@@ -119,13 +122,14 @@ class StateStore:
             raise PipelineError("its file is damaged")
         return body
 
-    def _write(self, key: str, body: bytes) -> None:
+    def _write(self, key: str, body: bytes) -> int:
         if len(body) > self._max_bytes:
             raise PipelineError(f"the state '{key}' has {len(body)} bytes, at most {MAX_BYTES}")
         self._folder.mkdir(parents=True, exist_ok=True)
         part = self._folder / f".{key}.part"
         part.write_bytes(_MAGIC + _checksum(body) + body)
         part.replace(self._folder / f"{key}{_SUFFIX}")
+        return len(body)
 
 
 def _checksum(body: bytes) -> bytes:
