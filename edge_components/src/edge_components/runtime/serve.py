@@ -27,6 +27,7 @@ from edge_components.runtime.inference import Inference
 from edge_components.runtime.lineup import THREAD_NAME
 from edge_components.runtime.metrics import Metrics
 from edge_components.runtime.page import HealthProbe, Numbers
+from edge_components.runtime.process import allow_files
 from edge_components.runtime.registry import Registry
 from edge_components.runtime.repository import Repository
 from edge_components.runtime.routes import Routes
@@ -59,6 +60,7 @@ def serve(settings: ServeSettings) -> int:
     profile = tuned(find_profile(settings.hardware), settings.threads, settings.max_batch)
     ort.disable_telemetry_events()
     settings.state_dir.mkdir(parents=True, exist_ok=True)
+    allow_files(4 * settings.max_connections + 1024)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
         return runner.run(_ending(_serve(settings, profile)))
 

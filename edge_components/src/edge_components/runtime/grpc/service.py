@@ -145,6 +145,8 @@ class GrpcServer:
                 ("grpc.max_send_message_length", -1),
                 ("grpc.max_metadata_size", limits.max_head_bytes),
                 ("grpc.so_reuseport", 0),
+                ("grpc.server_handshake_timeout_ms", int(limits.head_timeout_s * 1000)),
+                ("grpc.max_connection_idle_ms", int(limits.idle_timeout_s * 1000)),
             ],
             maximum_concurrent_rpcs=limits.max_connections,
         )
