@@ -50,11 +50,14 @@ def main(arguments: list[str] | None = None) -> int:
     pools = open_pools(NucleusSettings(thing=names[0], **common), _THREADS)
     s3_endpoint = f"https://{given.host}:{given.data_port}"
     members = []
+    fetched: set[str] | None = None if given.every_download else set()
     for number, name in enumerate(names):
         settings = NucleusSettings(thing=name, **common)
         api = CloudApi(settings, s3_endpoint, pools)
         has_room = number >= given.full_disks
-        members.append(Member(settings, api, has_room=has_room, submit=loop.submit))
+        members.append(
+            Member(settings, api, has_room=has_room, fetched=fetched, submit=loop.submit)
+        )
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: loop.stop())
     threading.Thread(target=_announce, args=(loop, len(members)), daemon=True).start()
@@ -74,6 +77,11 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--ca", help="PEM file of the authority; default AWS_CA_BUNDLE")
     parser.add_argument("--hardware", default="x86-64-cpu", help="their hardware profile")
     parser.add_argument("--full-disks", type=int, default=0, help="so many have a full disk")
+    parser.add_argument(
+        "--every-download",
+        action="store_true",
+        help="have each device fetch each artifact; without it the first does for all",
+    )
     return parser
 
 

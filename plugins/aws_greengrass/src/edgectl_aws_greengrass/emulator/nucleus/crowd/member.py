@@ -40,6 +40,8 @@ class Member:
         settings: Who it is and where the cloud is.
         api: Its HTTPS calls.
         has_room: Whether its disk takes anything.
+        fetched: Digests of artifacts that a member has fetched and that nobody fetches again,
+            shared by all; None has each member fetch everything.
         submit: Has a job's document worked on, elsewhere.
     """
 
@@ -49,6 +51,7 @@ class Member:
         api: CloudApi,
         *,
         has_room: bool,
+        fetched: set[str] | None,
         submit: Callable[[Member, str, str], None],
     ) -> None:
         self.settings = settings
@@ -56,6 +59,7 @@ class Member:
         self.groups: dict[str, dict[str, RootComponent]] = {}
         self._api = api
         self._has_room = has_room
+        self._fetched = fetched
         self._submit = submit
         self._jobs = f"$aws/things/{settings.thing}/jobs"
         self._sequence = 0
@@ -139,6 +143,8 @@ class Member:
 
     def _download(self, choice: resolution.Chosen) -> None:
         for artifact in choice.recipe.artifacts:
+            if self._has_room and self._fetched is not None and artifact.digest in self._fetched:
+                continue
             parts = urlsplit(artifact.uri)
             bucket, key = parts.netloc, parts.path.lstrip("/")
             size = self._api.object_size(bucket, key)
@@ -157,6 +163,8 @@ class Member:
                     "ARTIFACT_DOWNLOAD_ERROR",
                     "ARTIFACT_CHECKSUM_MISMATCH",
                 )
+            if self._fetched is not None:
+                self._fetched.add(artifact.digest)
 
     def _on_connect(self, _c: Any, _u: Any, _f: Any, code: Any, _p: Any) -> None:
         if code.is_failure:
