@@ -11,7 +11,12 @@ import os
 import shutil
 from collections.abc import Iterator
 
+import hypothesis
 import pytest
+
+# A busy machine is no fault of what is tested: no test asserts how long an example takes.
+hypothesis.settings.register_profile("any machine", deadline=None)
+hypothesis.settings.load_profile("any machine")
 
 LOOPBACK = ["127.0.0.0/8", "::1", "localhost"]
 # Real programs that some tests run against when they are there, and what they stand for.

@@ -19,7 +19,7 @@ def test_a_bench_beside_the_serving_runtime_is_shown_by_devices_show(site: Any) 
         done = subprocess.run(
             [
                 *(sys.executable, "-m", "edge_components.runtime.main", "bench"),
-                *("--config", str(config), "--seconds", "0.1", "-o", "json"),
+                *("--config", str(config), "--seconds", "0.1", "--nice", "5", "-o", "json"),
             ],
             capture_output=True,
             text=True,

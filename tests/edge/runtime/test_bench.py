@@ -46,7 +46,7 @@ onnxruntime.InferenceSession = Session
 def bench(*arguments: str | Path, code: int = 0, env: dict[str, str] | None = None) -> Any:
     command = [sys.executable, "-m", "edge_components.runtime.main", "bench"]
     done = subprocess.run(
-        [*command, *map(str, arguments), "--seconds", "0.1"],
+        [*command, *map(str, arguments), "--seconds", "0.1", "--nice", "0"],
         capture_output=True,
         text=True,
         timeout=100,

@@ -23,7 +23,7 @@ from edge_components.contract.device import VERSION_RELEASE
 from edge_components.contract.hardware import HardwareProfile
 from edge_components.runtime.version import candidates, find_profile, read_version
 
-NICE = 19
+LOWEST = 19
 _STDERR_CHARS = 200
 
 
@@ -91,10 +91,14 @@ def bench(settings: BenchSettings) -> BenchReport:
     )
 
 
-def be_humble() -> None:
-    """Give every other process of this machine the way, and end with the parent."""
-    os.nice(NICE)
-    if hasattr(os, "SCHED_IDLE"):
+def be_humble(nice: int) -> None:
+    """Lower this process's priority and that of its children; 19 runs only where nobody else does.
+
+    Args:
+        nice: 0 to 19, as of ``nice(1)``.
+    """
+    os.nice(nice)
+    if nice == LOWEST and hasattr(os, "SCHED_IDLE"):
         try:
             os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
         except OSError:

@@ -56,7 +56,7 @@ def run(options: argparse.Namespace) -> int:
         row = measure_here(settings, options.precision or "", settings.providers[0])
         _print(msgspec.json.encode(row).decode())
         return 0
-    be_humble()
+    be_humble(options.nice)
     report = bench(settings)
     as_json = options.output == "json"
     _print(msgspec.json.encode(report).decode() if as_json else as_table(report))

@@ -151,6 +151,13 @@ def _add_bench(parser: argparse.ArgumentParser) -> None:
     add("--seconds", type=float, default=2.0, help="how long each pair runs (2)")
     add("--timeout", type=float, default=600.0, help="seconds for one pair with loading (600)")
     add("--engine-cache", type=Path, help="keep there what execution providers compile")
+    add(
+        "--nice",
+        type=int,
+        choices=range(20),
+        default=19,
+        help="19 gives way to all, 0 to none (19)",
+    )
     add("--no-send", action="store_true", help="do not send the report up")
     add("-o", "--output", choices=("text", "json"), default="text", help="form of the report")
     add("--precision", help=argparse.SUPPRESS)
