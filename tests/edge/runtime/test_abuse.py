@@ -132,6 +132,21 @@ def test_a_polite_client_is_served_beside_thousands_of_pipelined_requests(served
     assert answers >= 300  # an answer's first line may lie across two pieces, so no more is said
 
 
+@pytest.mark.slow
+def test_grpc_ends_connections_that_never_speak(served: Any) -> None:
+    with opened(served.grpc_port) as silent:
+        silent.settimeout(60)
+        while silent.recv(1000):  # the server's settings, then its end
+            pass
+
+
+def test_the_runtime_allows_itself_files_for_its_connections(served: Any) -> None:
+    limits = Path(f"/proc/{served.process.pid}/limits").read_text()
+    [line] = [found for found in limits.splitlines() if found.startswith("Max open files")]
+    soft, hard = (int(word) for word in line.split()[3:5])
+    assert soft >= min(hard, 4 * MOST + 1024)
+
+
 def test_bodies_that_are_announced_and_do_not_come_take_no_memory(
     module_start: Any, model: Path
 ) -> None:
