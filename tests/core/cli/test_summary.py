@@ -123,9 +123,13 @@ def test_invalid_requests_and_confidence_are_told() -> None:
 
 def test_what_the_machine_suffers_from_is_said() -> None:
     host = {
-        "throttled": True, "throttled.why": "undervoltage", "temperature_c": 91.5,
-        "memory_total_bytes": 1000, "memory_available_bytes": 500,
-        "disk_total_bytes": 1000, "disk_free_bytes": 20,
+        "throttled": True,
+        "throttled.why": "undervoltage",
+        "temperature_c": 91.5,
+        "memory_total_bytes": 1000,
+        "memory_available_bytes": 500,
+        "disk_total_bytes": 1000,
+        "disk_free_bytes": 20,
     }
     suspect = record(Kind.EVENT, 3, attributes={"clock.suspect": True})
     (found,) = summarize([health(1, 1), health(2, 1, **host), suspect])
