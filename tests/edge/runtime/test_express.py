@@ -299,3 +299,23 @@ def test_an_open_lane_leads_to_the_new_model_after_a_switch(
             found = json.loads(connection.getresponse().read())
             assert found["outputs"][0]["data"] == [factor, 2 * factor, 3 * factor, 4 * factor]
         connection.close()
+
+
+def test_an_open_lane_does_not_answer_for_a_version_that_is_gone(
+    start: Any, build: Any, make_version: Any
+) -> None:
+    served = start()
+    statuses = []
+    for number in (1, 2):
+        folder = make_version(number, {"fp32": lambda path: build.scaling(path, 2.0)})
+        status, answer = served.control("POST", "/control/activate", {"version_dir": str(folder)})
+        assert status == 200, answer
+        connection = http.client.HTTPConnection("127.0.0.1", served.port, timeout=20)
+        for _ in range(10):
+            path = "/v2/models/plates/versions/1.1.0/infer"
+            connection.request("POST", path, encoded(document()))
+            answer = connection.getresponse()
+            answer.read()
+            statuses.append(answer.status)
+        connection.close()
+    assert statuses == [200] * 10 + [404] * 10

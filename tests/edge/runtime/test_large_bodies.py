@@ -6,7 +6,7 @@ import asyncio
 import hashlib
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -20,11 +20,11 @@ SIZE = 300_000
 class Digests:
     """Answers with the digest of a body, at once or from a thread."""
 
-    frees_body = True
-
     def __init__(self) -> None:
+        self.frees_body = True
         self.go_on = threading.Event()
         self.slow = False
+        self.seen: Callable[[Any], None] = len
 
     def __call__(self, request: Request) -> Response | asyncio.Future[Response]:
         if not self.slow:
@@ -32,6 +32,7 @@ class Digests:
         return asyncio.ensure_future(asyncio.to_thread(self._later, request))
 
     def answer(self, request: Request) -> Response:
+        self.seen(request.body)
         return Response(200, [hashlib.sha256(request.body).hexdigest().encode()])
 
     def _later(self, request: Request) -> Response:
@@ -150,6 +151,19 @@ def test_a_body_that_is_answered_while_others_arrive_is_not_overwritten(
         digests.go_on.set()
         assert answers(one, 1) == [digest(first)]
         assert answers(two, 1) == [digest(second)]
+
+
+def test_the_body_of_an_endpoint_that_keeps_it_is_not_overwritten(
+    port: int, digests: Digests
+) -> None:
+    kept: list[Any] = []
+    digests.frees_body = False
+    digests.seen = kept.append
+    with connect(port) as connection:
+        for seed in (1, 2, 3):
+            connection.sendall(request(content(seed)))
+            answers(connection, 1)
+    assert [bytes(body) for body in kept] == [content(seed) for seed in (1, 2, 3)]
 
 
 # -- the buffers themselves

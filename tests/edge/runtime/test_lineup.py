@@ -92,6 +92,16 @@ def test_requests_that_waited_run_together_and_each_gets_its_own_answer() -> Non
     assert run(scene).runs == [[1], [2, 3, 4], [5, 6]]
 
 
+def test_a_thread_leaves_their_share_of_the_line_to_the_others() -> None:
+    async def scene(worker: Worker, lineup: Lineup) -> None:
+        model: Any = Kind(max_batch=8)
+        futures = [lineup.add(model, task, plain) for task in range(1, 9)]
+        worker.go_on.set()
+        assert await asyncio.gather(*futures) == list(range(10, 90, 10))
+
+    assert max(len(tasks) for tasks in run(scene, threads=2).runs) == 3
+
+
 def test_a_model_that_takes_no_batch_runs_one_after_the_other() -> None:
     async def scene(worker: Worker, lineup: Lineup) -> None:
         model: Any = Kind()
@@ -250,6 +260,22 @@ def test_a_model_that_refuses_a_batch_runs_each_request_alone(build: Any, tmp_pa
     found: list[Any] = work_together(model, tasks, DecodeLimits())
     assert [done.answer[0].shape for done in found] == [(8,), (8,)]
     assert found[1].answer[0][0] == 3
+
+
+def test_a_model_that_makes_one_answer_of_a_batch_runs_each_request_alone(tmp_path: Path) -> None:
+    graph = helper.make_graph(
+        [helper.make_node("ReduceSum", ["x", "axes"], ["y"])],
+        "sum",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["m", 4])],
+        [numpy_helper.from_array(np.array([0]), "axes")],
+    )
+    opset = [helper.make_opsetid("", 18)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=10), tmp_path / "s.onnx")
+    model = load(tmp_path / "s.onnx")
+    tasks = [task([[1, 2, 3, 4]]), task([[5, 6, 7, 8]])]
+    found: list[Any] = work_together(model, tasks, DecodeLimits())
+    assert [done.answer[0].tolist() for done in found] == [[[1, 2, 3, 4]], [[5, 6, 7, 8]]]
 
 
 def test_a_batch_counts_as_one_run_of_the_model(tmp_path: Path) -> None:

@@ -79,7 +79,7 @@ class Lineup:
         while self._free and self._lines:
             model = next(iter(self._lines))
             line = self._lines.pop(model)
-            chosen = share(line, self._free, model.max_batch)
+            chosen = share(line, self._most, model.max_batch)
             if line:
                 self._lines[model] = line  # behind the other models
             if chosen:
@@ -119,14 +119,14 @@ class Lineup:
                 waiting.future.set_exception(exc)
 
 
-def share(line: deque[Waiting], free: int, max_batch: int) -> list[Waiting]:
+def share(line: deque[Waiting], threads: int, max_batch: int) -> list[Waiting]:
     """Take from a line what the next thread is to run.
 
     Args:
         line: Who waits; those who are taken leave it.
-        free: How many threads are free, this one included.
+        threads: Among how many the line is shared.
         max_batch: How many requests the model runs together.
     """
-    count = min(max_batch, -(-len(line) // free))
+    count = min(max_batch, -(-len(line) // threads))
     chosen = [line.popleft() for _ in range(min(len(line), count))]
     return [waiting for waiting in chosen if not waiting.future.done()]
