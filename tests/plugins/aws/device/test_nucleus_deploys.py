@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 from typing import Any
 
 from aws_site import Site
@@ -200,6 +201,38 @@ def test_a_full_disk_fails_before_the_download(site: Site) -> None:
     assert details["deployment-error-stack"].endswith("DISK_SPACE_CRITICAL]")
     assert details["deployment-error-types"] == "[DEVICE_ERROR]"
     assert ("GET", f"/artifacts/{HELLO}/1.0.0/model.onnx") not in site.bucket.asked
+
+
+def test_a_disk_can_become_full_and_free_again(site: Site) -> None:
+    site.component(HELLO, "1.0.0", _writes("x"), files={"model.onnx": b"x" * 100_000})
+    core = site.device()
+    site.until(core.health)
+    (core.root / "disk-bytes").write_text("1000000")
+    details = site.result("core-1", site.deploy("core-1", 1, {HELLO: "1.0.0"}))[1]
+    assert details["deployment-error-stack"].endswith("DISK_SPACE_CRITICAL]")
+    (core.root / "disk-bytes").unlink()
+    assert site.result("core-1", site.deploy("core-1", 2, {HELLO: "1.0.0"}))[0] == "SUCCEEDED"
+
+
+def test_components_get_the_roles_credentials_when_token_exchange_is_deployed(site: Site) -> None:
+    exchange = "aws.greengrass.TokenExchangeService"
+    script = (
+        f"'{sys.executable}' -c 'import os, urllib.request as u;"
+        ' uri = os.environ["AWS_CONTAINER_CREDENTIALS_FULL_URI"];'
+        ' token = os.environ["AWS_CONTAINER_AUTHORIZATION_TOKEN"];'
+        ' ask = lambda t: u.urlopen(u.Request(uri, headers={"Authorization": t})).read().decode();'
+        " print(ask(token))' > $HERE/said; true"
+    )
+    site.component(exchange, "2.0.3", {})
+    site.component(HELLO, "1.0.0", {"Startup": {"Script": script}}, needs={exchange: "*"})
+    core = site.device()
+    assert site.result("core-1", site.deploy("core-1", 1, {HELLO: "1.0.0"}))[0] == "SUCCEEDED"
+    assert json.loads(core.read("said")) == {
+        "AccessKeyId": "ASIATEST",
+        "SecretAccessKey": "secret",
+        "Token": "token",
+        "Expiration": "2099-01-01T00:00:00Z",
+    }
 
 
 def test_a_store_at_its_limit_fails_the_deployment(site: Site) -> None:

@@ -1,6 +1,7 @@
 """``python -m edgectl_aws_greengrass.emulator.nucleus --init-config FILE``: run a core device.
 
-It ends with SIGTERM or SIGINT, and its components with it.
+It ends with SIGTERM or SIGINT, and its components with it. A number in the file ``disk-bytes`` in
+its root folder pretends a disk of that size, as ``--disk-bytes`` does from the start.
 """
 
 from __future__ import annotations

@@ -7,6 +7,7 @@ A refusal becomes the nucleus's error codes; what may pass by itself (no route, 
 from __future__ import annotations
 
 import base64
+import datetime as dt
 import hashlib
 import json
 from collections.abc import Iterator
@@ -22,6 +23,7 @@ from edgectl_aws_greengrass.emulator.nucleus.settings import NucleusSettings
 
 _TIMEOUT = urllib3.Timeout(connect=10.0, read=60.0)
 _CHUNK = 1 << 20
+_MARGIN = dt.timedelta(minutes=5)
 _PREFIX = "/greengrass/v2"
 
 
@@ -166,8 +168,9 @@ class CloudApi:
             DeploymentError: The alias, the role or the policy does not allow it.
             UnavailableError: The endpoint cannot be asked now.
         """
-        if self._credentials is not None and not fresh:
-            return self._credentials
+        known = self._credentials
+        if known is not None and not fresh and not _is_ending(known.expiration):
+            return known
         path = f"/role-aliases/{quote(self._settings.role_alias)}/credentials"
         headers = {"x-amzn-iot-thingname": self._settings.thing}
         url = self._settings.credentials_url + path
@@ -271,6 +274,14 @@ class CloudApi:
             raise UnavailableError(f"'{host}' broke off: {exc}") from exc
         finally:
             answer.release_conn()
+
+
+def _is_ending(expiration: str) -> bool:
+    try:
+        left = dt.datetime.fromisoformat(expiration) - dt.datetime.now(dt.UTC)
+    except (ValueError, TypeError):
+        return True
+    return left < _MARGIN
 
 
 def _s3_error(status: int, operation: str, uri: str) -> DeploymentError:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import msgspec
 
+from edgectl_aws_greengrass.emulator.nucleus import tes
 from edgectl_aws_greengrass.emulator.nucleus.interpolate import Places, fill
 from edgectl_aws_greengrass.emulator.nucleus.plan import Graph, change, ordered
 from edgectl_aws_greengrass.emulator.nucleus.processes import Processes
@@ -36,6 +37,9 @@ class Kernel:
         store: Its packages.
         socket: Where the IPC server listens.
         tell: Called with each service whose state has changed, on its own thread.
+
+    Attributes:
+        credentials_uri: Where components that may ask for credentials do.
     """
 
     def __init__(
@@ -47,6 +51,7 @@ class Kernel:
     ) -> None:
         self.changed = threading.Condition()
         self.services: dict[str, Service] = {}
+        self.credentials_uri = ""
         self._settings = settings
         self._store = store
         self._socket = socket
@@ -203,7 +208,10 @@ class Kernel:
         return Life(
             name=name,
             steps=steps,
-            environment={**self._environment(token), **filled(recipe.setenv)},
+            environment={
+                **self._environment(token, with_credentials=tes.COMPONENT in components),
+                **filled(recipe.setenv),
+            },
             folder=own.work,
             log_file=self._store.log_file(name),
             user=component.posix_user or self._settings.posix_user,
@@ -224,9 +232,11 @@ class Kernel:
             configuration=component.configuration,
         )
 
-    def _environment(self, token: str) -> dict[str, str]:
+    def _environment(self, token: str, *, with_credentials: bool) -> dict[str, str]:
+        credentials = {tes.URI_VARIABLE: self.credentials_uri, tes.TOKEN_VARIABLE: token}
         return {
             **os.environ,
+            **(credentials if with_credentials else {}),
             **dict.fromkeys(SOCKET_VARIABLES, str(self._socket)),
             "AWS_IOT_THING_NAME": self._settings.thing,
             "AWS_REGION": self._settings.region,

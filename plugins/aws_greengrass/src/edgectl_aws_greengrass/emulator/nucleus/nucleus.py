@@ -28,6 +28,7 @@ from edgectl_aws_greengrass.emulator.nucleus.state import StateFile
 from edgectl_aws_greengrass.emulator.nucleus.status import Condition, fleet_status, information
 from edgectl_aws_greengrass.emulator.nucleus.store import Store
 from edgectl_aws_greengrass.emulator.nucleus.task import Task
+from edgectl_aws_greengrass.emulator.nucleus.tes import TokenExchange
 
 log = logging.getLogger(__name__)
 
@@ -64,10 +65,15 @@ class Nucleus:
         self._operations = Operations(settings, self._kernel, self._state, self._link)
         self._ipc = IpcServer(socket, self._operations)
         self._api = CloudApi(settings, s3_endpoint)
+        self._tes = TokenExchange(
+            lambda token: self._kernel.by_token(token) is not None, self._api.credentials
+        )
+        self._kernel.credentials_uri = self._tes.uri
 
     def run(self) -> None:
         """Start the components, then serve the cloud until ``stop``."""
         self._ipc.start()
+        self._tes.start()
         self._kernel.start(self._state.state.components)
         self._link.start()
         while not self._stopping.is_set():
@@ -83,6 +89,7 @@ class Nucleus:
         self._kernel.stop()
         self._link.stop()
         self._ipc.stop()
+        self._tes.stop()
 
     def stop(self) -> None:
         """Have ``run`` end; a deployment that is under way is resumed after the next start."""

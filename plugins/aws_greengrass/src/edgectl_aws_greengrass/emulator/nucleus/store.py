@@ -22,6 +22,7 @@ from edgectl_aws_greengrass.emulator.nucleus.failures import DeploymentError
 from edgectl_aws_greengrass.emulator.nucleus.recipe import Artifact, Recipe
 
 MIN_FREE_BYTES = 20 << 20
+_DISK_FILE = "disk-bytes"
 _READ_BITS = {"NONE": 0o400, "OWNER": 0o440, "ALL": 0o444}
 _EXECUTE_BITS = {"NONE": 0, "OWNER": 0o110, "ALL": 0o111}
 
@@ -33,7 +34,8 @@ class Store:
         root: The Greengrass root folder.
         max_bytes: What the packages together may take.
         disk_bytes: The size of a pretended disk that has only the root folder on it; None for
-            the real disk.
+            the real disk, or what the file ``disk-bytes`` in the root folder says, so that a disk
+            can become full while the device runs.
     """
 
     def __init__(self, root: Path, max_bytes: int, disk_bytes: int | None = None) -> None:
@@ -174,9 +176,17 @@ class Store:
             )
 
     def _free(self) -> int:
-        if self._disk_bytes is None:
+        size = self._disk_bytes if self._disk_bytes is not None else _pretended(self.root)
+        if size is None:
             return shutil.disk_usage(self.root).free
-        return max(0, self._disk_bytes - _size(self.root))
+        return max(0, size - _size(self.root))
+
+
+def _pretended(root: Path) -> int | None:
+    try:
+        return int((root / _DISK_FILE).read_text())
+    except (OSError, ValueError):
+        return None
 
 
 def _size(folder: Path) -> int:
