@@ -15,7 +15,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from edge_components.pipeline.decode import read_file
+from edge_components.pipeline.decode import read_body, read_file
 from edge_components.pipeline.errors import PipelineError
 
 
@@ -118,3 +118,51 @@ def test_any_damage_is_an_array_or_a_pipeline_error(
     with contextlib.suppress(PipelineError):
         found = read_file(path).value
         assert isinstance(found, str) or found.ndim >= 1
+
+
+STARTS = [
+    b"",
+    b"\x89PNG\r\n\x1a\n",
+    b"\xff\xd8\xff\xe0",
+    b"BM",
+    b"P5\n",
+    b"\x93NUMPY\x01\0",
+    b"[",
+    b"{",
+]
+
+
+@settings(max_examples=300, deadline=None)
+@given(start=st.sampled_from(STARTS), rest=st.binary(max_size=120))
+def test_any_body_is_a_value_or_a_pipeline_error(start: bytes, rest: bytes) -> None:
+    with contextlib.suppress(PipelineError):
+        found = read_body("r", start + rest).value
+        assert isinstance(found, str) or found.ndim >= 1
+
+
+@pytest.mark.parametrize(
+    ("body", "expected", "key"),
+    [
+        (b"[1, 2]", [1, 2], ""),
+        (b"3.5", [3.5], ""),
+        (b"1,2\n3,4\n", [[1, 2], [3, 4]], ""),
+        (b"a,b\n3,4\n", [3, 4], ""),
+        (b'{"key": "pump", "values": [1]}', [1], "pump"),
+        (b'{"key": 7, "value": 2}', [2], "7"),
+        (b'"hot"', "hot", ""),
+        (b'{"text": "hot", "key": "k"}', "hot", "k"),
+        (b"BMW is a car", "BMW is a car", ""),
+    ],
+)
+def test_a_body_says_by_itself_what_it_is(body: bytes, expected: Any, key: str) -> None:
+    found = read_body("r", body)
+    value = found.value if isinstance(found.value, str) else found.value.tolist()
+    assert (value, found.key) == (expected, key)
+
+
+@pytest.mark.parametrize(
+    "body", [b"", b" \n", b"[1, 2", b'{"values": [1]', b"\xff\xfe", b'{"x": 1}', b"[[]]x"]
+)
+def test_a_body_that_is_none_is_refused(body: bytes) -> None:
+    with pytest.raises(PipelineError):
+        read_body("r", body)

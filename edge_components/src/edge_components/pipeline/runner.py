@@ -222,6 +222,7 @@ class PipelineRunner:
                 self._again_at = time.monotonic() + _AGAIN_S
                 return
         self.reports.answered()
+        self.reports.fine("worker")
         self._finish(reading, Outcome.ANSWERED)
 
     def _deliver_again(self) -> None:
@@ -238,7 +239,9 @@ class PipelineRunner:
         try:
             reading.finish(outcome, why)
         except OSError as exc:
-            self.reports.trouble("source", f"the pipeline's folder cannot be used: {exc}")
+            self.reports.trouble("dispose", f"the pipeline's folder cannot be used: {exc}")
+        else:
+            self.reports.fine("dispose")
 
     def _save(self, flow: Flow, *, now: bool = False) -> None:
         if not flow.stateful:
