@@ -75,6 +75,26 @@ def test_a_deployment_needs_the_job_permissions_that_it_depends_on(
     assert enough.create_deployment(targetArn=group)["deploymentId"]
 
 
+def test_membership_needs_the_thing_and_the_group(
+    clients: Clients, limited: Callable[..., Any], greengrass: Any
+) -> None:
+    group = greengrass.group("both", "both-1")
+    some = clients("iot", **limited(allow("iot:AddThingToThingGroup", resource=group)))
+    with pytest.raises(ClientError, match="thing/both-1"):
+        some.add_thing_to_thing_group(thingGroupName="both", thingName="both-1")
+
+
+def test_tagging_at_creation_needs_its_own_permission(
+    clients: Clients, limited: Callable[..., Any], greengrass: Any
+) -> None:
+    group = greengrass.group("tagged")
+    keys = limited(allow("greengrass:CreateDeployment", "iot:*"))
+    some = clients("greengrassv2", **keys)
+    with pytest.raises(ClientError, match="greengrass:TagResource"):
+        some.create_deployment(targetArn=group, tags={"a": "b"})
+    assert some.create_deployment(targetArn=group)["deploymentId"]
+
+
 def test_a_training_job_needs_pass_role(clients: Clients, limited: Callable[..., Any]) -> None:
     sagemaker = clients("sagemaker", **limited(allow("sagemaker:*")))
     role = "arn:aws:iam::123456789012:role/trainer"

@@ -86,7 +86,11 @@ def channel(name: str, uri: str) -> dict[str, Any]:
 
 @pytest.fixture(scope="module")
 def role(account: RunningAccount) -> Iterator[str]:
-    yield seed(account.cloud, AwsConfig(bucket=BUCKET), ())["training"]
+    made = seed(account.cloud, AwsConfig(bucket=BUCKET), ())["training"]
+    everywhere = {"Effect": "Allow", "Action": "s3:*", "Resource": "*"}
+    document = json.dumps({"Version": "2012-10-17", "Statement": [everywhere]})
+    account.cloud.callers.iam.put_role_policy(made.rpartition("/")[2], "more", document)
+    yield made
 
 
 @pytest.fixture

@@ -22,6 +22,7 @@ class Need(Record, frozen=True, kw_only=True):
 
 
 Resource = Callable[[Params, str, str], str | None]
+Further = Callable[[Params, str, str], Iterable[Need]]
 
 
 def needs(
@@ -185,6 +186,32 @@ _RESOURCES: Mapping[tuple[str, str], Resource] = {
 }
 
 
+def _tag_needs(service: str) -> Further:
+    """Return that tagging at creation needs TagResource as well."""
+
+    def further(params: Params, region: str, account: str) -> Iterable[Need]:
+        del region, account
+        return (Need(action=f"{service}:TagResource"),) if params.get("tags") else ()
+
+    return further
+
+
+def _both(*parts: Further) -> Further:
+    def further(params: Params, region: str, account: str) -> Iterable[Need]:
+        return tuple(need for part in parts for need in part(params, region, account))
+
+    return further
+
+
+def _thing_too(action: str) -> Further:
+    """Return that a change of membership needs the thing as well as the group."""
+
+    def further(params: Params, region: str, account: str) -> Iterable[Need]:
+        return (Need(action=f"iot:{action}", resource=_THING(params, region, account)),)
+
+    return further
+
+
 def _deployment_needs(params: Params, region: str, account: str) -> Iterable[Need]:
     """Return what CreateDeployment does in the caller's name (its dependent actions)."""
     target = str(params.get("targetArn", ""))
@@ -209,7 +236,7 @@ def _cancel_needs(params: Params, region: str, account: str) -> Iterable[Need]:
     return (Need(action="iot:CancelJob", resource=job),)
 
 
-def _pass_role(member: str) -> Callable[[Params, str, str], Iterable[Need]]:
+def _pass_role(member: str) -> Further:
     def further(params: Params, region: str, account: str) -> Iterable[Need]:
         del region, account
         return (Need(action="iam:PassRole", resource=params.get(member)),)
@@ -224,9 +251,14 @@ def _rule_needs(params: Params, region: str, account: str) -> Iterable[Need]:
     return tuple(Need(action="iam:PassRole", resource=role) for role in sorted(roles))
 
 
-_DEPENDENT: Mapping[tuple[str, str], Callable[[Params, str, str], Iterable[Need]]] = {
+_DEPENDENT: Mapping[tuple[str, str], Further] = {
     ("greengrassv2", "CancelDeployment"): _cancel_needs,
-    ("greengrassv2", "CreateDeployment"): _deployment_needs,
+    ("greengrassv2", "CreateComponentVersion"): _tag_needs("greengrass"),
+    ("greengrassv2", "CreateDeployment"): _both(_deployment_needs, _tag_needs("greengrass")),
+    ("iot", "AddThingToThingGroup"): _thing_too("AddThingToThingGroup"),
+    ("iot", "CreateJob"): _tag_needs("iot"),
+    ("iot", "CreateThingGroup"): _tag_needs("iot"),
+    ("iot", "RemoveThingFromThingGroup"): _thing_too("RemoveThingFromThingGroup"),
     ("iot", "CreateRoleAlias"): _pass_role("roleArn"),
     ("iot", "CreateTopicRule"): _rule_needs,
     ("iot", "ReplaceTopicRule"): _rule_needs,

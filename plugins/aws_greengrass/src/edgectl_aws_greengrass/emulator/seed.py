@@ -31,15 +31,21 @@ def seed(cloud: EmulatedCloud, config: AwsConfig, groups: tuple[str, ...]) -> di
     if config.bucket not in buckets.buckets:
         buckets.create_bucket(config.bucket, cloud.region)
     bucket = f"arn:aws:s3:::{config.bucket}"
-    read = _allow(["s3:GetObject"], [f"{bucket}/*"])
-    write = _allow(["s3:PutObject"], [f"{bucket}/*"])
-    listing = _allow(["s3:ListBucket", "s3:GetBucketLocation"], [bucket])
-    logs = _allow(["logs:CreateLogGroup", "logs:CreateLogStream", "logs:PutLogEvents"], ["*"])
+    below = f"{bucket}/{config.prefix}"
+    device = [
+        _allow(["s3:GetObject"], [f"{below}/blobs/*"]),
+        _allow(["s3:GetBucketLocation"], [bucket]),
+    ]
+    train = [
+        _allow(["s3:GetObject", "s3:PutObject"], [f"{below}/training/*"]),
+        _allow(["s3:ListBucket", "s3:GetBucketLocation"], [bucket]),
+    ]
+    rule = [_allow(["s3:PutObject"], [f"{below}/telemetry/*"])]
     training = (config.role or "").rpartition("/")[2] or TRAINING_ROLE
     roles = {
-        "device": _role(cloud, DEVICE_ROLE, CREDENTIALS_SERVICE, [read, listing, logs]),
-        "training": _role(cloud, training, "sagemaker.amazonaws.com", [read, write, listing, logs]),
-        "rule": _role(cloud, RULE_ROLE, "iot.amazonaws.com", [write]),
+        "device": _role(cloud, DEVICE_ROLE, CREDENTIALS_SERVICE, device),
+        "training": _role(cloud, training, "sagemaker.amazonaws.com", train),
+        "rule": _role(cloud, RULE_ROLE, "iot.amazonaws.com", rule),
     }
     backend = cloud.things.backend
     if config.token_exchange_role_alias not in backend.role_aliases:
