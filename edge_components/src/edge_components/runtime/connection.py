@@ -168,12 +168,11 @@ class Connection(asyncio.Protocol):
             self._process()
 
     def _express(self, data: bytes) -> bool:
-        """Answer what is exactly one request with a head that was seen before, if that is quick.
+        """Answer what is exactly one request with a head that was seen before.
 
-        This is what a keep-alive client sends; all else goes the careful way.
+        This is what a keep-alive client sends; for all else return False.
         """
         owner = self._owner
-        transport = self._transport
         if (
             self._pending
             or self._head is not None
@@ -181,20 +180,33 @@ class Connection(asyncio.Protocol):
             or self._paused
             or self._scheduled
             or self._ended
-            or owner.draining
-            or transport is None
+            or self._transport is None
         ):
             return False
         body_at = data.find(b"\r\n\r\n") + 4
         head = owner.heads.known(data[:body_at])
         if head is None or head.quick is None or head.length != len(data) - body_at:
             return False
-        answer = head.quick(head, data[body_at:], owner.date)
+        body = data[body_at:]
+        if self._answer_quickly(head, body):
+            self.idle_since = owner.now
+            self.deadline = owner.now + owner.limits.idle_timeout_s
+        else:
+            self._process(Request(head, body))
+        return True
+
+    def _answer_quickly(self, head: Head, body: Buffer) -> bool:
+        owner, transport = self._owner, self._transport
+        if head.quick is None or owner.draining or transport is None or type(body) is not bytes:
+            return False
+        try:
+            answer = head.quick(head, body, owner.date)
+        except Exception:
+            log.exception("%s %s failed where it is quick", head.method, head.target)
+            return False
         if answer is None:
             return False
         transport.write(answer)
-        self.idle_since = owner.now
-        self.deadline = owner.now + owner.limits.idle_timeout_s
         return True
 
     # -- the server
@@ -299,16 +311,22 @@ class Connection(asyncio.Protocol):
         self._lent = reader.buffer
         self._process(Request(head, reader.body))
 
-    def _process(self, request: Request | None = None) -> None:
+    def _process(self, given: Request | None = None) -> None:
+        """Answer what is complete.
+
+        Args:
+            given: A request that is complete already, and that has no quick answer.
+        """
         self.idle_since = None
         try:
             for _ in range(self._owner.limits.requests_per_turn):
-                request = request or self._next_request()
+                request = given or self._next_request()
                 if request is None:
                     self._wait()
                     return
-                self._answer(request)
-                request = None
+                if given is not None or not self._answer_quickly(request.head, request.body):
+                    self._answer(request)
+                given = None
                 if self._busy or self._paused or self._transport is None or self._lingering:
                     return
                 if not self._pending:
