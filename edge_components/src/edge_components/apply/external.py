@@ -87,7 +87,7 @@ class ExternalRuntime:
         except ControlError as exc:
             if self._has_died(deaths):
                 raise RefusedError(
-                    Reason.RUNTIME_CRASHED, f"{self._detail} while it loaded the model"
+                    Reason.RUNTIME_CRASHED, "the runtime ended while it loaded the model"
                 ) from exc
             raise RefusedError(Reason.RUNTIME_NOT_READY, str(exc)) from exc
 
@@ -118,10 +118,10 @@ class ExternalRuntime:
             status = self._control.status()
         except ControlError as exc:
             if self._seen is not None and _is_gone(exc):
-                self._died()
+                self._died("nobody answers on its control socket")
             return Health(deaths=self._deaths, detail=self._detail)
         if self._seen is not None and _is_another(self._seen, status):
-            self._died()
+            self._died("another process answers in its place")
         self._seen = status
         return Health(
             release=status.release or 0,
@@ -166,10 +166,10 @@ class ExternalRuntime:
             time.sleep(min(0.02, self._timing.look_s))
         return True
 
-    def _died(self) -> None:
+    def _died(self, seen: str) -> None:
         self._deaths += 1
         self._seen = None
-        self._detail = "the runtime ended"
+        self._detail = seen
 
 
 def _serves(status: RuntimeStatus, version: Installed) -> bool:
