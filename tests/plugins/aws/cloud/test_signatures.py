@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import http.client
+import socket
+import ssl
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -10,7 +12,7 @@ from urllib.parse import urlsplit
 from urllib.request import urlopen
 
 import pytest
-from botocore.auth import SigV4Auth
+from botocore.auth import S3SigV4Auth, SigV4Auth
 from botocore.awsrequest import AWSRequest
 from botocore.config import Config
 from botocore.credentials import Credentials
@@ -65,6 +67,27 @@ def test_keys_with_spaces_plus_signs_and_umlauts_are_signed_as_boto3_does(client
     assert s3.get_object(Bucket="odd-names", Key=key)["Body"].read() == b"content"
     listed = s3.list_objects_v2(Bucket="odd-names", Prefix="a b/ü+")
     assert [entry["Key"] for entry in listed["Contents"]] == [key]
+
+
+def test_the_buckets_own_host_name_is_served_over_tls(
+    account: RunningAccount, clients: Clients
+) -> None:
+    s3 = clients("s3")
+    s3.create_bucket(Bucket="virtual")
+    s3.put_object(Bucket="virtual", Key="dir/a b.txt", Body=b"content")
+    host = f"virtual.s3.{account.cloud.region}.amazonaws.com"
+    key, secret = account.cloud.administrator
+    request = AWSRequest(method="GET", url=f"https://{host}/dir/a%20b.txt")
+    S3SigV4Auth(Credentials(key, secret), "s3", account.cloud.region).add_auth(request)
+    context = ssl.create_default_context(cafile=account.ca_file)
+    connection = socket.create_connection(("127.0.0.1", account.data.port), timeout=10)
+    with context.wrap_socket(connection, server_hostname=host) as channel:
+        lines = [f"{name}: {value}" for name, value in request.headers.items()]
+        head = "\r\n".join(["GET /dir/a%20b.txt HTTP/1.1", f"Host: {host}", *lines])
+        channel.sendall(f"{head}\r\nConnection: close\r\n\r\n".encode())
+        answer = b"".join(iter(lambda: channel.recv(65_536), b""))
+    assert answer.startswith(b"HTTP/1.1 200")
+    assert answer.endswith(b"content")
 
 
 def test_a_presigned_address_works_until_it_expires(clients: Clients) -> None:

@@ -23,12 +23,15 @@ class Ports(Record, frozen=True, kw_only=True):
 
     Attributes:
         api: HTTP, for boto3.
-        data: TLS, for devices: data plane, credentials and S3. AWS has 8443 and 443.
+        data: TLS, for devices: data plane, credentials and S3.
+        more_data: The same on further ports: AWS has the data plane on 8443, the others on 443,
+            and AWS's own device software may insist.
         mqtt: MQTT over TLS. AWS has 8883.
     """
 
     api: int = 0
     data: int = 0
+    more_data: tuple[int, ...] = ()
     mqtt: int = 0
 
 
@@ -59,7 +62,10 @@ class RunningAccount:
         everywhere = ("localhost", "127.0.0.1", *buckets, *names)
         self.api = Server(self.cloud.front, host=host, port=wanted.api)
         tls = authority.server_context(everywhere, demand=False)
-        self.data = Server(self.cloud.front, host=host, port=wanted.data, tls=tls)
+        self.data, *self._more = (
+            Server(self.cloud.front, host=host, port=port, tls=tls)
+            for port in (wanted.data, *wanted.more_data)
+        )
         mutual = authority.server_context(everywhere, demand=True)
         self.broker = Broker(self.cloud, mutual, host=host, port=wanted.mqtt)
         self.cloud.front.devices = DataPlane(self.cloud)
@@ -95,7 +101,8 @@ class RunningAccount:
             OSError: A port cannot be had.
         """
         self.api.start()
-        self.data.start()
+        for listener in (self.data, *self._more):
+            listener.start()
         self.broker.start()
         self.cloud.url = self.url
         data, name = f"{self.host_name}:{self.data.port}", self.host_name
@@ -111,7 +118,8 @@ class RunningAccount:
     def stop(self) -> None:
         """Close every connection and end."""
         self.broker.stop()
-        self.data.stop()
+        for listener in (self.data, *self._more):
+            listener.stop()
         self.api.stop()
         self.cloud.stop()
 

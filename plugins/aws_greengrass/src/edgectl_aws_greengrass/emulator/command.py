@@ -90,7 +90,13 @@ from edgectl_aws_greengrass.selector import read_selector
     help="A name that devices call this machine by; the first stands in their configuration.",
 )
 @click.option("--port", default=0, help="Port of the API for boto3; 0 takes a free one.")
-@click.option("--data-port", default=0, help="Port of data plane, credentials and S3 for devices.")
+@click.option(
+    "--data-port",
+    "data_ports",
+    type=int,
+    multiple=True,
+    help="Port of data plane, credentials and S3 for devices; may be given several times.",
+)
 @click.option("--mqtt-port", default=0, help="Port of MQTT for devices.")
 @click.option(
     "--info",
@@ -110,7 +116,7 @@ def emulate(
     host: str,
     names: tuple[str, ...],
     port: int,
-    data_port: int,
+    data_ports: tuple[int, ...],
     mqtt_port: int,
     info: Path | None,
     stop_on_eof: bool,
@@ -127,7 +133,7 @@ def emulate(
         msgspec.structs.replace(device, disk_bytes=sizes.get(device.name)) for device in devices
     )
     joining = tuple(Crowd(size=n, target=name, full_disks=full_disks) for n, name in crowds)
-    ports = Ports(api=port, data=data_port, mqtt=mqtt_port)
+    ports = Ports(api=port, data=(*data_ports, 0)[0], more_data=data_ports[1:], mqtt=mqtt_port)
     fleet = Fleet(folder, loaded, ports=ports, host=host, names=names)
     with _ending_on_signals():
         try:

@@ -227,8 +227,9 @@ def _expected(request: Request, scope: Scope, key: Key) -> str:
         auth = S3SigV4Auth(credentials, "s3", scope.region)
     else:
         auth = SigV4Auth(credentials, scope.signing_name, scope.region)
-    if declared is not None and not scope.presigned and declared not in headers.values():
-        signed.headers["X-Amz-Content-SHA256"] = declared
+    if not scope.presigned and "x-amz-content-sha256" not in scope.signed_headers:
+        body = hashlib.sha256(request.get_data(cache=True)).hexdigest()
+        signed.headers["X-Amz-Content-SHA256"] = declared or body
     signed.context["timestamp"] = (
         request.args.get("X-Amz-Date") if scope.presigned else request.headers["X-Amz-Date"]
     )
