@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from edge_components.pipeline.errors import PipelineError
+from edge_components.runtime.page import HealthProbe
 
 
 def test_one_reading_goes_to_every_sink(
@@ -179,3 +180,10 @@ def test_relative_folders_are_below_the_state_folder(
 ) -> None:
     bench.use({"source": parts.inbox, "sink": parts.answers}, make_model())
     assert until(Path(bench.folder / "inbox").is_dir)
+
+
+def test_what_was_left_out_is_in_the_health_record(bench: Any, tmp_path: Path) -> None:
+    bench.metrics.pipeline["dropped_oldest"] += 3
+    bench.metrics.pipeline_waiting = 2
+    health = HealthProbe(bench.metrics, tmp_path)()
+    assert (health["pipeline.dropped_oldest"], health["pipeline.waiting"]) == (3, 2)
