@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import http.client
 import json
+import re
 import socket
 import ssl
 import time
@@ -68,11 +69,14 @@ def opened(port: int) -> socket.socket:
 
 
 def is_answered(connection: http.client.HTTPConnection) -> bool:
-    """Whether an inference is answered right; 503 is an answer for one that has just come."""
+    """Whether an inference is answered right; one that has just come may be told to come back.
+
+    408 is for one that is so slow itself, on a busy machine, that it had to make room.
+    """
     connection.request("POST", "/v2/models/model/infer", BODY)
     answer = connection.getresponse()
     data = answer.read()
-    assert answer.status in {200, 503}, data
+    assert answer.status in {200, 408, 503}, data
     if answer.status == 200:
         assert json.loads(data)["outputs"][0]["data"] == [2.0, 4.0, 6.0, 8.0]
     return answer.status == 200
@@ -95,6 +99,15 @@ def newcomer_is_answered(port: int) -> bool:
         connection.close()
 
 
+def is_nearly_alone(served: Any) -> bool:
+    """Whether the abusers are gone; as long as they are not, there may be no room to ask."""
+    try:
+        status, _, page = served.request("GET", "/metrics")
+    except (OSError, http.client.HTTPException):
+        return False
+    return status == 200 and re.search(rb"^edge_connections [012]$", page, re.MULTILINE) is not None
+
+
 @pytest.mark.parametrize("abuse", sorted(ABUSE))
 def test_a_newcomer_is_answered_beside_more_abusers_than_there_is_room(
     served: Any, abuse: str
@@ -104,7 +117,7 @@ def test_a_newcomer_is_answered_beside_more_abusers_than_there_is_room(
             with contextlib.suppress(ConnectionError):  # it may have been told to go
                 ABUSE[abuse](stack.enter_context(opened(served.port)))
         until(lambda: newcomer_is_answered(served.port))
-    until(lambda: served.metric("edge_connections") <= 2)
+    until(lambda: is_nearly_alone(served))
 
 
 @pytest.mark.parametrize("abuse", sorted(set(ABUSE) - {"says nothing"}))
