@@ -31,6 +31,8 @@ from edge_components.runtime.load import load_file
 from edge_components.runtime.metrics import Metrics
 from edge_components.runtime.version import find_profile
 
+sys.path.insert(0, str(Path(__file__).parents[1] / "device_support"))
+
 MOSQUITTO = shutil.which("mosquitto") or shutil.which("mosquitto", path="/usr/sbin")
 
 

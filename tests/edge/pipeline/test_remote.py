@@ -5,11 +5,13 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
+from certificates import Authority
 
 from edge_components.contract.package import TensorSpec
 from edge_components.pipeline.oip_client import Described, decode, encode
@@ -47,6 +49,34 @@ def test_a_device_without_a_model_asks_the_gateway_with_its_token(
     assert (found["from"], found["model"]) == ("remote", "plates")
     assert bench.told.sources == ["pipeline-remote"]
     assert bench.counted("remote_answered") == 1
+
+
+def test_a_gateway_that_wants_a_certificate_gets_the_devices_and_is_verified(
+    bench: Any, parts: Any, serve: Any, make_model: Any, tmp_path: Path, until: Any
+) -> None:
+    folder = tmp_path / "ca"
+    folder.mkdir()
+    authority = Authority(folder)
+    (server, server_key), (client, client_key) = authority.issue("gw"), authority.issue("d1")
+    gateway = serve(
+        *("--model", make_model(5.0), "--name", "plates", "--client-ca", authority.path),
+        *("--tls-cert", server, "--tls-key", server_key),
+    )
+    url = f"https://127.0.0.1:{gateway.port}"
+    mine = {"url": url, "certificate": str(client), "key": str(client_key)}
+    endpoints = {"trusted": {**mine, "ca": str(authority.path)}, "unknown": mine}
+
+    def use(name: str) -> None:
+        asked = {"endpoint": name, "model": "plates", "deadline_s": 5, "retry_s": 0.1}
+        pipeline = {"source": parts.inbox, "remote": asked, "sink": parts.answers}
+        bench.use(pipeline, None, endpoints=endpoints)
+
+    use("unknown")
+    bench.drop("a.json", [1, 2, 3, 4])
+    until(lambda: bench.counted("remote_failed") >= 1)
+    assert "SSLError" in bench.told.text()
+    use("trusted")
+    assert bench.answer("a.json")["answer"]["outputs"]["y"] == [[5, 10, 15, 20]]
 
 
 def test_readings_wait_for_a_gateway_that_is_away(

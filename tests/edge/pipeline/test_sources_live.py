@@ -368,3 +368,28 @@ def test_a_device_that_is_away_gets_its_messages_when_it_is_back(
     until(lambda: later.exists() and len(list(later.glob("*.json"))) >= 3)
     read = [json.loads(path.read_text()) for path in later.glob("*.json")]
     assert {2, 3, 4} <= {one["answer"]["outputs"]["y"][0][0] for one in read}
+
+
+@pytest.mark.parametrize("side", ["source", "sink"])
+def test_a_broker_that_refuses_is_told_once_and_tried_again(
+    bench: Any, parts: Any, make_model: Any, broker: Any, until: Any, side: str
+) -> None:
+    broker.start("allow_anonymous false\n")
+    both: dict[str, Any] = {"source": parts.inbox, "sink": parts.answers}
+    both[side] = {"kind": "mqtt", "url": broker.url, "topic": "t"}
+    bench.use(both, make_model())
+    if side == "sink":
+        bench.drop("a.json", [1, 2, 3, 4])
+    until(lambda: "refuses: Not authorized" in bench.told.text())
+    broker.stop()
+    broker.start()
+    if side == "sink":
+        until(lambda: bench.counted("mqtt_delivered") == 1)
+    else:
+
+        def arrived() -> bool:
+            publish.single("t", b"[1,2,3,4]", qos=1, port=broker.port, protocol=MQTTv5)
+            return bool(bench.metrics.pipeline_readings)
+
+        until(arrived)
+    assert bench.told.text().count("refuses") == 1
