@@ -105,7 +105,7 @@ class Fleet:
 
     def component(self, version: str, script: str) -> None:
         """Create a component version with one artifact and wait until it is deployable."""
-        key = f"{HELLO}/{version}/data.txt"
+        key = f"edgectl/blobs/{HELLO}-{version}/data.txt"
         self.client("s3").put_object(Bucket=BUCKET, Key=key, Body=version.encode())
         recipe = {
             "RecipeFormatVersion": "2020-01-25",
@@ -128,8 +128,9 @@ class Fleet:
             )
         )
 
-    def deploy(self, target: str, version: str | None) -> dict[str, Any]:
-        components = {HELLO: {"componentVersion": version}} if version else {}
+    def deploy(self, target: str, version: str, merge: str = "{}") -> dict[str, Any]:
+        update = {"merge": merge}
+        components = {HELLO: {"componentVersion": version, "configurationUpdate": update}}
         policies = {"componentUpdatePolicy": {"action": "SKIP_NOTIFY_COMPONENTS"}}
         found: dict[str, Any] = self.client("greengrassv2").create_deployment(
             targetArn=target, components=components, deploymentPolicies=policies
@@ -188,7 +189,10 @@ def test_a_device_deploys_by_group_and_by_thing_and_the_cloud_knows_it(fleet: Fl
     assert greengrass.get_core_device(coreDeviceThingName="core-1")["status"] == "HEALTHY"
 
     thing_arn = fleet.account.cloud.arn("iot", "thing/core-1")
-    deployment_id = fleet.deploy(thing_arn, "1.0.0")["deploymentId"]
+    # The document is too long for the shadow, so the device has to ask for all of it.
+    deployment_id = fleet.deploy(thing_arn, "1.0.0", json.dumps({"text": "x" * 8_000}))[
+        "deploymentId"
+    ]
 
     def effective() -> Any:
         answer = greengrass.list_effective_deployments(coreDeviceThingName="core-1")

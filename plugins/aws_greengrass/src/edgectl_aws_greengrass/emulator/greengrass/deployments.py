@@ -174,13 +174,15 @@ class Deployments:
             return sorted(self._known.values(), key=lambda d: d.created, reverse=True)
 
     def of_configuration(self, arn: str) -> Deployment:
-        """Return the deployment of a ``configurationArn``.
+        """Return the deployment of a ``configurationArn``, or of an id, by which devices ask.
 
         Raises:
             ServiceError: ``ResourceNotFoundException``.
         """
         with self._lock:
-            found = [d for d in self._known.values() if configuration_arn(self._arn, d) == arn]
+            found = [
+                d for d in self._known.values() if arn in {d.id, configuration_arn(self._arn, d)}
+            ]
         if not found:
             raise missing("deployment", arn)
         return found[0]

@@ -58,7 +58,7 @@ class Nucleus:
         self._trouble = False
         self._state = StateFile(settings.root / "config" / "state.json")
         self._store = Store(settings.root, settings.store_max_bytes, disk_bytes)
-        socket = _socket_path(settings.root)
+        self._own_folder, socket = _socket_path(settings.root)
         self._kernel = Kernel(settings, self._store, socket, self._on_service)
         self._link = Link(settings, self._on_connected)
         self._orders = Orders(settings.thing, self._link, self._state, self._wake.set)
@@ -90,6 +90,8 @@ class Nucleus:
         self._link.stop()
         self._ipc.stop()
         self._tes.stop()
+        if self._own_folder is not None:
+            self._own_folder.rmdir()
 
     def stop(self) -> None:
         """Have ``run`` end; a deployment that is under way is resumed after the next start."""
@@ -194,9 +196,14 @@ class Nucleus:
             self._wake.set()
 
 
-def _socket_path(root: Path) -> Path:
-    """Return where components find the nucleus; a unix socket's path has 107 bytes at most."""
+def _socket_path(root: Path) -> tuple[Path | None, Path]:
+    """Return where components find the nucleus, and the folder made for that, if one was.
+
+    A unix socket's path has 107 bytes at most, so a root folder that is deep cannot hold it.
+    """
     path = root / "ipc.socket"
     if len(os.fsencode(path)) <= _MAX_SOCKET_PATH:
-        return path
-    return Path(tempfile.mkdtemp(prefix="greengrass-")) / path.name
+        return None, path
+    folder = Path(tempfile.mkdtemp(prefix="greengrass-"))
+    folder.chmod(0o755)
+    return folder, folder / path.name

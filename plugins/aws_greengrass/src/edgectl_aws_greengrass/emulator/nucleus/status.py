@@ -52,7 +52,9 @@ def fleet_status(
     listed = [_component(name, each, conditions.get(name)) for name, each in components.items()]
     listed += [_gone(name) for name in removed if name not in components]
     arns = {arn for each in components.values() for arn in each.from_arns}
-    listed.append(_entry(settings.nucleus, VERSION, sorted(arns), Condition(state="FINISHED")))
+    if settings.nucleus not in components:
+        finished = Condition(state="FINISHED")
+        listed.append(_entry(settings.nucleus, VERSION, sorted(arns), finished))
     unhealthy = any(each.state == "BROKEN" for each in conditions.values())
     found: dict[str, Any] = {
         "ggcVersion": VERSION,
