@@ -12,7 +12,6 @@ import msgspec
 from edgectl.api import (
     NotFoundError,
     ProjectError,
-    Target,
     TelemetryPage,
     TelemetryRecord,
     TelemetryRequest,
@@ -116,15 +115,9 @@ def _wanted(found: list[Placed], request: TelemetryRequest, after: Place) -> lis
 
 def _things(account: Account, request: TelemetryRequest) -> frozenset[str]:
     """Return whose records are asked for."""
-    members = frozenset(_members(account, request.target))
+    target = request.target
+    members = frozenset(fleet.things(account, target, read_selector(target)))
     return members if request.device is None else members & {request.device}
-
-
-def _members(account: Account, target: Target) -> tuple[str, ...]:
-    return account.remember(
-        f"telemetry of {target.name}",
-        lambda: fleet.things(account, target, read_selector(target)),
-    )
 
 
 def _batches(
