@@ -19,6 +19,7 @@ from hypothesis import HealthCheck, settings
 from jsonschema import Draft202012Validator
 from schemathesis.checks import CHECKS
 
+from edge_components.runtime import routes as routes_module
 from edge_components.runtime.http import Head, Response
 from edge_components.runtime.inference import Inference
 from edge_components.runtime.metrics import Metrics
@@ -75,6 +76,7 @@ def routes() -> Routes:
         Repository(None, registry, find_profile("x86-64-cpu")),
         ready=lambda: True,
         metrics_page=lambda: b"",
+        push=lambda _: Response(200, []),
     )
 
 
@@ -140,11 +142,13 @@ def answered(routes: Routes, path: str) -> set[str]:
 
 
 def test_the_document_has_every_route_and_no_other(routes: Routes) -> None:
-    words = sorted({part for path in DOCUMENT["paths"] for part in path.split("/")[1:]})
-    words = [word for word in words if not word.startswith("{")] + ["m"]
+    known = {part for path in DOCUMENT["paths"] for part in path.split("/")[1:]}
+    known |= set(re.findall(r'"([a-z0-9.]{2,12})"', Path(routes_module.__file__).read_text()))
+    words = [word for word in sorted(known) if not word.startswith("{")] + ["m"]
     ends = ["versions", "ready", "infer", "stats", "load", "unload", "m"]
     paths = {f"/{word}" for word in words}
-    paths |= {f"/v2/{first}/{second}" for first in words for second in words}
+    for first, second in itertools.product(words, words):
+        paths |= {f"/{first}/{second}", f"/v2/{first}/{second}"}
     for length in range(4):
         levels = [["models", "repository"], words, *[ends] * length]
         paths |= {"/v2/" + "/".join(parts) for parts in itertools.product(*levels)}

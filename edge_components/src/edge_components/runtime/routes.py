@@ -123,15 +123,18 @@ class Routes:
                 return self._find_model(name, rest)
             case ["v2", "repository", "index"]:
                 return "POST", self._index
-            case ["v2", "repository", "models", name, "load"] if name:
-                return "POST", _ordered(name, self._repository.load, check_load)
-            case ["v2", "repository", "models", name, "unload"] if name:
-                return "POST", _ordered(name, self._repository.unload)
+            case ["v2", "repository", "models", name, "load" | "unload" as verb] if name:
+                return "POST", self._order(name, verb)
             case ["pipeline", "push"] if self._push is not None:
                 return "POST", self._push
             case parts:
                 endpoint = self._fixed.get(tuple(parts))
                 return None if endpoint is None else ("GET", endpoint)
+
+    def _order(self, name: str, verb: str) -> Endpoint:
+        if verb == "load":
+            return _ordered(name, self._repository.load, check_load)
+        return _ordered(name, self._repository.unload)
 
     def _find_model(self, name: str, rest: list[str]) -> tuple[str, Endpoint] | None:
         version = None
