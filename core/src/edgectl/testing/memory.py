@@ -135,6 +135,12 @@ class MemoryProvider:
         return rq.PackageResult(location=location, uploaded_bytes=size if is_new else 0)
 
     @hookimpl
+    def preview(self, request: rq.PreviewRequest) -> rq.PreviewResult:
+        """Say nothing: there are no limits here but those of ``capabilities``, and no others."""
+        del request
+        return rq.PreviewResult()
+
+    @hookimpl
     def deploy(self, request: rq.DeployRequest) -> rq.DeployResult:
         """Give devices a release; one that has it, or a newer one, stays as it is."""
         release, wanted = request.release, dict.fromkeys(request.devices)

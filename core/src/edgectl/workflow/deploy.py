@@ -6,6 +6,7 @@ others. Package and release are brought to each provider once, before anything i
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
@@ -25,6 +26,9 @@ from edgectl.session import Session
 from edgectl.workflow.drive import Driver, Rollout, Watch
 from edgectl.workflow.plan import Plan, TargetPlan, plan_release, plan_target, release_history
 from edgectl.workflow.shared import Shared
+
+MakeOnce = Callable[[], Release]
+"""Makes a release when it is needed first, and gives the same one again."""
 
 
 class TargetResult(Record, frozen=True, kw_only=True):
@@ -167,12 +171,15 @@ class Deployer:
     def run(self, plan: Plan, package: Package, *, wait: bool = True) -> list[TargetResult]:
         """Deploy to every target of the plan; one result each, in the plan's order."""
         targets = {one.target: self._session.project.target(one.target) for one in plan.targets}
-        release = self.make_release(plan.release, package.digest, package.version)
+        make = functools.partial(self.make_release, plan.release, package.digest, package.version)
+        release = functools.cache(make)  # signing costs: where nothing changes, nothing is signed
         changing = [targets[one.target] for one in plan.targets if one.changes or plan.is_new]
         self._publish(release, package, [t for t in changing if not self._driver(t)])
         with ThreadPoolExecutor(max_workers=max(len(plan.targets), 1)) as pool:
             driven = pool.map(
-                lambda one: self._drive(targets[one.target], one, release, package, wait),
+                lambda one: self._drive(
+                    targets[one.target], one, plan.release, release, package, wait=wait
+                ),
                 plan.targets,
             )
             try:
@@ -211,44 +218,52 @@ class Deployer:
             settings=self._session.project.settings,
         )
 
-    def _publish(self, release: Release, package: Package, targets: list[Target]) -> None:
+    def _publish(self, release: MakeOnce, package: Package, targets: list[Target]) -> None:
         for target in {t.provider: t for t in targets}.values():
+            made = release()
             result = self._session.provider(target.provider).package(
-                PackageRequest(target=target, package=package, release=release)
+                PackageRequest(target=target, package=package, release=made)
             )
             sent = f" ({result.uploaded_bytes} bytes sent)" if result.uploaded_bytes else ""
-            self._say(f"release {release.number} is at {result.location}{sent}")
+            self._say(f"release {made.number} is at {result.location}{sent}")
 
     def _drive(
-        self, target: Target, plan: TargetPlan, release: Release, package: Package, wait: bool
+        self,
+        target: Target,
+        plan: TargetPlan,
+        number: int,
+        release: MakeOnce,
+        package: Package,
+        *,
+        wait: bool,
     ) -> TargetResult:
         result = TargetResult(
             target=target.name,
             provider=target.provider,
-            release=release.number,
+            release=number,
             package=package.digest,
         )
-        if not plan.changes and self._is_over(target, release):
+        if not plan.changes and self._is_over(target, number):
             devices = [device.device for device in plan.devices]
-            why = f"all {len(devices)} devices have release {release.number} already"
+            why = f"all {len(devices)} devices have release {number} already"
             healthy = {"healthy": len(devices)}
             verdict: Verdict | None = Verdict(
                 outcome=Outcome.HEALTHY, why=why, total=len(devices), counts=healthy
             )
             return msgspec.structs.replace(result, verdict=verdict)
         try:
-            verdict = self._drive_leased(target, plan, release, package, wait)
+            verdict = self._drive_leased(target, plan, release(), package, wait)
         except EdgectlError as exc:
             return msgspec.structs.replace(
                 result, error=exc.message, hint=exc.hint, error_exit_code=exc.exit_code
             )
         return msgspec.structs.replace(result, verdict=verdict)
 
-    def _is_over(self, target: Target, release: Release) -> bool:
+    def _is_over(self, target: Target, number: int) -> bool:
         """Whether no driver was cut off before it had the last soak and a verdict."""
-        shared = Shared(self._session.open(target.provider), target, release.application)
-        control = shared.control()
-        return control is None or control.release != release.number or control.phase == "done"
+        application = self._session.project.spec.name
+        control = Shared(self._session.open(target.provider), target, application).control()
+        return control is None or control.release != number or control.phase == "done"
 
     def _drive_leased(
         self, target: Target, plan: TargetPlan, release: Release, package: Package, wait: bool

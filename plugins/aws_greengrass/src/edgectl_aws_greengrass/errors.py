@@ -164,7 +164,7 @@ def no_region(what: str) -> ProviderError:
     """Return the error for a call that knows no Region."""
     return ProviderError(
         f"cannot {what}: no AWS Region is set",
-        hint="set `region` of providers.aws, or AWS_REGION",
+        hint="set `region` of providers.aws, or AWS_DEFAULT_REGION",
         vendor_code="NoRegion",
     )
 

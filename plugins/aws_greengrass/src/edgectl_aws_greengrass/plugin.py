@@ -8,7 +8,6 @@ they send and read is in ``recipe``, ``render``, ``states`` and ``devicefiles``.
 
 from __future__ import annotations
 
-import threading
 from typing import TYPE_CHECKING
 
 from edgectl import api
@@ -33,8 +32,6 @@ class AwsProvider:
     def __init__(self, config: AwsConfig, context: api.ProviderContext) -> None:
         self.config = config
         self.context = context
-        self._account: Account | None = None
-        self._opening = threading.Lock()
 
     @hookimpl
     def train(self, request: api.TrainRequest) -> api.TrainedModel:
@@ -164,10 +161,7 @@ class AwsProvider:
 
     def _open(self) -> Account:
         """Return the account; its clients are made once, and shared by all threads."""
-        from edgectl_aws_greengrass._sdk.account import Account
+        from edgectl_aws_greengrass._sdk.account import shared_account
         from edgectl_aws_greengrass._sdk.pace import shared_pace
 
-        with self._opening:
-            if self._account is None:
-                self._account = Account(self.config, shared_pace())
-            return self._account
+        return shared_account(self.config, shared_pace())

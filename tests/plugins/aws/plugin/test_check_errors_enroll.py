@@ -146,9 +146,14 @@ def test_an_endpoint_that_is_down_is_told(open_plugin: Callable[..., Provider]) 
 
 
 def test_throttling_is_survived_and_told_when_it_does_not_end(
-    site: Any, fleet: Any, shop: Any, monkeypatch: pytest.MonkeyPatch
+    site: Any,
+    open_plugin: Callable[..., Provider],
+    fleet: Any,
+    shop: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("edgectl_aws_greengrass._sdk.account.ATTEMPTS", 3)
+    shop.provider = open_plugin(unreachable_after_s=901)
     fleet.add("a")
     site.cloud.faults.add(
         Fault(operation="greengrassv2.CreateDeployment", code="ThrottlingException", times=2)
@@ -168,9 +173,14 @@ def test_throttling_is_survived_and_told_when_it_does_not_end(
 
 
 def test_a_cut_in_the_middle_is_finished_by_a_rerun(
-    site: Any, fleet: Any, shop: Any, monkeypatch: pytest.MonkeyPatch
+    site: Any,
+    open_plugin: Callable[..., Provider],
+    fleet: Any,
+    shop: Any,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("edgectl_aws_greengrass._sdk.account.ATTEMPTS", 2)
+    shop.provider = open_plugin(unreachable_after_s=902)
     fleet.add("a", "b")
     site.cloud.faults.add(
         Fault(operation="greengrassv2.CreateDeployment", code="InternalServerException", times=None)

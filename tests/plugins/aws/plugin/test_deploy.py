@@ -33,8 +33,12 @@ def versions(deployment: dict[str, Any]) -> dict[str, str]:
 
 
 def groups(site: Any) -> set[str]:
-    found = site.client("iot").list_thing_groups(namePrefixFilter="edgectl-")["thingGroups"]
-    return {group["groupName"] for group in found}
+    pages = site.client("iot").get_paginator("list_thing_groups")
+    return {
+        group["groupName"]
+        for page in pages.paginate(namePrefixFilter="edgectl-")
+        for group in page["thingGroups"]
+    }
 
 
 def put_theirs(site: Any, target_arn: str, **more: str) -> None:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any, TypeVar
 
-import boto3
+import msgspec
 from botocore import xform_name
 from botocore.config import Config
 from botocore.exceptions import (
@@ -26,6 +26,7 @@ from botocore.exceptions import (
 from botocore.exceptions import (
     ConnectionError as BotoConnectionError,
 )
+from botocore.session import Session, get_session
 
 from edgectl.api import LimitError, NotFoundError, ProviderError
 from edgectl_aws_greengrass._sdk.pace import Pace
@@ -52,7 +53,12 @@ _ACTIONS = {
     "s3:ListObjectsV2": "s3:ListBucket",
     "s3:CreateMultipartUpload": "s3:PutObject",
 }
-_CREDENTIALS = ("CredentialRetrievalError", "TokenRetrievalError", "UnauthorizedSSOTokenError")
+_CREDENTIALS = (
+    "ProfileNotFound",
+    "CredentialRetrievalError",
+    "TokenRetrievalError",
+    "UnauthorizedSSOTokenError",
+)
 
 Answer = dict[str, Any]
 
@@ -78,7 +84,7 @@ class Account:
         self.config = config
         self._pace = pace
         self._lock = threading.RLock()
-        self._session: boto3.Session | None = None
+        self._session: Session | None = None
         self._clients: dict[str, Any] = {}
         self._identity: Identity | None = None
         self._known: dict[str, Any] = {}
@@ -90,7 +96,13 @@ class Account:
         Raises:
             ProviderError: None is set.
         """
-        region = self._open_session().region_name
+        if self.config.region:
+            return self.config.region
+
+        def read() -> Any:
+            return self._open_session().get_config_variable("region")
+
+        region = self.translating("sts", "GetCallerIdentity", "find the Region", read)
         if not region:
             raise no_region("call AWS")
         return str(region)
@@ -233,7 +245,6 @@ class Account:
         return self.config.endpoint_url or os.environ.get("AWS_ENDPOINT_URL") or None
 
     def _make(self, service: str) -> Any:
-        session = self._open_session()
         endpoint = self.config.endpoint_url
         if service == "iot-data" and not self.overridden:
             endpoint = f"https://{self.data_endpoint()}"
@@ -245,7 +256,9 @@ class Account:
             user_agent_extra="edgectl",
             s3={"addressing_style": "path"} if self.overridden else None,
         )
-        return session.client(service, endpoint_url=endpoint, config=options)
+        return self._open_session().create_client(
+            service, region_name=self.config.region, endpoint_url=endpoint, config=options
+        )
 
     def data_endpoint(self) -> str:
         """Return the account's IoT data endpoint, which shadows are read at."""
@@ -262,14 +275,28 @@ class Account:
 
         return self.remember(f"endpoint {kind}", ask)
 
-    def _open_session(self) -> boto3.Session:
+    def _open_session(self) -> Session:
         with self._lock:
             if self._session is None:
-                try:
-                    self._session = boto3.Session(region_name=self.config.region)
-                except BotoCoreError as exc:  # a profile that does not exist
-                    raise no_credentials("open a session with AWS", str(exc)) from exc
+                self._session = get_session()
             return self._session
+
+
+_ACCOUNTS: dict[tuple[bytes, tuple[tuple[str, str], ...]], Account] = {}
+_OPENING = threading.Lock()
+
+
+def shared_account(config: AwsConfig, pace: Pace) -> Account:
+    """Return the account of these settings; its clients, which are dear, are made once a process.
+
+    The variables that the SDK reads are settings too.
+    """
+    variables = tuple(sorted(item for item in os.environ.items() if item[0].startswith("AWS_")))
+    key = msgspec.msgpack.encode(config), variables
+    with _OPENING:
+        if key not in _ACCOUNTS:
+            _ACCOUNTS[key] = Account(config, pace)
+        return _ACCOUNTS[key]
 
 
 def _refusal(service: str, operation: str, exc: ClientError) -> Refusal:

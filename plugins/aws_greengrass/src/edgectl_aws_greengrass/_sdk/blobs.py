@@ -7,8 +7,6 @@ import hashlib
 from pathlib import Path
 from typing import Any
 
-from boto3.s3.transfer import TransferConfig
-
 from edgectl.api import ConflictError, PackageError, Record
 from edgectl_aws_greengrass._sdk.account import Account
 
@@ -78,6 +76,9 @@ def _put(account: Account, content: Content) -> None:
 
 
 def _send_parts(account: Account, content: Content) -> None:
+    # Heavy, and for large files only.
+    from boto3.s3.transfer import TransferConfig, create_transfer_manager  # noqa: PLC0415 - see above
+
     client: Any = account.client("s3")
     options = TransferConfig(
         multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=4
@@ -87,7 +88,8 @@ def _send_parts(account: Account, content: Content) -> None:
     extra = {"ChecksumAlgorithm": "SHA256"}
 
     def send() -> None:
-        client.upload_file(str(content.path), bucket, content.key, ExtraArgs=extra, Config=options)
+        with create_transfer_manager(client, options) as manager:
+            manager.upload(str(content.path), bucket, content.key, extra).result()
 
     account.translating("s3", "PutObject", what, send)
 

@@ -8,6 +8,7 @@ one cannot be had again.
 from __future__ import annotations
 
 import base64
+import contextlib
 import hashlib
 import json
 import os
@@ -23,6 +24,7 @@ from cryptography.x509.oid import NameOID
 
 from edgectl.api import (
     PROFILES,
+    ConflictError,
     Device,
     EnrollRequest,
     EnrollResult,
@@ -50,9 +52,6 @@ from edgectl_aws_greengrass.devicefiles import (
 )
 from edgectl_aws_greengrass.selector import read_selector
 
-THING_TYPE = "edgectl-device"
-UNTYPED_ATTRIBUTES = 3
-"""A thing without a type has at most so many attributes (AWS IoT quotas)."""
 DEVICE_CA = "EDGECTL_AWS_DEVICE_CA"
 ROOT_NAME = "Amazon Root CA 1"
 ROOT_FINGERPRINT = "8ecde6884f3d87b1125ba31ac3fcb13d7016de7f57cc904fe1cb97c6ae98196e"
@@ -136,13 +135,11 @@ def _check_fits(request: EnrollRequest, things: tuple[str, ...]) -> None:
 
 
 def _ensure_thing(account: Account, name: str, attributes: Mapping[str, str]) -> None:
-    typed = len(attributes) > UNTYPED_ATTRIBUTES
     found = account.find("iot", "DescribeThing", f"look for '{name}'", thingName=name)
-    kind = THING_TYPE if typed else None
-    payload = {"attributes": dict(attributes), "merge": True}
-    if typed:
-        what = f"make the thing type '{THING_TYPE}'"
-        account.call("iot", "CreateThingType", what, thingTypeName=THING_TYPE)
+    kind = (found or {}).get("thingTypeName") or fleet.THING_TYPE
+    if found is None or "thingTypeName" not in found:
+        with contextlib.suppress(ConflictError):  # somebody made it
+            account.call("iot", "CreateThingType", f"make the type '{kind}'", thingTypeName=kind)
     if found is None:
         account.call(
             "iot",
@@ -159,7 +156,7 @@ def _ensure_thing(account: Account, name: str, attributes: Mapping[str, str]) ->
             f"describe '{name}'",
             thingName=name,
             thingTypeName=kind,
-            attributePayload=payload,
+            attributePayload={"attributes": dict(attributes), "merge": True},
         )
 
 

@@ -12,6 +12,8 @@ from edgectl_aws_greengrass.states import Sighting
 
 HARDWARE = "edgectl_hardware"
 """The thing attribute with a device's hardware profile."""
+THING_TYPE = "edgectl-device"
+"""The type of the things that edgectl adds: it finds them again, and allows more attributes."""
 PAGE = 250
 CORES_PAGE = 100
 DESCRIBE_UP_TO = 25
@@ -95,30 +97,29 @@ def attributes(
 ) -> dict[str, dict[str, str]]:
     """Return the registry's attributes of the target's things, as far as they are known.
 
-    Few things are asked one by one; of many, those are listed that have a hardware profile, so
-    that calls grow with pages and profiles and not with things.
+    Few things are asked one by one. Of many, those are listed that edgectl added (they have its
+    thing type); only where the target has no hardware of its own, those of each hardware profile
+    besides. So calls grow with pages and profiles, and not with things.
     """
     if selector.group and account.config.fleet_indexing:
         found = indexed(account, target, selector)
         return {t["thingName"]: dict(t.get("attributes") or {}) for t in found}
     if len(names) <= DESCRIBE_UP_TO:
         return dict(_described(account, names))
-    wanted, known = set(names), dict[str, dict[str, str]]()
-    for profile in PROFILES:
-        if known.keys() >= wanted:
-            break
-        for thing in account.pages(
-            "iot",
-            "ListThings",
-            "list things by their hardware",
-            "things",
-            attributeName=HARDWARE,
-            attributeValue=profile,
-            maxResults=PAGE,
-        ):
-            if thing["thingName"] in wanted:
-                known[thing["thingName"]] = dict(thing.get("attributes") or {})
-    return known
+    wanted, known = set(names), _listed(account, thingTypeName=THING_TYPE)
+    if target.hardware is None:
+        for profile in PROFILES:
+            if known.keys() >= wanted:
+                break
+            known |= _listed(account, attributeName=HARDWARE, attributeValue=profile)
+    return {name: known[name] for name in names if name in known}
+
+
+def _listed(account: Account, **condition: str) -> dict[str, dict[str, str]]:
+    found = account.pages(
+        "iot", "ListThings", "list things", "things", maxResults=PAGE, **condition
+    )
+    return {thing["thingName"]: dict(thing.get("attributes") or {}) for thing in found}
 
 
 def cores(account: Account, selector: Selector, names: Iterable[str]) -> dict[str, Sighting]:
