@@ -8,7 +8,7 @@ missing there is missing here too.
 from __future__ import annotations
 
 import json
-from typing import Any
+from typing import Any, cast
 
 from moto.s3.models import s3_backends
 
@@ -52,7 +52,7 @@ def seed(cloud: EmulatedCloud, config: AwsConfig, groups: tuple[str, ...]) -> di
         backend.create_role_alias(config.token_exchange_role_alias, roles["device"], 3600)
     for group in groups:
         if not cloud.things.group_exists(cloud.things.group_arn(group)):
-            backend.create_thing_group(group, "", {})
+            backend.create_thing_group(group, cast("str", None), {})
     return roles
 
 

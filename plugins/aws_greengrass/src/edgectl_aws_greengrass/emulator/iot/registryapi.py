@@ -6,8 +6,9 @@ the emulator's; listings come in pages; SearchIndex needs an index; dynamic grou
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import Any, cast
 
 from moto.core.exceptions import JsonRESTError
 from moto.core.exceptions import ServiceException as MotoError
@@ -21,6 +22,7 @@ from edgectl_aws_greengrass.emulator.wire import Params, ServiceError
 
 INVALID = "InvalidRequestException"
 MAX_GROUPS = 10
+MAX_POLICY = 2048
 MAX_ATTRIBUTES = 3
 """Of a thing without a type (AWS IoT quotas)."""
 MAX_TYPED_ATTRIBUTES = 50
@@ -67,6 +69,8 @@ class RegistryApi:
         """Return what is looked at before moto does an operation."""
         table: dict[str, Callable[[Params], Params]] = {
             "AddThingToThingGroup": self._check_membership,
+            "CreatePolicy": self._check_policy,
+            "CreatePolicyVersion": self._check_policy,
             "CreateThing": self._check_attributes,
             "UpdateThing": self._check_attributes,
         }
@@ -87,6 +91,24 @@ class RegistryApi:
                 )
         return {}
 
+    def _check_policy(self, params: Params) -> Params:
+        """A policy is JSON of at most 2,048 characters, white space not counted (quotas)."""
+        text = params["policyDocument"]
+        try:
+            document = json.loads(text)
+        except json.JSONDecodeError as error:
+            raise ServiceError("MalformedPolicyException", f"not JSON: {error}") from error
+        if not isinstance(document, dict) or not document.get("Statement"):
+            raise ServiceError("MalformedPolicyException", "the policy has no statement")
+        if document.get("Version") != "2012-10-17":
+            raise ServiceError("MalformedPolicyException", "the policy's version is not 2012-10-17")
+        size = len("".join(text.split()))
+        if size > MAX_POLICY:
+            raise ServiceError(
+                "MalformedPolicyException", f"the policy has {size} characters, {MAX_POLICY} may be"
+            )
+        return {}
+
     def _check_attributes(self, params: Params) -> Params:
         given = (params.get("attributePayload") or {}).get("attributes") or {}
         known = self._registry.backend.things.get(self._registry.thing_arn(params["thingName"]))
@@ -103,7 +125,8 @@ class RegistryApi:
 
     def _create_group(self, params: Params) -> Params:
         """Make a group; the same again is no error, moto calls it one."""
-        parent = params.get("parentGroupName") or ""
+        # moto lists those without a parent, which is None there, whatever it says of the type.
+        parent = cast("str", params.get("parentGroupName"))
         if parent and not self._registry.group_exists(self._registry.group_arn(parent)):
             raise ServiceError("ResourceNotFoundException", f"no thing group '{parent}'")
         try:
@@ -199,7 +222,9 @@ class RegistryApi:
         self._registry.search(query)
         try:
             name, arn, group_id = self._registry.backend.create_thing_group(
-                params["thingGroupName"], "", params.get("thingGroupProperties") or {}
+                params["thingGroupName"],
+                cast("str", None),
+                params.get("thingGroupProperties") or {},
             )
         except (MotoError, JsonRESTError) as error:
             raise ServiceError("ResourceAlreadyExistsException", str(error)) from error
