@@ -6,12 +6,16 @@ printed (SageMaker developer guide, "Log groups and streams that Amazon SageMake
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections import deque
+from collections.abc import Callable, Iterator
 
+from edgectl.api import AuthError
 from edgectl_aws_greengrass._sdk.account import Account
+from edgectl_aws_greengrass.errors import DENIED
 
 GROUP = "/aws/sagemaker/TrainingJobs"
 MAX_LINE = 4096
+TAIL_LINES = 15
 
 
 class JobLog:
@@ -20,12 +24,31 @@ class JobLog:
     Args:
         account: Where it runs.
         job: Its name.
+        progress: Takes each line.
+
+    Attributes:
+        tail: The last lines.
     """
 
-    def __init__(self, account: Account, job: str) -> None:
+    def __init__(self, account: Account, job: str, progress: Callable[[str], None]) -> None:
         self._account = account
         self._job = job
+        self._progress = progress
         self._tokens: dict[str, str | None] = {}
+        self._readable = True
+        self.tail: deque[str] = deque(maxlen=TAIL_LINES)
+
+    def show(self) -> None:
+        """Show what was printed since the last call; a log that is not ours to read ends that."""
+        try:
+            for line in self.lines() if self._readable else ():
+                self.tail.append(line)
+                self._progress(line)
+        except AuthError as exc:
+            if exc.vendor_code not in DENIED:
+                raise
+            self._readable = False
+            self._progress(f"the job goes on, its log stays at AWS: {exc.message}")
 
     def lines(self) -> Iterator[str]:
         """Yield what was printed since the last call."""

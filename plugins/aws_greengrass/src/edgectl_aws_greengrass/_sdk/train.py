@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections import deque
 from collections.abc import Callable
 from pathlib import Path, PurePosixPath
 from urllib.parse import urlparse
@@ -33,7 +32,6 @@ from edgectl_aws_greengrass._sdk.unpack import MAX_BYTES, unpack
 Progress = Callable[[str], None]
 LOOK_S = 5.0
 EMULATED_LOOK_S = 0.2
-TAIL_LINES = 15
 PIECE_BYTES = 32 << 20
 LATE_LOOKS = 3
 """How often the log is read again after the end: lines arrive there late."""
@@ -123,25 +121,19 @@ def _follow(account: Account, job: jobs.Job, progress: Progress) -> None:
     Raises:
         TrainError: It did not end well.
     """
-    log, tail = JobLog(account, job.name), deque[str](maxlen=TAIL_LINES)
+    log = JobLog(account, job.name, progress)
     look_s = EMULATED_LOOK_S if account.overridden else LOOK_S
-
-    def show() -> None:
-        for line in log.lines():
-            tail.append(line)
-            progress(line)
-
     step = ""
     try:
         while job.status not in jobs.ENDED:
             if job.step and job.step != step:
                 step = job.step
                 progress(f"SageMaker: {step}")
-            show()
+            log.show()
             time.sleep(look_s)
             job.look()
         for _ in range(LATE_LOOKS):
-            show()
+            log.show()
             if account.overridden:
                 break
             time.sleep(look_s)
@@ -155,7 +147,7 @@ def _follow(account: Account, job: jobs.Job, progress: Progress) -> None:
         ).lstrip("; ")
         raise
     if job.status != "Completed":
-        raise _failed(job, list(tail))
+        raise _failed(job, list(log.tail))
 
 
 def _stop(job: jobs.Job, progress: Progress) -> None:
