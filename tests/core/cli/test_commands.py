@@ -104,8 +104,9 @@ def test_a_hook_that_a_provider_lacks_is_an_error_that_says_so(site: Any) -> Non
 def test_providers_tells_what_each_does(site: Any) -> None:
     listed = {r["provider"]: r for r in json.loads(site.run("-o", "json", "providers").stdout)}
     assert listed["memory"]["does"] == "everything"
-    assert listed["selfhosted"]["does"] == "everything"
-    assert listed["aws"]["does"] == "capabilities"
+    assert listed["selfhosted"]["lacks"] == "preview"
+    assert listed["aws"]["does"] == "everything"
+    assert listed["gke"]["does"] == "capabilities"
 
 
 def test_devices_come_and_go(site: Any) -> None:

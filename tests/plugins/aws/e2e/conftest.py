@@ -44,7 +44,7 @@ apiVersion: edgectl/v1
 name: tiny
 version: "{version}"
 train:
-  provider: selfhosted
+  provider: {trainer}
   command: [python, train.py]
   outputs: {{model: out/model.onnx}}
 model: {{path: out/model.onnx}}
@@ -56,7 +56,9 @@ providers:
   aws:
     region: us-east-1
     bucket: tiny-models
+    role: arn:aws:iam::123456789012:role/edgectl-training
     telemetry_role: arn:aws:iam::123456789012:role/edgectl-telemetry
+    training: {{image: "123456789012.dkr.ecr.us-east-1.amazonaws.com/train:1"}}
 """
 
 
@@ -70,11 +72,14 @@ class Site:
         self.control = ""
         self.waves = "[1, 100%]"
         self.threshold = "{percent: 0}"
+        self.trainer = "selfhosted"
         (folder / "train.py").write_text(TRAIN)
         self.write()
 
     def write(self, version: str = "1", scale: float = 1.0) -> None:
-        text = PROJECT.format(version=version, waves=self.waves, threshold=self.threshold)
+        text = PROJECT.format(
+            version=version, waves=self.waves, threshold=self.threshold, trainer=self.trainer
+        )
         (self.folder / "edgectl.yaml").write_text(text)
         (self.folder / "scale.txt").write_text(str(scale))
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import re
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -64,11 +66,56 @@ def test_recipe_keeps_what_nucleus_lite_asks_for(data: bytes) -> None:
     for manifest in document["Manifests"]:
         assert manifest["Platform"]["runtime"] == "*"
         assert manifest["Platform"]["os"] == "linux"
-        assert manifest["Lifecycle"].keys() <= {"Setenv", "Install", "Run", "Startup"}
+        assert manifest["Lifecycle"].keys() <= {"Setenv", "install", "run", "startup"}
     text = data.decode()
     assert "Skipif" not in text
     assert "{dep:" not in text
     assert not any(value.startswith("/") for value in strings(document["Manifests"], "Platform"))
+
+
+VARIABLES = {"{artifacts:path}", "{work:path}", "{kernel:rootPath}"}
+
+
+@pytest.mark.parametrize("data", [rc.model_recipe(MODEL), rc.runtime_recipe(RUNTIME)])
+def test_every_brace_in_a_script_is_a_variable_that_nucleus_lite_knows(data: bytes) -> None:
+    for step in steps(data):
+        assert set(re.findall(r"\{[^}]*\}", step["Script"])) <= VARIABLES
+
+
+@pytest.mark.parametrize(("code", "ends"), [(0, 0), (10, 10), (11, 11)])
+def test_a_failed_startup_ends_the_script_before_what_nucleus_lite_adds(
+    tmp_path: Path, code: int, ends: int
+) -> None:
+    (script,) = {step["Script"] for step in steps(rc.model_recipe(MODEL))}
+    program = tmp_path / "work" / "edgectl.edge-runtime" / "bin" / "edge-agent"
+    program.parent.mkdir(parents=True)
+    program.write_text(f'#!/bin/sh\necho "$@" > "{tmp_path}/said"\nexit {code}\n')
+    program.chmod(0o755)
+    filled = script.replace("{kernel:rootPath}", str(tmp_path)).replace("{artifacts:path}", "/a b")
+    done = subprocess.run(["/bin/sh", "-c", f"{filled}\ntrue"], env={}, check=False)
+    assert done.returncode == ends
+    said = (tmp_path / "said").read_text()
+    assert said.startswith("apply --from /a b ")
+    assert said.endswith(f"--config {rc.DEVICE_CONFIG}\n")
+
+
+def test_the_device_names_another_configuration_by_its_environment(tmp_path: Path) -> None:
+    (script,) = {
+        step["Script"] for step in steps(rc.runtime_recipe(RUNTIME)) if "serve" in str(step)
+    }
+    program = tmp_path / "bin" / "edge-agent"
+    program.parent.mkdir()
+    program.write_text('#!/bin/sh\necho "$@"\n')
+    program.chmod(0o755)
+    filled = script.replace("{work:path}", str(tmp_path))
+    given = {"EDGECTL_DEVICE_CONFIG": "/etc/my device.toml"}
+    said = subprocess.run(["/bin/sh", "-c", filled], env=given, check=True, capture_output=True)
+    assert said.stdout == b"serve --config /etc/my device.toml\n"
+
+
+def steps(data: bytes) -> list[dict[str, str]]:
+    lifecycles = (manifest["Lifecycle"] for manifest in json.loads(data)["Manifests"])
+    return [step for found in lifecycles for step in found.values() if "Script" in step]
 
 
 def strings(manifests: list[dict[str, Any]], key: str) -> list[str]:
@@ -77,8 +124,8 @@ def strings(manifests: list[dict[str, Any]], key: str) -> list[str]:
 
 def test_a_release_gates_the_deployment_by_startup_and_never_by_run() -> None:
     lifecycle = json.loads(rc.model_recipe(MODEL))["Manifests"][0]["Lifecycle"]
-    assert lifecycle.keys() == {"Startup"}
-    assert lifecycle["Startup"]["Timeout"] == "630"
+    assert lifecycle.keys() == {"startup"}
+    assert lifecycle["startup"]["Timeout"] == "630"
 
 
 def test_numbers_in_the_configuration_are_text() -> None:

@@ -200,6 +200,11 @@ def test_the_devices_policy_is_the_golden_one() -> None:
     assert policy == json.loads((GOLDEN / "policy.json").read_text())
 
 
+def test_the_devices_policy_is_not_longer_than_iot_takes() -> None:
+    longest = f"arn:aws-us-gov:iot:us-gov-west-1:123456789012:rolealias/{'x' * 128}"
+    assert len(df.device_policy("arn:aws-us-gov:iot:us-gov-west-1:123456789012", longest)) < 2048
+
+
 def test_the_devices_policy_speaks_of_nobody_else() -> None:
     policy = json.loads(df.device_policy("arn:aws:iot:us-east-1:123456789012", "arn:alias"))
     for statement in policy["Statement"]:
