@@ -3,8 +3,12 @@
 A recipe is JSON with keys in canonical case, portable to the nucleus and to nucleus lite: one
 Linux manifest per architecture with ``runtime: "*"``, Install and Run or Startup only, no Skipif,
 no regular expression, no ``{dep:…}`` (developer guide, component-recipe-reference; nucleus lite,
-RECIPE_SUPPORT_CHANGES). What a user chose goes into the configuration and reaches a script as a
-variable of its environment, never as part of its text. Equal input gives equal bytes.
+RECIPE_SUPPORT_CHANGES). Nucleus lite decides three things more: steps are found by their lower-case
+names (recipe2unit), every brace in a script begins a recipe variable, so the shell's own ``${…}``
+cannot be used, and a Startup script is followed by commands of its own without ``set -e``, so a
+failure has to end the script (recipe-runner). What a user chose goes into the configuration and
+reaches a script as a variable of its environment, never as part of its text. Equal input gives
+equal bytes.
 """
 
 from __future__ import annotations
@@ -165,12 +169,14 @@ def runtime_recipe(component: RuntimeComponent) -> bytes:
             "EDGECTL_PYTHON": "{configuration:/python}",
             "EDGECTL_RUNTIME_CONTENT": "{configuration:/content}",
         },
-        "Install": {
+        "install": {
             "Script": f'"$EDGECTL_PYTHON" "{{artifacts:path}}/{component.installer.name}" '
             '--wheels "{artifacts:path}" --into "{work:path}"',
             "Timeout": str(INSTALL_TIMEOUT_S),
         },
-        "Run": {"Script": f'exec "{{work:path}}/bin/edge-agent" serve --config {_DEVICE_CONFIG}'},
+        "run": {
+            "Script": f'{_FIND_CONFIG}; exec "{{work:path}}/bin/edge-agent" serve {_CONFIG}',
+        },
     }
     configuration = {
         "content": component.content,
@@ -196,12 +202,13 @@ def model_recipe(component: ModelComponent) -> bytes:
     check_artifacts(name, (artifact.size for artifact in component.artifacts))
     runtime = runtime_name(component.publisher)
     script = (
-        f'"{{kernel:rootPath}}/work/{runtime}/bin/edge-agent" apply --from "{{artifacts:path}}" '
-        f"--release-file {component.release_file} --manifest-file {component.manifest_file} "
-        f"--signature-file {component.signature_file} --config {_DEVICE_CONFIG}"
+        f'{_FIND_CONFIG}; "{{kernel:rootPath}}/work/{runtime}/bin/edge-agent" apply '
+        f'--from "{{artifacts:path}}" --release-file {component.release_file} '
+        f"--manifest-file {component.manifest_file} --signature-file {component.signature_file} "
+        f"{_CONFIG} || exit $?"
     )
     timeout = str(int(component.soak_s) + APPLY_TIMEOUT_S)
-    lifecycle = {"Startup": {"Script": script, "Timeout": timeout}}
+    lifecycle = {"startup": {"Script": script, "Timeout": timeout}}
     configuration = {
         "application": component.application,
         "release": str(component.number),
@@ -223,7 +230,8 @@ def model_recipe(component: ModelComponent) -> bytes:
     return _encode(name, recipe)
 
 
-_DEVICE_CONFIG = f'"${{EDGECTL_DEVICE_CONFIG:-{DEVICE_CONFIG}}}"'
+_FIND_CONFIG = f'test -n "$EDGECTL_DEVICE_CONFIG" || EDGECTL_DEVICE_CONFIG={DEVICE_CONFIG}'
+_CONFIG = '--config "$EDGECTL_DEVICE_CONFIG"'
 
 
 def _document(
