@@ -160,11 +160,11 @@ def test_the_faster_variant_is_taken_and_the_next_where_it_does_not_hold(
 ) -> None:
     served = start()
     good = {
-        "fp32": lambda path: build.scaling(path, 2.0),
-        "int8": lambda path: build.scaling(path, 2.0),
+        "fp32": lambda path: build.endless(path, trips=20_000),
+        "int8": lambda path: build.scaling(path, 1.0),
     }
     bad = {**good, "int8": lambda path: build.scaling(path, 2.5)}
-    golden = build.scaling_golden(2.0)
+    golden = build.scaling_golden(1.0)
     first, second = make_version(1, good, golden=golden), make_version(2, bad, golden=golden)
     found = [
         served.control("POST", "/control/activate", {"version_dir": str(folder)})[1]["precision"]
