@@ -83,13 +83,33 @@ def test_a_bomb_is_not_unpacked(tmp_path: Path, into: Path) -> None:
     assert not (into / "a").exists()
 
 
-def test_a_bomb_of_zeros_behind_the_end_is_not_read(tmp_path: Path, into: Path) -> None:
+def described(name: str, headers: int) -> bytes:
+    """Return an empty file with so many descriptions of 64 KB before it."""
+    text = b"65536 comment=" + b"x" * (65536 - len(b"65536 comment=") - 1) + b"\n"
+    header = tarfile.TarInfo("pax")
+    header.type = tarfile.XHDTYPE
+    header.size = len(text)
+    one = header.tobuf(tarfile.USTAR_FORMAT) + text
+    return one * headers + tarfile.TarInfo(name).tobuf(tarfile.USTAR_FORMAT)
+
+
+def test_a_bomb_of_descriptions_is_not_read_to_its_end(tmp_path: Path, into: Path) -> None:
     path = tmp_path / "a.tar.gz"
-    with gzip.open(path, "wb") as stream:
-        stream.write(b"\0" * 100)
-        stream.write(b"x" * (100 << 20))
-    with pytest.raises(TrainError):
+    with gzip.open(path, "wb", compresslevel=1) as stream:
+        for number in range(8):
+            stream.write(described(f"f{number}", 200))
+    with pytest.raises(TrainError, match="more comes out"):
         take(path, into, max_bytes=1 << 10)
+
+
+def test_descriptions_of_descriptions_are_refused(tmp_path: Path, into: Path) -> None:
+    path = tmp_path / "a.tar.gz"
+    header = tarfile.TarInfo("pax")
+    header.type = tarfile.XHDTYPE
+    with gzip.open(path, "wb") as stream:
+        stream.write(header.tobuf(tarfile.USTAR_FORMAT) * 5000)
+    with pytest.raises(TrainError, match="cannot be unpacked"):
+        take(path, into)
 
 
 def test_a_header_of_endless_length_is_refused(tmp_path: Path, into: Path) -> None:

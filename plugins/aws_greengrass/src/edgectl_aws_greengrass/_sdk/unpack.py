@@ -81,7 +81,7 @@ def unpack(
             bounded: Any = _Bounded(zipped, most + MAX_FILES * (MAX_HEADER_BYTES + 4096))
             with tarfile.open(fileobj=bounded, mode="r|", tarinfo=_Member) as whole:
                 return _unpack(whole, into, allowed, most)
-    except (tarfile.TarError, EOFError, zlib.error, OSError, UnicodeError) as exc:
+    except (tarfile.TarError, EOFError, zlib.error, OSError, UnicodeError, RecursionError) as exc:
         raise TrainError(f"the training job's archive cannot be unpacked: {exc}") from exc
 
 
