@@ -32,7 +32,6 @@ TELEMETRY_URL = "greengrass-ipc:edgectl/{{thing}}/{application}/telemetry"
 NUCLEUS_VERSION = "2.14.0"
 NUCLEUS = "aws.greengrass.Nucleus"
 LITE = "aws.greengrass.NucleusLite"
-DEPLOYMENT_SHADOW = "AWSManagedGreengrassV2Deployment"
 _THING = "${iot:Connection.Thing.ThingName}"
 
 

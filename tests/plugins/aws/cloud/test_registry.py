@@ -253,6 +253,24 @@ def _things(iot: Any, made: dict[str, Any]) -> list[str]:
     return [entry["thingArn"].rpartition("/")[2] for entry in listed]
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("{", "not JSON"),
+        ('{"Version": "2012-10-17"}', "no statement"),
+        (policy(allow("iot:Connect", "*")).replace("2012-10-17", "2008-10-17"), "version"),
+        (policy(allow("iot:Connect", "x" * 2_000)), "2048 may be"),
+    ],
+)
+def test_a_policy_that_iot_would_not_take_is_refused(
+    clients: Clients, text: str, said: str
+) -> None:
+    with pytest.raises(ClientError) as caught:
+        clients("iot").create_policy(policyName="wrong", policyDocument=text)
+    error = caught.value.response["Error"]
+    assert (error["Code"], said in error["Message"]) == ("MalformedPolicyException", True)
+
+
 def test_the_endpoints_are_the_emulators(account: RunningAccount, clients: Clients) -> None:
     iot = clients("iot")
     found = iot.describe_endpoint(endpointType="iot:CredentialProvider")["endpointAddress"]

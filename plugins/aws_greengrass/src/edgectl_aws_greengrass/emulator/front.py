@@ -28,6 +28,7 @@ from edgectl_aws_greengrass.emulator.permissions import Need, needs
 from edgectl_aws_greengrass.emulator.policy import allows
 from edgectl_aws_greengrass.emulator.ports import CloudError
 from edgectl_aws_greengrass.emulator.throttle import Throttle
+from edgectl_aws_greengrass.emulator.uploads import check_upload
 from edgectl_aws_greengrass.emulator.wire import Params, ServiceError
 
 Handler = Callable[[Params, Caller], Params]
@@ -144,6 +145,8 @@ class Front:
         check = self._services.before.get((service, name))
         if check is not None:
             check(params, caller)
+        if service == "s3":
+            check_upload(name, params["Key"], request)
         answer = self._from_moto(request)
         after = self._services.after.get((service, name))
         if after is not None and answer.status_code < 300:

@@ -98,7 +98,7 @@ class RegistryApi:
             document = json.loads(text)
         except json.JSONDecodeError as error:
             raise ServiceError("MalformedPolicyException", f"not JSON: {error}") from error
-        if not isinstance(document, dict) or not document.get("Statement"):
+        if not isinstance(document, dict) or "Statement" not in document:
             raise ServiceError("MalformedPolicyException", "the policy has no statement")
         if document.get("Version") != "2012-10-17":
             raise ServiceError("MalformedPolicyException", "the policy's version is not 2012-10-17")
