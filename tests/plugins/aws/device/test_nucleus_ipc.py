@@ -202,3 +202,28 @@ def _socket_of(core: CoreDevice, site: Site, until: Any) -> str:
     found = str(until(lambda: core.read("socket").strip()))
     assert Path(found).is_socket()
     return found
+
+
+MANY = """
+import sys, threading
+from edge_components.greengrass import NucleusLink
+def work(number):
+    with NucleusLink() as link:
+        for index in range(50):
+            link.publish(f"edgectl/many/{number}", str(index).encode())
+threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+[thread.start() for thread in threads]
+[thread.join() for thread in threads]
+print("done")
+"""
+
+
+def test_many_messages_at_once_arrive_whole_and_in_order(site: Site, until: Any) -> None:
+    _component(site, MANY)
+    core = _deployed(site)
+    assert core.read("said") == "done\n"
+    until(lambda: len(site.cloud.published) == 200)
+    for number in range(4):
+        topic = f"edgectl/many/{number}"
+        sent = [int(payload) for name, payload, _ in site.cloud.published if name == topic]
+        assert sent == list(range(50))

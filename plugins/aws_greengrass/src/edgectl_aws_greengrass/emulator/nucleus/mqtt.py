@@ -10,6 +10,7 @@ import contextlib
 import json
 import logging
 import threading
+import time
 import uuid
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future
@@ -25,9 +26,11 @@ from edgectl_aws_greengrass.emulator.nucleus.settings import NucleusSettings
 log = logging.getLogger(__name__)
 
 Handler = Callable[[str, bytes], None]
+_Answer = tuple[bool, dict[str, Any]]
 
 ANSWER_TIMEOUT_S = 30.0
 SPOOL_MAX_BYTES = 2_621_440
+_LOOK_S = 0.2
 _KEEP_ALIVE_S = 60
 _MAX_WAIT_S = 5
 
@@ -50,18 +53,26 @@ class Link:
     Args:
         settings: Where to connect, and as whom.
         connected: Called on each connection, from a thread of its own, after subscribing again.
+        stopping: Ends whatever waits for an answer.
     """
 
-    def __init__(self, settings: NucleusSettings, connected: Callable[[], None]) -> None:
+    def __init__(
+        self,
+        settings: NucleusSettings,
+        connected: Callable[[], None],
+        stopping: threading.Event,
+    ) -> None:
         self._settings = settings
         self._connected = connected
+        self._stopping = stopping
         self._handlers: dict[str, Handler] = {}
-        self._waiting: dict[str, Future[tuple[bool, dict[str, Any]]]] = {}
+        self._waiting: dict[str, Future[_Answer]] = {}
         self._lock = threading.Lock()
         self._subscribed: dict[int, threading.Event] = {}
         self._up = threading.Event()
         self._calls = threading.Lock()
-        self._spooled: dict[int, int] = {}
+        self._spooled_bytes = 0
+        self._early: set[int] = set()
         self._client = client = mqtt.Client(
             CallbackAPIVersion.VERSION2, settings.thing, protocol=mqtt.MQTTv5
         )
@@ -71,7 +82,6 @@ class Link:
         client.on_disconnect = self._on_disconnect
         client.on_message = self._on_message
         client.on_subscribe = self._on_subscribe
-        client.on_publish = self._on_publish
 
     @property
     def is_up(self) -> bool:
@@ -103,11 +113,12 @@ class Link:
     def publish(self, topic: str, payload: bytes, qos: int = 1) -> bool:
         """Publish; without a connection it waits in memory. Return False when there is no room."""
         with self._lock:
-            if not self.is_up and sum(self._spooled.values()) + len(payload) > SPOOL_MAX_BYTES:
-                return False
-            number = self._client.publish(topic, payload, qos=qos).mid
-            if qos:
-                self._spooled[number] = len(payload)
+            if not self.is_up:
+                if self._spooled_bytes + len(payload) > SPOOL_MAX_BYTES:
+                    return False
+                self._spooled_bytes += len(payload)
+        # paho calls back with its own locks held, so none of ours is while it is called.
+        self._client.publish(topic, payload, qos=qos)
         return True
 
     def call(
@@ -122,16 +133,16 @@ class Link:
         if not self.is_up:
             raise UnavailableError(f"no connection for '{topic}'")
         token = uuid.uuid4().hex
-        future: Future[tuple[bool, dict[str, Any]]] = Future()
+        future: Future[_Answer] = Future()
         with self._lock:
             self._waiting[token] = future
         try:
             with self._calls, self._answers(topic):
                 body = json.dumps({**request, "clientToken": token}, separators=(",", ":"))
                 self._client.publish(topic, body.encode(), qos=1)
-                accepted, answer = future.result(timeout_s)
+                accepted, answer = self._wait(future, time.monotonic() + timeout_s)
         except FutureTimeout as exc:
-            raise UnavailableError(f"no answer on '{topic}' in {timeout_s:g} s") from exc
+            raise UnavailableError(f"no answer on '{topic}'") from exc
         finally:
             with self._lock:
                 self._waiting.pop(token, None)
@@ -152,17 +163,39 @@ class Link:
 
     def _subscribe(self, names: list[str]) -> None:
         done = threading.Event()
+        result, number = self._client.subscribe([(name, 1) for name in names])
+        if result != mqtt.MQTT_ERR_SUCCESS or number is None:
+            return
         with self._lock:
-            result, number = self._client.subscribe([(name, 1) for name in names])
-            if number is not None:
-                self._subscribed[number] = done
-        if result == mqtt.MQTT_ERR_SUCCESS:
-            done.wait(ANSWER_TIMEOUT_S)
+            if number in self._early:
+                self._early.discard(number)
+                return
+            self._subscribed[number] = done
+        until = time.monotonic() + ANSWER_TIMEOUT_S
+        while self.is_up and not self._stopping.is_set() and time.monotonic() < until:
+            if done.wait(_LOOK_S):
+                return
+
+    def _wait(self, future: Future[_Answer], until: float) -> _Answer:
+        """Wait for an answer, as long as there can be one.
+
+        Raises:
+            FutureTimeout: There is none.
+        """
+        while True:
+            try:
+                return future.result(_LOOK_S)
+            except FutureTimeout:
+                if not self.is_up or self._stopping.is_set() or time.monotonic() >= until:
+                    raise
 
     def _on_connect(self, _c: Any, _u: Any, _f: Any, code: Any, _p: Any) -> None:
         if code.is_failure:
             log.warning("AWS IoT Core refuses the connection: %s", code)
             return
+        with self._lock:
+            self._spooled_bytes = 0
+            self._early.clear()
         self._up.set()
         threading.Thread(target=self._again, name="mqtt-again", daemon=True).start()
 
@@ -179,15 +212,13 @@ class Link:
     def _on_subscribe(self, _c: Any, _u: Any, number: int, codes: Any, _p: Any) -> None:
         with self._lock:
             done = self._subscribed.pop(number, None)
+            if done is None:
+                self._early.add(number)
         for code in codes:
             if code.is_failure:
                 log.warning("AWS IoT Core refuses a subscription: %s", code)
         if done is not None:
             done.set()
-
-    def _on_publish(self, _c: Any, _u: Any, number: int, _code: Any, _p: Any) -> None:
-        with self._lock:
-            self._spooled.pop(number, None)
 
     def _on_message(self, _c: Any, _u: Any, message: mqtt.MQTTMessage) -> None:
         payload = bytes(message.payload)

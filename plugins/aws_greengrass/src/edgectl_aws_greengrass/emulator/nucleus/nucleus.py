@@ -60,7 +60,7 @@ class Nucleus:
         self._store = Store(settings.root, settings.store_max_bytes, disk_bytes)
         self._own_folder, socket = _socket_path(settings.root)
         self._kernel = Kernel(settings, self._store, socket, self._on_service)
-        self._link = Link(settings, self._on_connected)
+        self._link = Link(settings, self._on_connected, self._stopping)
         self._orders = Orders(settings.thing, self._link, self._state, self._wake.set)
         self._operations = Operations(settings, self._kernel, self._state, self._link)
         self._ipc = IpcServer(socket, self._operations)
