@@ -19,7 +19,7 @@ from edge_components.runtime.batching import worthwhile_batch
 from edge_components.runtime.http import HttpError
 from edge_components.runtime.lineup import Lineup
 from edge_components.runtime.load import load_file
-from edge_components.runtime.model import Model
+from edge_components.runtime.model import Model, ModelError
 from edge_components.runtime.oip.messages import (
     DecodeLimits,
     InferRequest,
@@ -27,6 +27,7 @@ from edge_components.runtime.oip.messages import (
     RequestedOutput,
 )
 from edge_components.runtime.statistics import Statistics
+from edge_components.runtime.trial import Trial
 from edge_components.runtime.work import Codec, Done, Task, work_together
 
 
@@ -338,6 +339,49 @@ def test_a_model_without_a_batch_axis_on_both_sides_is_not_batched(
     build: Any, tmp_path: Path, name: str
 ) -> None:
     assert asked(load(getattr(build, name)(tmp_path / "m.onnx"))) == 1
+
+
+def test_a_model_that_loops_as_long_as_its_input_says_is_given_up(tmp_path: Path) -> None:
+    """It is quick on zeros, and would never end on what it is tried with."""
+    graph = helper.make_graph(
+        [
+            helper.make_node("ReduceMax", ["x"], ["most"], keepdims=0),
+            helper.make_node("Mul", ["most", "many"], ["trips_f"]),
+            helper.make_node("Cast", ["trips_f"], ["trips"], to=TensorProto.INT64),
+            helper.make_node("Loop", ["trips", "", "x"], ["y"], body=_identity_body()),
+        ],
+        "hanging",
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4])],
+        [numpy_helper.from_array(np.array(1e12, dtype=np.float32), "many")],
+    )
+    opset = [helper.make_opsetid("", 18)]
+    onnx.save(helper.make_model(graph, opset_imports=opset, ir_version=10), tmp_path / "h.onnx")
+    model = load(tmp_path / "h.onnx")
+    model.latency_s = 0.01
+    with Trial(model, 0.2) as trial:
+        assert worthwhile_batch(trial, 8) == 1
+    with pytest.raises(ModelError):
+        trial.run({"x": np.zeros((1, 4), dtype=np.float32)})
+
+
+def _identity_body() -> onnx.GraphProto:
+    return helper.make_graph(
+        [
+            helper.make_node("Identity", ["cond_in"], ["cond_out"]),
+            helper.make_node("Identity", ["v_in"], ["v_out"]),
+        ],
+        "body",
+        [
+            helper.make_tensor_value_info("i", TensorProto.INT64, []),
+            helper.make_tensor_value_info("cond_in", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("v_in", TensorProto.FLOAT, None),
+        ],
+        [
+            helper.make_tensor_value_info("cond_out", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("v_out", TensorProto.FLOAT, None),
+        ],
+    )
 
 
 def test_no_batch_is_asked_for_where_the_setting_says_one(tmp_path: Path) -> None:

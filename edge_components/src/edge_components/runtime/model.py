@@ -33,12 +33,14 @@ from edge_components.runtime.providers import (
     placement,
 )
 from edge_components.runtime.statistics import Statistics
+from edge_components.runtime.trial import Trial
 from edge_components.runtime.tuning import Tuning, tune
 
 _BF16_ONNX_TYPE = 16
 _USUAL = "x86-64-cpu"
 _WARM_RUNS = 3
 _INLINE_MAX_S = 0.001
+_TRIAL_S = 2.0
 
 
 class ModelError(Exception):
@@ -109,7 +111,13 @@ class Model:
             (spec.name for spec in self.inputs if spec.shape and spec.shape[0] < 0), None
         )
 
-    def run(self, feeds: Mapping[str, Array], outputs: list[str] | None = None) -> list[Array]:
+    def run(
+        self,
+        feeds: Mapping[str, Array],
+        outputs: list[str] | None = None,
+        *,
+        options: ort.RunOptions | None = None,
+    ) -> list[Array]:
         """Run the model on arrays of its input types and shapes.
 
         Raises:
@@ -119,7 +127,7 @@ class Model:
         names = self._all if outputs is None else outputs
         try:
             if self._plain:
-                found: list[Array] = self._run(names, feeds, None)
+                found: list[Array] = self._run(names, feeds, options)
                 return found
             return self._run_values(feeds, names)
         except _ort_error("InvalidArgument") as exc:
@@ -226,7 +234,8 @@ def load_model(
     except Exception as exc:
         raise ModelError(f"'{path.name}' cannot be loaded: {_first_line(exc)}") from exc
     model.warm()
-    model.max_batch = worthwhile_batch(model, tuning.max_batch)
+    with Trial(model, _TRIAL_S) as trial:
+        model.max_batch = worthwhile_batch(trial, tuning.max_batch)
     if tuning.keeps_memory and model.max_batch == 1:
         model.trim()
     return model
