@@ -11,12 +11,9 @@ from collections.abc import Callable
 from datetime import UTC, datetime
 from typing import Any
 
-from edgectl_aws_greengrass.emulator.greengrass.deployments import (
-    Deployment,
-    Deployments,
-    configuration_arn,
-)
+from edgectl_aws_greengrass.emulator.greengrass.deployments import Deployments
 from edgectl_aws_greengrass.emulator.greengrass.devices import CoreDevice
+from edgectl_aws_greengrass.emulator.greengrass.documents import Deployment, configuration_arn
 from edgectl_aws_greengrass.emulator.ports import JobExecution
 from edgectl_aws_greengrass.emulator.wire import Params
 

@@ -12,8 +12,9 @@ from edgectl_aws_greengrass.emulator.callers import Caller
 from edgectl_aws_greengrass.emulator.front import Handler
 from edgectl_aws_greengrass.emulator.greengrass import recipes
 from edgectl_aws_greengrass.emulator.greengrass.components import Component, Components, missing
-from edgectl_aws_greengrass.emulator.greengrass.deployments import Deployment, Deployments
+from edgectl_aws_greengrass.emulator.greengrass.deployments import Deployments
 from edgectl_aws_greengrass.emulator.greengrass.devices import CoreDevices, installed
+from edgectl_aws_greengrass.emulator.greengrass.documents import Deployment
 from edgectl_aws_greengrass.emulator.greengrass.effective import Effective
 from edgectl_aws_greengrass.emulator.greengrass.resolve import resolve
 from edgectl_aws_greengrass.emulator.paging import page
