@@ -128,18 +128,6 @@ def test_a_release_gates_the_deployment_by_startup_and_never_by_run() -> None:
     assert lifecycle["startup"]["Timeout"] == "630"
 
 
-VARIABLES = ("artifacts:path", "work:path", "kernel:rootPath", "configuration:/")
-
-
-def test_every_brace_of_a_script_begins_a_variable_that_nucleus_lite_knows() -> None:
-    for data in (rc.model_recipe(MODEL), rc.runtime_recipe(RUNTIME)):
-        for manifest in json.loads(data)["Manifests"]:
-            text = json.dumps([step for name, step in manifest["Lifecycle"].items()][-1])
-            scripts = text.split("Script", 1)[1].split("Timeout", maxsplit=1)[0]
-            for after in scripts.split("{")[1:]:
-                assert after.startswith(VARIABLES), after
-
-
 def test_numbers_in_the_configuration_are_text() -> None:
     for data in (rc.model_recipe(MODEL), rc.runtime_recipe(RUNTIME)):
         configuration = json.loads(data)["ComponentConfiguration"]["DefaultConfiguration"]
