@@ -139,6 +139,20 @@ def test_a_fault_without_a_code_cuts_the_connection(
     assert clients("sts").get_caller_identity()["Account"] == account.cloud.account
 
 
+@pytest.mark.parametrize(
+    ("service", "operation"),
+    [("iot", "list_ota_updates"), ("greengrassv2", "get_connectivity_info")],
+)
+def test_what_nobody_built_is_refused_by_name(
+    clients: Clients, service: str, operation: str
+) -> None:
+    arguments = {"thingName": "t"} if service == "greengrassv2" else {}
+    with pytest.raises(ClientError) as caught:
+        getattr(clients(service), operation)(**arguments)
+    assert caught.value.response["Error"]["Code"] == "NotImplemented"
+    assert caught.value.response["ResponseMetadata"]["HTTPStatusCode"] == 501
+
+
 def test_faults_are_cleared(account: RunningAccount, clients: Clients) -> None:
     _fault(account, operation="*", code="InternalFailure", status=500, times=None)
     with urlopen(Request(f"{account.url}/_edgectl/faults", method="DELETE")):

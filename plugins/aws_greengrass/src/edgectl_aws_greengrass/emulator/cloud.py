@@ -132,14 +132,18 @@ class EmulatedCloud:
         self.calls = Calls()
         self.faults = Faults()
         self.throttle = throttle or Throttle()
-        self.control = Control(
-            callers=self.callers, calls=self.calls, faults=self.faults, throttle=self.throttle
-        )
-        self.control.more["GET", "rules"] = lambda _: self.rules.failures
-        self.control.more["POST", "stale"] = self._make_stale
+        self.control = self._control()
         self.administrator = self.callers.new_user("administrator", ADMINISTRATOR)
         self.front = self._front()
         self.jobs.start()
+
+    def _control(self) -> Control:
+        made = Control(
+            callers=self.callers, calls=self.calls, faults=self.faults, throttle=self.throttle
+        )
+        made.more["GET", "rules"] = lambda _: self.rules.failures
+        made.more["POST", "stale"] = self._make_stale
+        return made
 
     def stop(self) -> None:
         """End what runs by itself."""
@@ -219,32 +223,9 @@ class EmulatedCloud:
         return [e.shown("") for e in self.jobs.of_thing(thing)]
 
     def _front(self) -> Front:
-        greengrass = GreengrassService(
-            components=self.components,
-            deployments=self.deployments,
-            devices=self.core_devices,
-            effective=Effective(self.arn, self.deployments, self._executions),
-            things_of=self.things.things_of,
-        )
         registry = RegistryApi(
             self.things, self.authority, self.endpoints, self.jobs.members_changed
         )
-        training = TrainingApi(
-            self.arn,
-            trainer=self.trainer,
-            callers=self.callers,
-            objects=self.objects,
-            tags=self._tags,
-        )
-        handlers: dict[tuple[str, str], Handler] = {
-            **greengrass.handlers(),
-            **JobsApi(self.jobs, self.things, self.objects).handlers(),
-            **registry.handlers(),
-            **dataapi.handlers(self.shadows, self._publish),
-            **ModelRegistry(self.arn, self.objects, self._tags).handlers(),
-            **training.handlers(),
-            ("sts", "GetCallerIdentity"): self._identity,
-        }
         after: dict[tuple[str, str], After] = {
             ("iot", name): lambda _: self.jobs.members_changed() for name in _MEMBERSHIP
         }
@@ -253,6 +234,7 @@ class EmulatedCloud:
             ("iot", "CreateTopicRule"): self.rules.check,
             ("iot", "ReplaceTopicRule"): self.rules.check,
         }
+        handlers = {**self._handlers(), **registry.handlers()}
         return Front(
             region=self.region,
             account=self.account,
@@ -263,3 +245,28 @@ class EmulatedCloud:
             throttle=self.throttle,
             control=self.control,
         )
+
+    def _handlers(self) -> dict[tuple[str, str], Handler]:
+        """Return what is ours of the services, but for the registry of things."""
+        greengrass = GreengrassService(
+            components=self.components,
+            deployments=self.deployments,
+            devices=self.core_devices,
+            effective=Effective(self.arn, self.deployments, self._executions),
+            things_of=self.things.things_of,
+        )
+        training = TrainingApi(
+            self.arn,
+            trainer=self.trainer,
+            callers=self.callers,
+            objects=self.objects,
+            tags=self._tags,
+        )
+        return {
+            **greengrass.handlers(),
+            **JobsApi(self.jobs, self.things, self.objects).handlers(),
+            **dataapi.handlers(self.shadows, self._publish),
+            **ModelRegistry(self.arn, self.objects, self._tags).handlers(),
+            **training.handlers(),
+            ("sts", "GetCallerIdentity"): self._identity,
+        }

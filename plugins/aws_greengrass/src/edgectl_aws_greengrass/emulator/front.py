@@ -116,6 +116,9 @@ class Front:
             return wire.render_error(service, ServiceError(error.code, error.message, error.status))
         except DropError:
             raise
+        except NotImplementedError as error:
+            said = f"neither the emulator nor moto has this: {error}"
+            return wire.render_error(service, ServiceError("NotImplemented", said, 501))
         except Exception:  # noqa: BLE001 - a defect of ours or of moto's, told as AWS tells its own
             traceback.print_exc()
             said = f"the emulator failed to answer {service}; its standard error says why"

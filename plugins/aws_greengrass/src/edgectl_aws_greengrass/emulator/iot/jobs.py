@@ -96,36 +96,38 @@ class JobStore:
             ServiceError: ``ResourceAlreadyExistsException``.
         """
         arn = self._arn("iot", f"job/{job_id}")
+        timeout = configuration.get("timeoutConfig") or {}
+        job = Job(
+            id=job_id,
+            arn=arn,
+            targets=tuple(targets),
+            document=document,
+            namespace=namespace,
+            continuous=continuous,
+            created=self._clock(),
+            description=description,
+            rollout=configuration.get("jobExecutionsRolloutConfig") or {},
+            abort=configuration.get("abortConfig") or {},
+            timeout_minutes=timeout.get("inProgressTimeoutInMinutes"),
+        )
         with self._lock:
-            if job_id in self._jobs:
-                raise ServiceError(
-                    "ResourceAlreadyExistsException",
-                    f"Job already exists: {job_id}",
-                    resourceId=job_id,
-                    resourceArn=arn,
-                )
-            job = Job(
-                id=job_id,
-                arn=arn,
-                targets=tuple(targets),
-                document=document,
-                namespace=namespace,
-                continuous=continuous,
-                created=self._clock(),
-                description=description,
-                rollout=configuration.get("jobExecutionsRolloutConfig") or {},
-                abort=configuration.get("abortConfig") or {},
-                timeout_minutes=(configuration.get("timeoutConfig") or {}).get(
-                    "inProgressTimeoutInMinutes"
-                ),
-            )
-            members = dict.fromkeys(t for target in targets for t in self._things_of(target))
-            job.waiting = list(members)
-            self._jobs[job_id] = job
-            self._executions[job_id] = {}
+            self._add(job)
             told = self._roll_out(job)
         self._notify(told)
         return arn
+
+    def _add(self, job: Job) -> None:
+        if job.id in self._jobs:
+            raise ServiceError(
+                "ResourceAlreadyExistsException",
+                f"Job already exists: {job.id}",
+                resourceId=job.id,
+                resourceArn=job.arn,
+            )
+        members = dict.fromkeys(t for target in job.targets for t in self._things_of(target))
+        job.waiting = list(members)
+        self._jobs[job.id] = job
+        self._executions[job.id] = {}
 
     def job(self, job_id: str) -> Job:
         """Return a job.
