@@ -21,7 +21,7 @@ from edgectl_aws_greengrass.emulator.dataplane import documents
 from edgectl_aws_greengrass.emulator.ports import Cloud, CloudError, Principal
 
 if TYPE_CHECKING:
-    from _typeshed.wsgi import StartResponse, WSGIEnvironment
+    from wsgiref.types import StartResponse, WSGIEnvironment
 
 _THING_HEADER = "x-amzn-iot-thingname"
 _MAX_TOPIC_PAYLOAD = 128 << 10
