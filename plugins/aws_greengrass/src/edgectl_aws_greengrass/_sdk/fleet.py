@@ -16,7 +16,7 @@ THING_TYPE = "edgectl-device"
 """The type of the things that edgectl adds: it finds them again, and allows more attributes."""
 PAGE = 250
 CORES_PAGE = 100
-DESCRIBE_UP_TO = 25
+DESCRIBE_UP_TO = 8
 
 
 def group_arn(account: Account, name: str) -> str:
@@ -98,8 +98,8 @@ def attributes(
     """Return the registry's attributes of the target's things, as far as they are known.
 
     Few things are asked one by one. Of many, those are listed that edgectl added (they have its
-    thing type); only where the target has no hardware of its own, those of each hardware profile
-    besides. So calls grow with pages and profiles, and not with things.
+    thing type); of many others, those of each hardware profile, and only where the target has no
+    hardware of its own. So calls grow with pages and profiles, and not with things.
     """
     if selector.group and account.config.fleet_indexing:
         found = indexed(account, target, selector)
@@ -107,7 +107,10 @@ def attributes(
     if len(names) <= DESCRIBE_UP_TO:
         return dict(_described(account, names))
     wanted, known = set(names), _listed(account, thingTypeName=THING_TYPE)
-    if target.hardware is None:
+    left = wanted - known.keys()
+    if len(left) <= DESCRIBE_UP_TO:
+        known |= dict(_described(account, left))
+    elif target.hardware is None:
         for profile in PROFILES:
             if known.keys() >= wanted:
                 break

@@ -12,7 +12,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable
 
-from edgectl_aws_greengrass.limits import CALLS_PER_SECOND, rate_of
+from edgectl_aws_greengrass.limits import CALLS_PER_SECOND, DATA_PLANES, rate_of
 
 WINDOW_S = 1.05
 """A little above a second: calls do not arrive as evenly as they are sent."""
@@ -43,7 +43,11 @@ class Pace:
 
     def _take(self, service: str, operation: str) -> float:
         """Count the call and return 0, or return how long to wait before asking again."""
-        limits = {"": CALLS_PER_SECOND, f"{service}:{operation}": rate_of(service, operation)}
+        limits = {f"{service}:{operation}": rate_of(service, operation)}
+        if service in DATA_PLANES:
+            limits[service] = DATA_PLANES[service]
+        else:
+            limits[""] = CALLS_PER_SECOND
         with self._lock:
             now = self._clock()
             for name, most in limits.items():
