@@ -278,3 +278,38 @@ def test_presence_of_a_thing_is_told_to_the_account(
     until(lambda: cloud.things.online.get("core-1") is True)
     client.close()
     until(lambda: cloud.things.online.get("core-1") is False)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"\x00\x00",
+        b"\xf0\xff\xff\xff\xff\x01",
+        b"\x10\x0b\x00\x04MQTT\x05\x02\x00\x3c\x00",
+        b"\x10\x10\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x03raw" + b"\x32\x00",
+        b"\x10\x10\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x03raw" + b"\x10\x02ab",
+        b"\x10\x10\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x03raw" + b"\x82\x02\x00\x01",
+        b"\x10\x10\x00\x04MQTT\x05\x02\x00\x3c\x00\x00\x03raw" + b"\x30\xff\xff\x7f",
+    ],
+)
+def test_bytes_that_are_no_packets_end_that_connection_only(
+    device: MakeDevice, broker: Broker, authority: Authority, cloud: FakeCloud, raw: bytes
+) -> None:
+    certificate, key = authority.issue("raw")
+    cloud.things.add(certificate.read_bytes(), "raw")
+    context = ssl.create_default_context(cafile=str(authority.ca))
+    context.load_cert_chain(certificate, key)
+    with (
+        socket.create_connection(("127.0.0.1", broker.port), timeout=WAIT_S) as plain,
+        context.wrap_socket(plain, server_hostname="localhost") as tls,
+    ):
+        tls.sendall(raw)
+        try:
+            while tls.recv(4096):
+                pass
+        except ConnectionError:
+            pass
+    client = device("after")
+    client.subscribe("still/here")
+    client.publish("still/here", 1)
+    assert client.next() == ("still/here", 1)
