@@ -227,18 +227,25 @@ class DeviceConfig(_Section, frozen=True, kw_only=True):
     pipeline: PipelineSection = PipelineSection()
 
     def to_toml(self) -> str:
-        """Return the configuration as TOML; ``parse_device_config`` reads it back."""
+        """Return the configuration as TOML; ``parse_device_config`` reads it back.
+
+        What has its default is left out, so that the agent of an older release, which refuses keys
+        that it does not know, reads a file that uses nothing new.
+        """
         plain: dict[str, Any] = msgspec.to_builtins(self)
         sections = []
         for name, values in plain.items():
-            if values is None or (name == "pipeline" and self.pipeline == PipelineSection()):
+            section = getattr(self, name)
+            if section is None:
                 continue
+            usual = _defaults(type(section))
             lines = [
                 f"{key} = {_toml_value(value)}"
                 for key, value in values.items()
-                if value is not None
+                if value is not None and (key not in usual or getattr(section, key) != usual[key])
             ]
-            sections.append("\n".join([f"[{name}]", *lines]))
+            if lines:
+                sections.append("\n".join([f"[{name}]", *lines]))
         return "\n\n".join(sections) + "\n"
 
 
@@ -254,6 +261,17 @@ def parse_device_config(text: str) -> DeviceConfig:
         raise ContractError(
             "bad-config", f"the device configuration cannot be read: {exc}"
         ) from exc
+
+
+def _defaults(section: type[msgspec.Struct]) -> dict[str, Any]:
+    """Return what each key of a section is where nobody says it; nothing for needed keys."""
+    found: dict[str, Any] = {}
+    for field in msgspec.structs.fields(section):
+        if field.default is not msgspec.NODEFAULT:
+            found[field.name] = field.default
+        elif field.default_factory is not msgspec.NODEFAULT:
+            found[field.name] = field.default_factory()
+    return found
 
 
 def _toml_value(value: object) -> str:

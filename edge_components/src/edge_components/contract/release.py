@@ -3,6 +3,11 @@
 A device takes a release only if a publisher that it trusts signed it, and only if its number is
 higher than every release that it took before. Rolling back is therefore a *new* release that
 points at an older package.
+
+Devices are strict, and older than the releases that they are given: one refuses a setting that it
+does not know, rather than run the package otherwise than was signed. So a setting that has its
+default is not written, and a release that uses nothing new is readable by every device. A default
+is therefore part of the format: it never changes.
 """
 
 from __future__ import annotations
@@ -23,7 +28,7 @@ MAX_RELEASE_BYTES = 64 << 10
 
 
 class DeviceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """How the device runs the package; part of what is signed.
+    """How the device runs the package; part of what is signed, where it differs from the default.
 
     Attributes:
         soak_s: Seconds that the new version has to serve without a fault before it is kept.
@@ -53,12 +58,25 @@ class ReleaseDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_
     settings: DeviceSettings = DeviceSettings()
 
     def to_bytes(self) -> bytes:
-        """Return the canonical bytes that are signed."""
-        return canonical_json(self)
+        """Return the canonical bytes that are signed, without settings that have their default."""
+        return canonical_json({**msgspec.structs.asdict(self), "settings": _told(self.settings)})
 
     def content_digest(self) -> str:
-        """Return a digest of everything but the number: equal for equal content."""
-        return sha256_digest(canonical_json(msgspec.structs.replace(self, number=0)))
+        """Return a digest of everything but the number: equal for equal content.
+
+        It is the same before and after this program learns a new setting.
+        """
+        return sha256_digest(msgspec.structs.replace(self, number=0).to_bytes())
+
+
+def _told(settings: DeviceSettings) -> dict[str, object]:
+    # Not omit_defaults: that compares by identity, so a float that was read would be written.
+    default = msgspec.structs.asdict(DeviceSettings())
+    return {
+        name: value
+        for name, value in msgspec.structs.asdict(settings).items()
+        if value != default[name]
+    }
 
 
 def parse_release(payload: bytes) -> ReleaseDocument:
