@@ -9,7 +9,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import urlopen
+from urllib.request import Request, urlopen
 
 import pytest
 from botocore.auth import S3SigV4Auth, SigV4Auth
@@ -153,6 +153,27 @@ def test_a_clock_that_is_off_a_little_is_allowed(
 ) -> None:
     status, _ = _send(account, service, datetime.now(UTC) + timedelta(minutes=skew))
     assert status == 200
+
+
+@pytest.mark.parametrize(("ahead_s", "code"), [(1_000, "Signature"), (-1_000, "Signature")])
+def test_the_accounts_clock_can_be_set_off(
+    account: RunningAccount, clients: Clients, ahead_s: float, code: str
+) -> None:
+    _set_clock(account, ahead_s)
+    try:
+        with pytest.raises(ClientError, match=code):
+            clients("iot").list_things()
+        with pytest.raises(ClientError, match="RequestTimeTooSkewed"):
+            clients("s3").list_buckets()
+    finally:
+        _set_clock(account, 0)
+    clients("iot").list_things()
+
+
+def _set_clock(account: RunningAccount, ahead_s: float) -> None:
+    body = f'{{"ahead_s": {ahead_s}}}'.encode()
+    with urlopen(Request(f"{account.url}/_edgectl/clock", data=body, method="PUT")):
+        pass
 
 
 def test_a_body_that_is_not_the_signed_one_is_refused(account: RunningAccount) -> None:

@@ -14,7 +14,7 @@ from moto.s3.models import s3_backends
 from edgectl_aws_greengrass.emulator.callers import PARTITION, Caller, Callers
 from edgectl_aws_greengrass.emulator.calls import Calls
 from edgectl_aws_greengrass.emulator.certificates import Authority
-from edgectl_aws_greengrass.emulator.control import Control, Stale
+from edgectl_aws_greengrass.emulator.control import Clock, Control, Stale
 from edgectl_aws_greengrass.emulator.dataport import GreengrassDevicePort
 from edgectl_aws_greengrass.emulator.faults import Faults
 from edgectl_aws_greengrass.emulator.front import After, Front, Handler, Services
@@ -143,6 +143,7 @@ class EmulatedCloud:
         )
         made.more["GET", "rules"] = lambda _: self.rules.failures
         made.more["POST", "stale"] = self._make_stale
+        made.more["PUT", "clock"] = self._set_clock
         return made
 
     def stop(self) -> None:
@@ -213,6 +214,9 @@ class EmulatedCloud:
     def _identity(self, params: Params, caller: Caller) -> Params:
         del params
         return {"UserId": caller.access_key_id, "Account": self.account, "Arn": caller.arn}
+
+    def _set_clock(self, body: bytes) -> None:
+        self.front.ahead_s = msgspec.json.decode(body, type=Clock).ahead_s
 
     def _make_stale(self, body: bytes) -> None:
         wanted = msgspec.json.decode(body, type=Stale)

@@ -36,6 +36,12 @@ class Stale(Record, frozen=True, kw_only=True):
     seconds: float
 
 
+class Clock(Record, frozen=True, kw_only=True):
+    """``PUT /_edgectl/clock``: the account's clock is so far ahead when it checks signatures."""
+
+    ahead_s: float
+
+
 class Control:
     """The routes.
 

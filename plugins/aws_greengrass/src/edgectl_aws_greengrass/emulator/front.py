@@ -11,6 +11,7 @@ import io
 import threading
 import traceback
 from collections.abc import Callable, Iterable, Mapping
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from wsgiref.types import StartResponse, WSGIApplication
 
@@ -67,6 +68,8 @@ class Front:
     Attributes:
         devices: Answers requests over TLS that nobody signed (data plane, credentials), once it
             is set.
+        ahead_s: How far the account's clock is ahead of this machine's when it looks at
+            signatures, so that a client's clock seems to be off.
     """
 
     def __init__(
@@ -82,6 +85,7 @@ class Front:
         control: Callable[[Request], Response],
     ) -> None:
         self.devices: WSGIApplication | None = None
+        self.ahead_s = 0.0
         self._region = region
         self._account = account
         self._callers = callers
@@ -135,7 +139,7 @@ class Front:
         self._calls.count(service, name)
         self._faults.raise_for(service, name)
         key = self._callers.key(scope.access_key_id)
-        sigv4.check(request, scope, key, region=self._region)
+        sigv4.check(request, scope, key, region=self._region, now=self._now)
         caller = self._callers.caller(scope.access_key_id)
         params = self._params(service, operation, labels, request)
         self._authorize(caller, service, name, params)
@@ -155,6 +159,9 @@ class Front:
         if after is not None and answer.status_code < 300:
             after(params)
         return answer
+
+    def _now(self) -> datetime:
+        return datetime.now(UTC) + timedelta(seconds=self.ahead_s)
 
     def _params(
         self, service: str, operation: OperationModel, labels: Params, request: Request
