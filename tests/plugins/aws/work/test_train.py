@@ -20,7 +20,7 @@ print("epoch 2", file=sys.stderr)
 data = open(os.environ["EDGECTL_INPUT_DATA"] + "/numbers.txt").read()
 open(os.environ["EDGECTL_OUTPUT_MODEL"], "w").write("onnx of " + data)
 open(os.path.dirname(os.environ["EDGECTL_OUTPUT_MODEL"]) + "/weights.bin", "w").write("w")
-open("train.py", "a").write("# changed by the job")
+open(os.environ["SM_MODEL_DIR"] + "/train.py", "w").write("# changed by the job")
 json.dump({"accuracy": 0.5}, open(os.environ["EDGECTL_OUTPUT_METRICS"], "w"))
 """
 SLOW = "import time\nprint('begun')\ntime.sleep(600)\n"
