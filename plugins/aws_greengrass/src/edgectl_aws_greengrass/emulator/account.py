@@ -41,7 +41,7 @@ class RunningAccount:
     Args:
         folder: Takes keys and certificates.
         names: Further names that devices call this machine by.
-        host: Address to bind.
+        host: Address to bind for devices; the API is on loopback always.
     """
 
     def __init__(
@@ -60,7 +60,7 @@ class RunningAccount:
         authority = self.cloud.authority
         buckets = (f"s3.{region}.amazonaws.com", f"*.s3.{region}.amazonaws.com")
         everywhere = ("localhost", "127.0.0.1", *buckets, *names)
-        self.api = Server(self.cloud.front, host=host, port=wanted.api)
+        self.api = Server(self.cloud.front, port=wanted.api)  # it steers, so only from here
         tls = authority.server_context(everywhere, demand=False)
         self.data, *self._more = (
             Server(self.cloud.front, host=host, port=port, tls=tls)

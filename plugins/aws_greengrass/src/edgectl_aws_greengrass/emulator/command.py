@@ -82,7 +82,12 @@ from edgectl_aws_greengrass.selector import read_selector
     type=click.IntRange(min=0),
     help="So many things of each crowd have a full disk.",
 )
-@click.option("--host", default="127.0.0.1", show_default=True, help="Address to listen on.")
+@click.option(
+    "--host",
+    default="127.0.0.1",
+    show_default=True,
+    help="Address to listen on for devices; the API stays on loopback.",
+)
 @click.option(
     "--host-name",
     "names",
