@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from typing import Any
 
 from aws_site import CoreDevice, Site
@@ -140,3 +141,17 @@ def test_a_configuration_file_without_endpoints_is_a_usage_error(site: Site) -> 
     assert core.process is not None
     assert core.process.wait(30) == 2
     assert "'aws.greengrass.NucleusLite'" in core.read("console.log")
+
+
+def test_a_dependency_that_dies_takes_its_dependents_through_a_restart(site: Site) -> None:
+    base = "com.example.Base"
+    script = "echo $$ >> $HERE/pids; exec sleep 600"
+    site.component(base, "1.0.0", {"Run": {"Script": script}})
+    site.component(
+        HELLO, "1.0.0", {"Startup": {"Script": "echo up >> $HERE/said"}}, needs={base: "*"}
+    )
+    core = site.device()
+    site.result("core-1", site.deploy("core-1", 1, {HELLO: "1.0.0"}))
+    os.kill(int(core.read("pids").split()[0]), signal.SIGKILL)
+    site.until(lambda: core.read("said").split() == ["up", "up"])
+    assert len(core.read("pids").split()) == 2

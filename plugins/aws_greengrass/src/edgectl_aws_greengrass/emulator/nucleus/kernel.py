@@ -80,6 +80,11 @@ class Kernel:
         service = self.services.get(name)
         return service is not None and service.state is ServiceState.BROKEN
 
+    def starts(self, name: str) -> int:
+        """Return how often a service has begun to start; -1 for one that is not there."""
+        service = self.services.get(name)
+        return -1 if service is None else service.starts
+
     def switch(self, components: Components) -> tuple[str, ...]:
         """Stop what has to go and start what has come; return what was started.
 

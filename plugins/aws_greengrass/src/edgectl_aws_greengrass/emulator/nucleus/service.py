@@ -56,6 +56,10 @@ class Neighbours(Protocol):
         """Say whether a service is BROKEN."""
         ...
 
+    def starts(self, name: str) -> int:
+        """Return how often a service has begun to start; -1 for one that is not there."""
+        ...
+
 
 class Service:
     """A component that is alive.
@@ -64,6 +68,7 @@ class Service:
         state: Its state now.
         status_code: Why it is in trouble, of the nucleus's words, or "NONE".
         token: What proves over IPC that a process is this component's (``SVCUID``).
+        starts: How often it has begun to start.
     """
 
     def __init__(
@@ -79,12 +84,14 @@ class Service:
         self.state = ServiceState.NEW
         self.status_code = "NONE"
         self.status_reason = ""
+        self.starts = 0
         self._neighbours = neighbours
         self._processes = processes
         self._steps = Steps(life, processes)
         self._tell = tell
         self._stop = threading.Event()
         self._reported: ServiceState | None = None
+        self._leaning_on: dict[str, int] = {}
         self._errors: deque[float] = deque()
         self._thread = threading.Thread(target=self._live, name=life.name, daemon=True)
 
@@ -117,6 +124,7 @@ class Service:
                     self._steps.run("install", self._stop.is_set)
                     installed = True
                     self._set(ServiceState.INSTALLED)
+                self.starts += 1
                 self._set(ServiceState.STARTING)
                 self._hold()
             except StepError as exc:
@@ -154,6 +162,11 @@ class Service:
     def _hold(self) -> None:
         """Start and stay until somebody stops it or a hard dependency goes down."""
         self._reported = None
+        self._leaning_on = {
+            name: self._neighbours.starts(name)
+            for name, hard in self.life.dependencies.items()
+            if hard
+        }
         main = "startup" if "startup" in self.life.steps else "run"
         process = self._steps.spawn(main)
         try:
@@ -202,7 +215,7 @@ class Service:
             self._set(ServiceState.INSTALLED)
 
     def _is_to_leave(self) -> bool:
-        """Say whether to stop holding.
+        """Say whether to stop holding, as when a hard dependency is down or was for a moment.
 
         Raises:
             StepError: The component reported an error.
@@ -210,8 +223,8 @@ class Service:
         if self._reported is ServiceState.ERRORED:
             raise StepError("RUN_ERROR", "the component reported an error")
         return self._stop.is_set() or any(
-            hard and not self._neighbours.is_up(name)
-            for name, hard in self.life.dependencies.items()
+            self._neighbours.starts(name) != starts or not self._neighbours.is_up(name)
+            for name, starts in self._leaning_on.items()
         )
 
     def _says_running(self) -> bool:
