@@ -15,6 +15,7 @@ import sys
 import tempfile
 import time
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 RUNS = 9
@@ -36,7 +37,7 @@ PROJECT = """\
 apiVersion: edgectl/v1
 name: tiny
 version: "1"
-train: {provider: selfhosted, command: [python, train.py], outputs: {model: out/model.onnx}}
+train: {command: [python, train.py], outputs: {model: out/model.onnx}}
 model: {path: out/model.onnx}
 device: {soak: 0s}
 targets:
@@ -55,6 +56,10 @@ s3, iot, sts = session.client("s3"), session.client("iot"), session.client("sts"
 greengrass = session.client("greengrassv2")
 prefix = "edgectl/applications/tiny"
 
+registry = session.client("sagemaker").list_model_packages(
+    ModelPackageGroupName="tiny", SortBy="CreationTime", SortOrder="Descending", MaxResults=100
+)["ModelPackageSummaryList"]
+assert registry[0]["ModelApprovalStatus"] == "Approved"
 account = sts.get_caller_identity()["Account"]
 arn = f"arn:aws:iot:us-east-1:{account}:thinggroup/{GROUP}"
 releases = s3.list_objects_v2(Bucket=BUCKET, Prefix=f"{prefix}/releases/")["Contents"]
@@ -97,7 +102,8 @@ def main() -> None:
         folder = Path(name)
         (folder / "train.py").write_text(TRAIN)
         (folder / "edgectl.yaml").write_text(PROJECT)
-        env = {k: v for k, v in os.environ.items() if not k.startswith(("EDGECTL_", "AWS_"))}
+        foreign = ("EDGECTL_", "AWS_", "PYTHONDONTWRITEBYTECODE")
+        env = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
         info = folder / "info.json"
         command = [*EDGECTL, "emulate", "aws", "--info", str(info), "--stop-on-eof"]
         command += ["--devices", "0", "--crowd", str(DEVICES), "all"]
@@ -121,8 +127,8 @@ def main() -> None:
 
 def measure(folder: Path, env: dict[str, str], control: str) -> None:
     """Deploy once, then run both in turns."""
-    run(folder, env, *EDGECTL, "train")
-    run(folder, env, *EDGECTL, "register", "--provider", "selfhosted")
+    run(folder, env, *EDGECTL, "train", "--provider", "selfhosted")
+    run(folder, env, *EDGECTL, "register")
     run(folder, env, *EDGECTL, "package")
     while run(folder, env, *EDGECTL, "devices", "list").count("\n") < DEVICES:
         time.sleep(1)
@@ -171,11 +177,11 @@ def write_script(called: dict[str, int]) -> str:
     return SCRIPT.replace("@THINGS@", things).replace("@MORE@", "\n".join(more))
 
 
-def count(control: str, work: object) -> dict[str, int]:
+def count(control: str, work: Callable[[], object]) -> dict[str, int]:
     """Return how often each operation was called meanwhile, without those of devices."""
     request = urllib.request.Request(f"{control}/calls", method="DELETE")
     urllib.request.urlopen(request).close()
-    work()  # type: ignore[operator]  # a callable
+    work()
     with urllib.request.urlopen(f"{control}/calls") as answer:
         found: dict[str, int] = json.load(answer)["total"]
     return found
