@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgectl_aws_greengrass.emulator.broker import packets, topics
+from edgectl_aws_greengrass.emulator.broker import building, parsing, topics
 from edgectl_aws_greengrass.emulator.broker.packets import (
     V5,
     V311,
@@ -25,7 +25,7 @@ def test_any_bytes_are_a_packet_or_a_packet_error(
     kind: int, flags: int, body: bytes, version: int
 ) -> None:
     try:
-        packets.parse(kind, flags, body, version)
+        parsing.parse(kind, flags, body, version)
     except PacketError as exc:
         assert exc.reason >= Reason.UNSPECIFIED
 
@@ -42,9 +42,9 @@ def test_a_message_survives_the_wire(
     topic: str, payload: bytes, qos: int, retain: bool, packet_id: int, version: int
 ) -> None:
     message = Message(topic=topic, payload=payload, qos=qos, retain=retain)
-    raw = packets.publish(version, message, packet_id)
+    raw = building.publish(version, message, packet_id)
     start = 2 if raw[1] < 0x80 else 3
-    found = packets.parse(raw[0] >> 4, raw[0] & 15, raw[start:], version)
+    found = parsing.parse(raw[0] >> 4, raw[0] & 15, raw[start:], version)
     assert found == Publish(message=message, packet_id=packet_id if qos else 0, alias=0)
 
 
@@ -67,11 +67,11 @@ def test_a_filter_takes_the_topic_that_it_is(name: str, topic: str) -> None:
 )
 def test_a_connect_that_is_none_says_why(body: bytes, reason: Reason) -> None:
     with pytest.raises(PacketError) as found:
-        packets.parse(Kind.CONNECT, 0, body, V5)
+        parsing.parse(Kind.CONNECT, 0, body, V5)
     assert found.value.reason is reason
 
 
 def test_an_old_clients_refusals_have_old_codes() -> None:
-    assert packets.suback(V311, 1, [1, 0x87]) == b"\x90\x04\x00\x01\x01\x80"
-    assert packets.suback(V5, 1, [1, 0x87]) == b"\x90\x05\x00\x01\x00\x01\x87"
-    assert packets.puback(V311, 1, 0x87) == b"\x40\x02\x00\x01"
+    assert building.suback(V311, 1, [1, 0x87]) == b"\x90\x04\x00\x01\x01\x80"
+    assert building.suback(V5, 1, [1, 0x87]) == b"\x90\x05\x00\x01\x00\x01\x87"
+    assert building.puback(V311, 1, 0x87) == b"\x40\x02\x00\x01"

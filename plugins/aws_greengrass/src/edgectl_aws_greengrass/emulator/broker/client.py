@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgectl_aws_greengrass.emulator.broker import packets, topics
+from edgectl_aws_greengrass.emulator.broker import building, packets, parsing, topics
 from edgectl_aws_greengrass.emulator.broker.packets import (
     Disconnect,
     Message,
@@ -81,7 +81,7 @@ class Client:
                 raise PacketError(
                     Reason.KEEP_ALIVE_TIMEOUT, "nothing came within the keep-alive time"
                 ) from exc
-            packet = packets.parse(kind, flags, body, self.transport.version)
+            packet = parsing.parse(kind, flags, body, self.transport.version)
             if isinstance(packet, Disconnect):
                 if packet.reason != _WILL_ANYWAY:
                     self._will = None
@@ -128,7 +128,7 @@ class Client:
         elif isinstance(packet, PubAck):
             self._session.acknowledged(packet.packet_id)
         elif isinstance(packet, Ping):
-            self.transport.write(packets.pingresp())
+            self.transport.write(building.pingresp())
         else:
             raise PacketError(Reason.PROTOCOL_ERROR, "a second CONNECT")
 
@@ -144,11 +144,11 @@ class Client:
             if version == packets.V311 or not message.qos:
                 why = f"no iot:Publish for topic/{message.topic}"
                 raise PacketError(Reason.NOT_AUTHORIZED, why)
-            refusal = packets.puback(version, packet.packet_id, Reason.NOT_AUTHORIZED)
+            refusal = building.puback(version, packet.packet_id, Reason.NOT_AUTHORIZED)
             self.transport.write(refusal)
             return
         if message.qos:
-            self.transport.write(packets.puback(version, packet.packet_id))
+            self.transport.write(building.puback(version, packet.packet_id))
         await self._broker.take(self.client_id, message)
 
     def _named(self, packet: Publish) -> Message:
@@ -191,7 +191,7 @@ class Client:
             self._broker.switchboard.subscribe(self._session, name, code)
         # What is told begins with what changes after SUBACK, and nothing after it is missed.
         await self._broker.watch([name for name, _ in granted])
-        self.transport.write(packets.suback(self.transport.version, packet.packet_id, codes))
+        self.transport.write(building.suback(self.transport.version, packet.packet_id, codes))
 
     def _granted(self, name: str, qos: int, besides: int) -> int:
         known = self._session.subscriptions
@@ -213,7 +213,7 @@ class Client:
             )
             for name in packet.filters
         ]
-        self.transport.write(packets.unsuback(self.transport.version, packet.packet_id, codes))
+        self.transport.write(building.unsuback(self.transport.version, packet.packet_id, codes))
 
     async def _tell(self, *, connected: bool) -> None:
         if self.client_id in self._principal.things:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from edgectl_aws_greengrass.emulator.broker import packets
+from edgectl_aws_greengrass.emulator.broker import building, packets, parsing
 from edgectl_aws_greengrass.emulator.broker.client import Client
 from edgectl_aws_greengrass.emulator.broker.packets import Connect, Kind, PacketError, Reason
 from edgectl_aws_greengrass.emulator.broker.session import MAX_IN_FLIGHT, Session
@@ -37,7 +37,7 @@ async def accept(broker: Broker, transport: Transport) -> Client | None:
     if kind != Kind.CONNECT:
         raise PacketError(Reason.PROTOCOL_ERROR, "the first packet is no CONNECT")
     try:
-        connect = packets.parse(kind, flags, body, packets.V5)
+        connect = parsing.parse(kind, flags, body, packets.V5)
     except PacketError as exc:
         _refuse(transport, exc.reason, str(exc))
         return None
@@ -61,7 +61,7 @@ def _refuse(transport: Transport, reason: Reason, why: str) -> None:
     code = _V311_CODES.get(reason, _V311_NOT_AUTHORIZED)
     if transport.version == packets.V5:
         properties, code = {"ReasonString": why}, int(reason)
-    transport.write(packets.connack(transport.version, code, present=False, properties=properties))
+    transport.write(building.connack(transport.version, code, present=False, properties=properties))
 
 
 def _open(
@@ -96,7 +96,7 @@ def _open(
     if properties and not connect.client_id:
         properties["AssignedClientIdentifier"] = client_id
     present = found is not None
-    transport.write(packets.connack(connect.version, 0, present=present, properties=properties))
+    transport.write(building.connack(connect.version, 0, present=present, properties=properties))
     transport.is_open = True
     session.attach(connect.version, connect.receive_maximum, transport.write)
     return client

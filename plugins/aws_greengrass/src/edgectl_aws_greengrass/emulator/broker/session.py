@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from edgectl_aws_greengrass.emulator.broker import packets
+from edgectl_aws_greengrass.emulator.broker import building, packets
 from edgectl_aws_greengrass.emulator.broker.packets import Message
 
 MAX_IN_FLIGHT = 100
@@ -51,7 +51,7 @@ class Session:
         self._write = write
         self.expires_at = None
         for packet_id, message in self._in_flight.items():
-            write(packets.publish(version, message, packet_id, dup=True))
+            write(building.publish(version, message, packet_id, dup=True))
         self._fill()
 
     def detach(self) -> None:
@@ -72,7 +72,7 @@ class Session:
             self._queued.append(given)
             self._fill()
         elif self._write is not None:
-            self._write(packets.publish(self._version, given, 0))
+            self._write(building.publish(self._version, given, 0))
 
     def acknowledged(self, packet_id: int) -> None:
         """Forget a message that the client has taken."""
@@ -84,7 +84,7 @@ class Session:
             message = self._queued.popleft()
             packet_id = self._next_id()
             self._in_flight[packet_id] = message
-            self._write(packets.publish(self._version, message, packet_id))
+            self._write(building.publish(self._version, message, packet_id))
 
     def _next_id(self) -> int:
         while True:

@@ -7,7 +7,7 @@ import contextlib
 import logging
 import ssl
 
-from edgectl_aws_greengrass.emulator.broker import packets
+from edgectl_aws_greengrass.emulator.broker import building, packets
 from edgectl_aws_greengrass.emulator.broker.packets import PacketError, Reason
 
 log = logging.getLogger(__name__)
@@ -68,7 +68,7 @@ class Transport:
             return
         self._ended = True
         if self.version == packets.V5 and self.is_open:
-            self.write(packets.disconnect(reason, why))
+            self.write(building.disconnect(reason, why))
         self._writer.close()
 
     async def close(self) -> None:
