@@ -14,6 +14,7 @@ import boto3
 import pytest
 from click.testing import CliRunner
 
+from edgectl.api import ProjectError, ProviderError
 from edgectl_aws_greengrass.emulator.command import emulate
 
 PROJECT = """
@@ -90,3 +91,24 @@ def test_a_wrong_option_is_a_usage_error(project: Path, arguments: list[str], sa
     options = ["--project", str(project), "--dir", str(project / "e")]
     result = CliRunner().invoke(emulate, [*options, *arguments])
     assert (result.exit_code, said in result.output) == (2, True)
+
+
+def test_a_second_emulator_leaves_the_folder_of_the_first_alone(
+    running: dict[str, Any], project: Path
+) -> None:
+    assert running["devices"] == []
+    arguments = ["--project", str(project), "--dir", str(project / "emulator")]
+    done = CliRunner().invoke(emulate, arguments)
+    assert isinstance(done.exception, ProviderError)
+    assert done.exception.message == f"an emulator runs in '{project / 'emulator'}' already"
+
+
+@pytest.mark.parametrize("given", [["--crowd", "2", "nowhere"], ["--device", "nowhere/a"]])
+def test_an_unknown_target_is_found_before_anything_is_started(
+    project: Path, given: list[str]
+) -> None:
+    arguments = ["--project", str(project), "--dir", str(project / "emulator"), *given]
+    done = CliRunner().invoke(emulate, arguments)
+    assert isinstance(done.exception, ProjectError)
+    assert "nowhere" in done.exception.message
+    assert not (project / "emulator" / "devices").exists()

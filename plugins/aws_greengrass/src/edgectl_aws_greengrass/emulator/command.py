@@ -23,6 +23,7 @@ from edgectl_aws_greengrass.emulator.fleet import (
     Fleet,
     FleetInfo,
     VirtualDevice,
+    check_targets,
 )
 from edgectl_aws_greengrass.selector import read_selector
 
@@ -138,6 +139,7 @@ def emulate(
         msgspec.structs.replace(device, disk_bytes=sizes.get(device.name)) for device in devices
     )
     joining = tuple(Crowd(size=n, target=name, full_disks=full_disks) for n, name in crowds)
+    check_targets(loaded, devices, joining)
     ports = Ports(api=port, data=(*data_ports, 0)[0], more_data=data_ports[1:], mqtt=mqtt_port)
     fleet = Fleet(folder, loaded, ports=ports, host=host, names=names)
     with _ending_on_signals():

@@ -7,6 +7,8 @@ ports, the name of the endpoints) is then changed in the files that it wrote.
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import socket
 import subprocess
@@ -125,6 +127,8 @@ class Fleet:
     ) -> None:
         self._folder = folder.absolute()
         self._folder.mkdir(parents=True, exist_ok=True)
+        self._held = contextlib.ExitStack()
+        self._hold_folder()
         self._project = project
         self._config = msgspec.convert(project.provider_config("aws"), AwsConfig)
         self._account = RunningAccount(
@@ -183,6 +187,19 @@ class Fleet:
         """Stop the devices, then the account."""
         self._processes.stop()
         self._account.stop()
+        self._held.close()
+
+    def _hold_folder(self) -> None:
+        """Keep the folder to this emulator: a second one would give its devices other keys."""
+        lock = self._held.enter_context((self._folder / "lock").open("w"))
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError as exc:
+            self._held.close()
+            raise ProviderError(
+                f"an emulator runs in '{self._folder}' already",
+                hint="stop it, or give this one another --dir",
+            ) from exc
 
     def _groups(self) -> tuple[str, ...]:
         targets = [t for t in self._project.spec.targets if self._is_ours(t)]
@@ -251,12 +268,14 @@ class Fleet:
 
     def _start_crowd(self, number: int, crowd: Crowd) -> None:
         target = self._project.target(crowd.target)
-        selector = read_selector(target)
-        if not selector.group:
-            raise ProviderError(f"target '{target.name}' has no thing group for a crowd to join")
         name = f"crowd{number}"
         command = [sys.executable, "-m", CROWD_MODULE, "--things", str(crowd.size)]
-        command += ["--thing-group", selector.group, "--name", f"{target.name}-{name}"]
+        command += [
+            "--thing-group",
+            _crowd_group(self._project, crowd),
+            "--name",
+            f"{target.name}-{name}",
+        ]
         command += ["--host", self._account.host_name]
         command += ["--mqtt-port", str(self._account.broker.port)]
         command += ["--data-port", str(self._account.data.port)]
@@ -270,6 +289,28 @@ class Fleet:
             if time.monotonic() > deadline:
                 raise ProviderError(f"'{name}' is not up: {self._processes.log_tail(name)}")
             time.sleep(0.2)
+
+
+def check_targets(
+    project: Project, devices: tuple[VirtualDevice, ...], crowds: tuple[Crowd, ...]
+) -> None:
+    """Check that what is to be started has a place in the project.
+
+    Raises:
+        ProjectError: The project has no such target.
+        ProviderError: A target has no thing group for a crowd to join.
+    """
+    for device in devices:
+        project.target(device.target)
+    for crowd in crowds:
+        _crowd_group(project, crowd)
+
+
+def _crowd_group(project: Project, crowd: Crowd) -> str:
+    group = read_selector(project.target(crowd.target)).group
+    if not group:
+        raise ProviderError(f"target '{crowd.target}' has no thing group for a crowd to join")
+    return group
 
 
 def _rewrite_device(file: Path, state: Path, port: int) -> None:
