@@ -81,7 +81,11 @@ def _send_parts(account: Account, content: Content) -> None:
 
     client: Any = account.client("s3")
     options = TransferConfig(
-        multipart_threshold=PART_BYTES, multipart_chunksize=PART_BYTES, max_concurrency=4
+        multipart_threshold=PART_BYTES,
+        multipart_chunksize=PART_BYTES,
+        max_concurrency=4,
+        # The other one, which boto3 takes on some machines, chooses the size of parts by itself.
+        preferred_transfer_client="classic",
     )
     what = f"upload '{content.key}'"
     bucket = account.config.bucket
