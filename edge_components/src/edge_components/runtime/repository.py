@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -96,12 +97,20 @@ class Repository:
 
     Args:
         folder: Where the models are, or None where there is nothing to load from.
+        loaded: Is told of each model that answers.
     """
 
-    def __init__(self, folder: Path | None, registry: Registry, profile: HardwareProfile) -> None:
+    def __init__(
+        self,
+        folder: Path | None,
+        registry: Registry,
+        profile: HardwareProfile,
+        loaded: Callable[[Model], None] = lambda _: None,
+    ) -> None:
         self.folder = folder
         self._registry = registry
         self._profile = profile
+        self._loaded = loaded
         self._reasons: dict[str, str] = {}
         self._lock = asyncio.Lock()
 
@@ -157,6 +166,7 @@ class Repository:
             self._check_not_deployed(name, "loaded")  # a release may have come meanwhile
             self._reasons.pop(name, None)
             self._registry.add(model)
+            self._loaded(model)
 
     async def unload(self, name: str) -> None:
         """Let a model answer no more; requests that run on it finish.

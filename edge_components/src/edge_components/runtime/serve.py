@@ -34,6 +34,7 @@ from edge_components.runtime.routes import Routes
 from edge_components.runtime.server import HttpServer
 from edge_components.runtime.service import Runtime
 from edge_components.runtime.settings import ServeSettings, SettingsError
+from edge_components.runtime.shortfall import tell_shortfall
 from edge_components.runtime.tuning import tuned
 from edge_components.runtime.version import find_profile
 from edge_components.telemetry.queue import QUEUE_FILE, TelemetryQueue
@@ -109,7 +110,12 @@ class _Parts:
             has_stdin=not settings.parent_pipe,
         )
         self.inference = Inference(registry, metrics, self.recorder, threads=settings.parallel)
-        self.repository = Repository(settings.models, registry, profile)
+        self.repository = Repository(
+            settings.models,
+            registry,
+            profile,
+            lambda model: tell_shortfall(model, profile, self.recorder),
+        )
         self.runtime = Runtime(
             settings,
             profile=profile,
@@ -167,8 +173,6 @@ class _Parts:
 async def _serve(settings: ServeSettings, profile: HardwareProfile) -> int:
     parts = _Parts(settings, profile)
     runtime, server = parts.runtime, parts.server
-    if is_exposed(settings):
-        log.warning("'%s' can be reached by others, and no token is asked for", settings.host)
     parts.start()
     bound = False
     grpc_server: GrpcServer | None = None
@@ -176,6 +180,8 @@ async def _serve(settings: ServeSettings, profile: HardwareProfile) -> int:
     try:
         # The port first: a second runtime ends here, before it takes the first one's socket path.
         runtime.port = await server.listen(settings.host, settings.port, parts.tls)
+        if is_exposed(settings):
+            log.warning("'%s' can be reached by others, and no token is asked for", settings.host)
         if settings.grpc_port is not None:
             grpc_server = _grpc_server(parts, settings)
             grpc_port = await grpc_server.listen(settings.host, settings.grpc_port)

@@ -26,10 +26,10 @@ from edge_components.runtime.load import load_file, load_variant
 from edge_components.runtime.metrics import Metrics
 from edge_components.runtime.model import Model
 from edge_components.runtime.process import rss_bytes
-from edge_components.runtime.providers import shortfall
 from edge_components.runtime.registry import Registry
 from edge_components.runtime.repository import Repository
 from edge_components.runtime.settings import ServeSettings, SettingsError
+from edge_components.runtime.shortfall import tell_shortfall
 from edge_components.runtime.version import ActivationError, Version, candidates, read_version
 from edge_components.telemetry.privacy import Policy
 from edge_components.telemetry.recorder import Recorder, Subject
@@ -39,8 +39,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-_INFO = 9
-_WARNING = 13
 _ERROR = 17
 
 
@@ -166,7 +164,7 @@ class Runtime:
         elif settings.model is not None:
             model = await asyncio.to_thread(load_file, settings.model, settings.name, self._profile)
             self._registry.activate(model)
-            self._tell_shortfall(model)
+            tell_shortfall(model, self._profile, self._recorder)
         if settings.pipeline_file is not None:
             await asyncio.to_thread(self._begin_pipeline, settings.pipeline_file)
         if settings.load:
@@ -224,20 +222,7 @@ class Runtime:
             f"release {release.number} answers",
             attributes={"precision": model.identity.precision, "provider": model.provider},
         )
-        self._tell_shortfall(model)
-
-    def _tell_shortfall(self, model: Model) -> None:
-        wanted = self._profile.execution_providers
-        found = shortfall(wanted, model.asked, model.nodes)
-        if found is None:
-            return
-        log.warning("%s", found.text)
-        nodes: dict[str, Value] = {f"nodes.{name}": n for name, n in sorted(model.nodes.items())}
-        self._recorder.event(
-            found.text,
-            severity=_WARNING if found.is_serious else _INFO,
-            attributes={"provider": model.provider, "wanted": wanted[0], **nodes},
-        )
+        tell_shortfall(model, self._profile, self._recorder)
 
     def _refused(self, reason: str, detail: str) -> None:
         log.warning("activation refused: %s: %s", reason, detail)
