@@ -149,7 +149,7 @@ def test_a_shell_pipe_answers_lines_and_tells_of_bad_ones(make_model: Any, tmp_p
     )
     assert [found["label"] for found in answers(done)] == ["c", "a", "d"]
     assert done.returncode == 3
-    assert b"a reading failed" in done.stderr
+    assert b"reading 'line-3' failed" in done.stderr
 
 
 @pytest.mark.parametrize("framing", ["frames", "whole"])

@@ -160,7 +160,10 @@ def test_grpc_wants_the_certificate_too(mutual: Any, authority: Authority) -> No
     [
         (["--tls-cert", "c.pem"], "--tls-cert and --tls-key belong together"),
         (["--client-ca", "c.pem"], "--client-ca needs --tls-cert"),
-        (["--tls-cert", "no.pem", "--tls-key", "no.key"], "cannot be used: "),
+        (
+            ["--tls-cert", "no.pem", "--tls-key", "no.key"],
+            "--tls-cert: 'no.pem' cannot be read: No such",
+        ),
         (["--token-file", "none"], "'none' cannot be read: No such file"),
         (["--token-file", "short"], "one token of at least 16"),
     ],

@@ -36,6 +36,12 @@ class _Section(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     pass
 
 
+def _check_above_0(section: _Section, title: str, *names: str) -> None:
+    for name in names:
+        if not (value := getattr(section, name)) > 0:
+            raise ValueError(f"'{name}' of [{title}] is {value:g}, has to be above 0")
+
+
 class DeviceSection(_Section, frozen=True, kw_only=True):
     """Who the device is and where it keeps its state."""
 
@@ -136,6 +142,14 @@ class TelemetrySection(_Section, frozen=True, kw_only=True):
     interval_s: float = 10.0
     health_interval_s: float = 60.0
 
+    def __post_init__(self) -> None:
+        """Refuse what would keep nothing, or never rest.
+
+        Raises:
+            ValueError: With the key.
+        """
+        _check_above_0(self, "telemetry", "max_bytes", "ttl_s", "interval_s", "health_interval_s")
+
 
 class EndpointSection(_Section, frozen=True, kw_only=True):
     """Somebody whom the pipeline talks to, under the name that a release uses.
@@ -207,9 +221,7 @@ class DriftSection(_Section, frozen=True, kw_only=True):
         Raises:
             ValueError: With the key.
         """
-        for name in ("window_rows", "window_s", "min_rows", "psi", "ks"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"'{name}' of [drift] has to be above 0")
+        _check_above_0(self, "drift", "window_rows", "window_s", "min_rows", "psi", "ks")
         if not self.rate_per_s >= 0:
             raise ValueError("'rate_per_s' of [drift] cannot be below 0")
 

@@ -208,13 +208,13 @@ def parse_package_info(data: bytes, manifest: Manifest) -> PackageInfo:
     return info
 
 
-def parse_pipeline(data: bytes) -> Pipeline:
-    """Read ``edgectl/pipeline.json``.
+def parse_pipeline(data: bytes, *, what: str = PIPELINE_FILE) -> Pipeline:
+    """Read ``edgectl/pipeline.json``, or a file of that form that messages call ``what``.
 
     Raises:
         ContractError: ``bad-json``, ``too-large`` or ``too-deep``.
     """
-    return decode_json(data, Pipeline, what=PIPELINE_FILE, max_bytes=MAX_DOCUMENT_BYTES)
+    return decode_json(data, Pipeline, what=what, max_bytes=MAX_DOCUMENT_BYTES)
 
 
 def _check_descriptor(descriptor: Descriptor, *, limit: int) -> None:

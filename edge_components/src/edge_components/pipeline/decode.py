@@ -119,7 +119,7 @@ def _is_binary(data: bytes) -> bool:
 
 
 def _image(name: str, data: bytes) -> Array:
-    from PIL import Image  # noqa: PLC0415  # a device without images does not pay for Pillow
+    from PIL import Image, UnidentifiedImageError  # noqa: PLC0415  # a device without images does not pay for Pillow
 
     try:
         with warnings.catch_warnings():
@@ -131,6 +131,8 @@ def _image(name: str, data: bytes) -> Array:
                         return np.asarray(image.convert("L"))
                     grey = image.mode in _GREY
                     return np.array(image) if grey else np.asarray(image.convert("RGB"))
+    except UnidentifiedImageError as exc:  # its text names our buffer, not the picture
+        raise PipelineError(f"'{name}' is not a whole image of a kind that can be read") from exc
     except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as exc:
         raise PipelineError(f"'{name}' is not a whole image: {exc}") from exc
     raise PipelineError(f"'{name}' has {width} x {height} pixels, at most {MAX_PIXELS}")

@@ -138,7 +138,8 @@ class OipClient:
     def _get(self, path: str, kind: type[Any], timeout_s: float) -> Any:
         reply = self._web.request("GET", self._base + path, None, {}, timeout_s)
         if reply.status != 200:
-            raise RemoteError(f"the remote answered {reply.status} at '{path}'")
+            text = reply.body[:300].decode("utf-8", "replace")
+            raise RemoteError(f"the remote answered {reply.status} at '{path}': {text}")
         return msgspec.json.decode(reply.body, type=kind)
 
 

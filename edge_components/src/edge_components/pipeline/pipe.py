@@ -78,11 +78,11 @@ def read_pipeline_file(path: Path) -> Pipeline:
         PipelineError: It cannot be read, or is no pipeline.
     """
     try:
-        return parse_pipeline(path.read_bytes())
+        return parse_pipeline(path.read_bytes(), what=f"'{path}'")
     except OSError as exc:
         raise PipelineError(f"'{path}' cannot be read: {exc.strerror}") from exc
     except ContractError as exc:
-        raise PipelineError(f"'{path}': {exc}") from exc
+        raise PipelineError(str(exc)) from exc
 
 
 def read_section(path: Path | None) -> PipelineSection:
@@ -98,7 +98,8 @@ def read_section(path: Path | None) -> PipelineSection:
     try:
         return msgspec.convert(tomllib.loads(path.read_text(encoding="utf-8")), PipelineSection)
     except (OSError, UnicodeDecodeError) as exc:
-        raise PipelineError(f"'{path}' cannot be read: {exc}") from exc
+        reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
+        raise PipelineError(f"'{path}' cannot be read: {reason}") from exc
     except (tomllib.TOMLDecodeError, msgspec.ValidationError) as exc:
         raise PipelineError(f"'{path}': {exc}") from exc
 

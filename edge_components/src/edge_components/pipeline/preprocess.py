@@ -80,6 +80,11 @@ def fit_to_input(value: Array | str, spec: TensorSpec) -> Array:
     Raises:
         PipelineError: The array does not have the input's shape.
     """
+    if isinstance(value, str) and spec.datatype != "BYTES":
+        raise PipelineError(
+            f"the reading is a text, the model expects {spec.datatype} {list(spec.shape)} "
+            f"for input '{spec.name}'"
+        )
     array = np.array([value], dtype=np.object_) if isinstance(value, str) else value
     if array.ndim == len(spec.shape) - 1:
         array = array[np.newaxis]

@@ -190,7 +190,7 @@ class PipelineRunner:
             return
         except (PipelineError, ModelError) as exc:
             self.reports.error("pipeline_reading")
-            self.reports.event(f"a reading failed: {exc}", {"file": reading.name})
+            self.reports.event(f"reading '{reading.name}' failed: {exc}", {"file": reading.name})
             self._finish(reading, Outcome.FAILED, str(exc))
             return
         for _, alarm in flow.writers[: flow.alarms]:

@@ -124,7 +124,9 @@ class StateStore:
 
     def _write(self, key: str, body: bytes) -> int:
         if len(body) > self._max_bytes:
-            raise PipelineError(f"the state '{key}' has {len(body)} bytes, at most {MAX_BYTES}")
+            raise PipelineError(
+                f"the state '{key}' has {len(body)} bytes, at most {self._max_bytes}"
+            )
         self._folder.mkdir(parents=True, exist_ok=True)
         part = self._folder / f".{key}.part"
         part.write_bytes(_MAGIC + _checksum(body) + body)

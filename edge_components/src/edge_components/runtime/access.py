@@ -78,21 +78,39 @@ def tls_context(settings: ServeSettings) -> ssl.SSLContext | None:
         return None
     context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
     context.minimum_version = ssl.TLSVersion.TLSv1_2
+    _check_readable("--tls-cert", settings.tls_cert)
+    _check_readable("--tls-key", settings.tls_key)
     try:
         context.load_cert_chain(settings.tls_cert, settings.tls_key, password="")
     except OSError as exc:
         raise SettingsError(
-            f"--tls-cert '{settings.tls_cert}' with --tls-key cannot be used: {exc}"
+            f"--tls-cert '{settings.tls_cert}' with --tls-key '{settings.tls_key}' "
+            f"cannot be used: {_fault(exc)}"
         ) from exc
     if settings.client_ca is not None:
         context.verify_mode = ssl.CERT_REQUIRED
+        _check_readable("--client-ca", settings.client_ca)
         try:
             context.load_verify_locations(settings.client_ca)
         except OSError as exc:
             raise SettingsError(
-                f"--client-ca '{settings.client_ca}' cannot be used: {exc}"
+                f"--client-ca '{settings.client_ca}' cannot be used: {_fault(exc)}"
             ) from exc
     return context
+
+
+def _check_readable(option: str, path: Path) -> None:
+    # OpenSSL's errors do not say which of the files they are about.
+    try:
+        with path.open("rb"):
+            pass
+    except OSError as exc:
+        raise SettingsError(f"{option}: '{path}' cannot be read: {exc.strerror}") from exc
+
+
+def _fault(exc: OSError) -> str:
+    reason = exc.reason if isinstance(exc, ssl.SSLError) else None
+    return reason.replace("_", " ").lower() if reason else str(exc)
 
 
 def is_exposed(settings: ServeSettings) -> bool:

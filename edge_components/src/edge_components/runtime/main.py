@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import errno
 import logging
 import sys
 from pathlib import Path
@@ -16,6 +17,11 @@ from edge_components.runtime.check import check_here, check_version
 from edge_components.runtime.reports import CheckReport
 from edge_components.runtime.settings import SettingsError, serve_settings
 from edge_components.runtime.version import ActivationError
+
+_HINTS = {
+    errno.EADDRINUSE: "another port, or 0 for any free one, can be given",
+    errno.EADDRNOTAVAIL: "the host has to be an address of this machine, 0.0.0.0 is all of them",
+}
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -40,7 +46,7 @@ def main(arguments: list[str] | None = None) -> int:
     except ActivationError as exc:
         return _fail(f"{exc.reason}: {exc.detail}", 1)
     except OSError as exc:
-        return _fail(f"cannot serve: {exc}", 1)
+        return _fail(f"cannot serve: {_reason(exc)}", 1)
 
 
 def _check(options: argparse.Namespace) -> int:
@@ -71,6 +77,14 @@ def _bench(options: argparse.Namespace) -> int:
 def _print(report: CheckReport) -> None:
     sys.stdout.write(msgspec.json.encode(report).decode() + "\n")
     sys.stdout.flush()
+
+
+def _reason(exc: OSError) -> str:
+    """Return what failed and why, and what to do where the user can do something."""
+    text = exc.strerror or str(exc)
+    if exc.filename is not None:
+        text = f"'{exc.filename}': {text}"
+    return f"{text}; {_HINTS[exc.errno]}" if exc.errno in _HINTS else text
 
 
 def _fail(message: str, code: int) -> int:

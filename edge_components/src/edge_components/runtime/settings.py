@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import math
 from pathlib import Path
 from typing import TypeVar
 
@@ -23,6 +24,18 @@ from edge_components.pipeline.pipe import read_section
 S = TypeVar("S", bound=msgspec.Struct)
 
 _MOST_AT_ONCE = 256
+_LAST_PORT = 65_535
+_BOUNDS = {
+    "--port": (0, _LAST_PORT),
+    "--grpc-port": (0, _LAST_PORT),
+    "--threads": (0, _MOST_AT_ONCE),
+    "--parallel": (0, _MOST_AT_ONCE),
+    "--max-batch": (1, _MOST_AT_ONCE),
+    "--max-body-bytes": (1, math.inf),
+    "--max-connections": (1, math.inf),
+    "--drain-s": (0, math.inf),
+    "--orphan-grace": (0, math.inf),
+}
 
 
 class SettingsError(Exception):
@@ -144,17 +157,20 @@ def _check(settings: ServeSettings) -> None:
         raise SettingsError("--pipeline cannot be used with --version-dir, which has its own")
     if settings.models is not None and not settings.models.is_dir():
         raise SettingsError(f"--models: '{settings.models}' is not a folder")
-    numbers = (("--threads", settings.threads), ("--parallel", settings.parallel))
-    for name, value in (*numbers, ("--max-batch", settings.max_batch or 0)):
-        if not 0 <= value <= _MOST_AT_ONCE:
-            raise SettingsError(f"{name} is {value}, has to be between 0 and {_MOST_AT_ONCE}")
+    for option, (least, most) in _BOUNDS.items():
+        name = option.removeprefix("--").replace("-", "_")
+        value = settings.orphan_grace_s if name == "orphan_grace" else getattr(settings, name)
+        if value is not None and not least <= value <= most:
+            allowed = f"at least {least}" if most == math.inf else f"between {least} and {most}"
+            raise SettingsError(f"{option} is {value:g}, has to be {allowed}")
 
 
 def _from_config(path: Path) -> ServeSettings:
     try:
         config = parse_device_config(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError) as exc:
-        raise SettingsError(f"'{path}' cannot be read: {exc}") from exc
+        reason = exc.strerror if isinstance(exc, OSError) else "it is not UTF-8"
+        raise SettingsError(f"'{path}' cannot be read: {reason}") from exc
     except ContractError as exc:
         raise SettingsError(f"'{path}': {exc}") from exc
     runtime = config.runtime

@@ -18,7 +18,12 @@ def tcp_listeners(host: str, port: int) -> list[socket.socket]:
     Raises:
         OSError: The name is not known, or an address cannot be used.
     """
-    found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    try:
+        found = socket.getaddrinfo(
+            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
+        )
+    except socket.gaierror as exc:
+        raise OSError(exc.errno, f"no address is known for '{host}': {exc.strerror}") from exc
     with contextlib.ExitStack() as undo:
         listeners = []
         for family, kind, protocol, _, address in dict.fromkeys(found):
@@ -47,9 +52,9 @@ def private_socket(path: Path) -> socket.socket:
     mask = os.umask(0o177)  # the socket is never open to others, not even for a moment
     try:
         listener.bind(str(path))
-    except OSError:
+    except OSError as exc:
         listener.close()
-        raise
+        raise OSError(exc.errno, f"'{path}': {exc.strerror or exc}") from exc
     finally:
         os.umask(mask)
     return listener
