@@ -103,7 +103,7 @@ def test_another_uplink_does_not_import_the_sdk() -> None:
         "import sys\n"
         "from edge_components.telemetry.uplink import make_sender\n"
         "from edge_components.telemetry.sender import UplinkSettings\n"
-        "make_sender(UplinkSettings(url='file:///tmp/x.jsonl'))\n"
+        "make_sender(UplinkSettings(url='file:///var/log/x.jsonl'))\n"
         "print('edge_components.greengrass' in sys.modules)\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
