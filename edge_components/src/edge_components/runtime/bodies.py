@@ -7,7 +7,6 @@ each of its pages: for a picture of 600 KB both together take longer than all el
 from __future__ import annotations
 
 import asyncio
-from typing import Protocol
 
 import numpy as np
 
@@ -42,23 +41,13 @@ class Buffers:
         self._kept = kept
 
 
-class Waiting(Protocol):
-    """Who waits for a body: the connection."""
+class Waiting(asyncio.Protocol):
+    """Who waits for a body: the connection, whose transport it borrows."""
+
+    __slots__ = ()
 
     def body_arrived(self) -> None:
         """All of it is there."""
-
-    def connection_lost(self, exc: Exception | None) -> None:
-        """It does not come."""
-
-    def eof_received(self) -> bool:
-        """The client sends no more."""
-
-    def pause_writing(self) -> None:
-        """The client does not read."""
-
-    def resume_writing(self) -> None:
-        """It reads again."""
 
 
 class BodyReader(asyncio.BufferedProtocol):
@@ -93,7 +82,7 @@ class BodyReader(asyncio.BufferedProtocol):
         """Pass it on."""
         self._waiting.connection_lost(exc)
 
-    def eof_received(self) -> bool:
+    def eof_received(self) -> bool | None:
         """Pass it on."""
         return self._waiting.eof_received()
 

@@ -19,6 +19,7 @@ from pathlib import Path
 from edge_components.runtime.bodies import Buffers
 from edge_components.runtime.connection import Connection
 from edge_components.runtime.http import Head, HeadCache, Limits, Request, Response
+from edge_components.runtime.lifetime import BoundedConnection
 from edge_components.runtime.sockets import private_socket, tcp_listeners
 
 SWEEP_S = 0.5
@@ -52,7 +53,7 @@ class HttpServer:
         self.accepted = 0
         self._resolver = resolver
         self._empty = asyncio.Event()
-        self._connections: set[Connection] = set()
+        self._connections: set[BoundedConnection] = set()
         self._servers: list[asyncio.Server] = []
         self._sweeper: asyncio.TimerHandle | None = None
 
@@ -116,9 +117,9 @@ class HttpServer:
             connection.expire()
         self._sweeper = self.loop.call_later(SWEEP_S, self._sweep)
 
-    # -- what a connection asks (connection.Owner)
+    # -- what a connection asks (owner.Owner)
 
-    def opened(self, connection: Connection) -> bool:
+    def opened(self, connection: BoundedConnection) -> bool:
         """Take note of a new connection; make room for it if that harms nobody."""
         self.accepted += 1
         full = len(self._connections) >= self.limits.max_connections
@@ -149,7 +150,7 @@ class HttpServer:
                 return
             min(unread)[2].abort()
 
-    def closed(self, connection: Connection) -> None:
+    def closed(self, connection: BoundedConnection) -> None:
         """Forget a connection."""
         self._connections.discard(connection)
         if self.draining and not self._connections:
