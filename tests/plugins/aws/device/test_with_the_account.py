@@ -229,3 +229,7 @@ def test_a_crowd_takes_a_deployment_and_full_disks_say_so(fleet: Fleet) -> None:
     assert status == "ACTIVE"  # which says nothing of the two that failed
     devices = greengrass.list_core_devices(thingGroupArn=fleet.group_arn)["coreDevices"]
     assert len(devices) == 12
+
+    iot.cancel_job(jobId=made["iotJobId"])  # as the abort criteria do
+    again = fleet.deploy(fleet.group_arn, "1.0.0")
+    _until(lambda: fleet.statuses(again["iotJobId"]) == {"SUCCEEDED": 10, "FAILED": 2})

@@ -283,7 +283,8 @@ class Deployments:
 
     def _supersede(self, before: Deployment) -> None:
         before.latest = False
-        if not before.canceled:
+        # A job that its abort criteria, or somebody, ended is over already.
+        if not before.canceled and (before.is_thing or self.status(before) == "ACTIVE"):
             self._end(before, "a newer revision of the deployment was created")
 
     def _end(self, deployment: Deployment, why: str) -> None:
