@@ -5,6 +5,8 @@ from __future__ import annotations
 import json
 from typing import Any
 
+import pytest
+
 
 def test_a_release_is_answered_by_every_device_and_a_bad_one_by_none(site: Any) -> None:
     with site.account(2):
@@ -33,13 +35,20 @@ def test_a_release_is_answered_by_every_device_and_a_bad_one_by_none(site: Any) 
         assert {r["digest"] for r in site.rows().values()} == {good}
         assert site.answers() == {(1, 1, 1, 1)}
 
-        newer = site.build("3", 3.0)
+        site.run("journal", "verify")
+        kinds = {row["kind"] for row in json.loads(site.run("-o", "json", "telemetry"))}
+        assert "prediction" in kinds
+
+
+@pytest.mark.slow
+def test_rolling_back_by_hand_brings_the_version_before_back(site: Any) -> None:
+    with site.account(2):
+        good = site.build("1", 1.0)
+        site.run("deploy", "--poll", "0.5")
+        newer = site.build("2", 3.0)
         site.run("deploy", "--poll", "0.5")
         assert {r["digest"] for r in site.rows().values()} == {newer}
         assert site.answers() == {(3, 3, 3, 3)}
         site.run("rollback", "--poll", "0.5")
         assert {r["digest"] for r in site.rows().values()} == {good}
         assert site.answers() == {(1, 1, 1, 1)}
-        site.run("journal", "verify")
-        kinds = {row["kind"] for row in json.loads(site.run("-o", "json", "telemetry"))}
-        assert "prediction" in kinds

@@ -6,7 +6,6 @@ release back from everybody calls the deployments off; from some, their executio
 
 from __future__ import annotations
 
-import contextlib
 from collections.abc import Iterable
 
 from edgectl.api import ConflictError, NotFoundError, WithdrawRequest, WithdrawResult
@@ -21,10 +20,10 @@ from edgectl_aws_greengrass.render import (
     tags,
     without,
 )
-from edgectl_aws_greengrass.states import SUCCEEDED, WAITING, Execution, current
+from edgectl_aws_greengrass.states import FAILED, SUCCEEDED, WAITING, Execution, current
 
 _NOT_BEGUN = frozenset({"QUEUED", WAITING})
-_BEGUN = frozenset({"IN_PROGRESS", *SUCCEEDED})
+_BEGUN = frozenset({"IN_PROGRESS", *SUCCEEDED, *FAILED})
 
 
 def withdraw(account: Account, request: WithdrawRequest) -> WithdrawResult:
@@ -53,18 +52,18 @@ def _take_back(view: View, request: WithdrawRequest, release: int) -> tuple[str,
         else:
             _call_off(view, deployment, open_.values(), open_)
         back |= open_.keys()
-    return tuple(sorted(back - _begun(view, release)))
+    # Looked at anew: a device may have begun between the look and the word.
+    now = View(view.account, view.target, view.application)
+    return tuple(sorted(back - _begun(now, release))) if back else ()
 
 
 def _begun(view: View, release: int) -> set[str]:
-    """Return who has begun with the release through another deployment."""
-    found = set()
-    for device, executions in view.by_device(release).items():
-        if any(
-            e.release == release and e.status in {"IN_PROGRESS", "SUCCEEDED"} for e in executions
-        ):
-            found.add(device)
-    return found
+    """Return who has begun with the release, or has finished it."""
+    return {
+        device
+        for device, executions in view.by_device(release).items()
+        if any(e.release == release and e.status in _BEGUN for e in executions)
+    }
 
 
 def _call_off(
@@ -74,6 +73,13 @@ def _call_off(
     jobs = {execution.job for execution in executions}
 
     def call_off(device: str) -> None:
+        for job in jobs:
+            try:
+                _cancel_execution(view.account, job, device)
+            except ConflictError:
+                return  # it has begun: it stays in its part
+            except NotFoundError:
+                continue  # the job has not come to it yet
         if is_part:
             view.account.find(
                 "iot",
@@ -82,10 +88,6 @@ def _call_off(
                 thingGroupName=deployment.target_name,
                 thingName=device,
             )
-        for job in jobs:
-            # It may have begun, or its execution may have gone with its membership.
-            with contextlib.suppress(ConflictError, NotFoundError):
-                _cancel_execution(view.account, job, device)
 
     view.account.at_once(call_off, sorted(devices))
 
