@@ -78,6 +78,16 @@ def test_sampling_is_bounded_and_goes_on_with_time(golden: Path) -> None:
     assert watch.health()["confidence.samples"] == 5
 
 
+def test_a_rate_below_one_a_second_samples_now_and_then(golden: Path) -> None:
+    watch = DriftWatch(msgspec.structs.replace(SETTINGS, rate_per_s=0.5))
+    watch.follow(PACKAGE, golden)
+    for second in range(9):
+        watch.collect(float(second))
+        ask(watch, 0.1)
+    watch.collect(9.0)
+    assert watch.health()["confidence.samples"] == 4
+
+
 def test_without_a_golden_set_there_is_confidence_but_no_drift() -> None:
     watch = DriftWatch(SETTINGS)
     watch.follow(PACKAGE, None)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import socket
 import sys
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -11,7 +13,12 @@ import paho.mqtt.client as mqtt
 import pytest
 from paho.mqtt.enums import CallbackAPIVersion
 
+from edge_components.contract.pipeline import MqttSink
+from edge_components.pipeline.endpoints import Endpoint
+from edge_components.pipeline.reports import Reports, Silence
 from edge_components.pipeline.sinks.http import Verdict, judge
+from edge_components.pipeline.sinks.mqtt import MqttWriter
+from edge_components.runtime.metrics import Metrics
 
 
 def numbers(receiver: Any) -> list[str]:
@@ -151,6 +158,46 @@ def test_answers_are_published_also_those_from_before_the_broker_was_there(
     reader.close()
     assert reader.messages[-1].properties is not None
     assert reader.messages[-1].properties.ContentType == "application/json"
+
+
+class DeafBroker:
+    """Takes connections, and reads from the second one on only."""
+
+    def __init__(self) -> None:
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self.port = self._listener.getsockname()[1]
+        self.let_go = threading.Event()
+        threading.Thread(target=self._serve, daemon=True).start()
+
+    def _serve(self) -> None:
+        with self._listener:
+            first = self._welcome()
+            self.let_go.wait(30)
+            first.close()
+            with self._welcome() as second:
+                while second.recv(1 << 20):
+                    pass
+
+    def _welcome(self) -> socket.socket:
+        connection, _ = self._listener.accept()
+        connection.recv(4096)
+        connection.sendall(b"\x20\x03\x00\x00\x00")  # CONNACK: success, no properties
+        return connection
+
+
+def test_answers_at_most_once_go_on_after_a_connection_that_died_with_some(until: Any) -> None:
+    broker = DeafBroker()
+    metrics = Metrics()
+    counted = metrics.pipeline
+    sink = MqttSink(url=f"mqtt://127.0.0.1:{broker.port}", topic="t", qos=0)
+    writer = MqttWriter(sink, Endpoint(url=sink.url), Reports(Silence(), metrics))
+    for _ in range(60):
+        writer.write("large", {"text": "x" * (1 << 20)})
+    until(lambda: writer._sent == 16)  # as many as may be on their way, and the broker is deaf
+    broker.let_go.set()
+    until(lambda: counted["mqtt_delivered"] + counted["mqtt_lost"] == 60)
+    assert counted["mqtt_lost"] >= 1
+    writer.close(5.0)
 
 
 SCRIPT = """

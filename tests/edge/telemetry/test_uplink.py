@@ -143,6 +143,19 @@ def test_a_broken_url_does_not_end_the_thread(
     uplink.stop()
 
 
+@pytest.mark.parametrize("password", ["pass#word", "pass/word", "pass?word"])
+def test_an_address_that_cannot_be_read_is_not_repeated_with_its_password(
+    queue: TelemetryQueue, record: Make, until: Any, password: str
+) -> None:
+    url = f"http://device:{password}@receiver.invalid:1/v1/logs"
+    uplink = Uplink(queue, UplinkSettings(url=url, interval_s=0.05))
+    queue.put([record(1)])
+    uplink.start()
+    until(lambda: uplink.failures >= 1)
+    uplink.stop()
+    assert "pass" not in uplink.last_error
+
+
 def test_a_receiver_that_wants_a_client_certificate_gets_it(
     queue: TelemetryQueue, receiver: Any, record: Make, until: Any, authority: Any
 ) -> None:
