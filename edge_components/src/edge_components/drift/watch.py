@@ -75,7 +75,9 @@ class DriftWatch:
     def collect(self, now: float) -> DriftReport | None:
         """Count what was sampled; return a report when a window is over."""
         if self._refilled is not None:
-            self._tokens = min(self._rate, self._tokens + (now - self._refilled) * self._rate)
+            # At least one, or a rate below one a second would never sample anything.
+            most = max(1.0, self._rate)
+            self._tokens = min(most, self._tokens + (now - self._refilled) * self._rate)
         self._refilled = now
         wanted, self._wanted = self._wanted, None
         if wanted is not None:

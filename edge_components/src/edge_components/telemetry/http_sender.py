@@ -56,6 +56,8 @@ class HttpSender:
                     connect=settings.connect_timeout_s, read=settings.read_timeout_s
                 ),
             )
+        except urllib3.exceptions.LocationValueError:  # its text is the address with its password
+            return Answer(Outcome.KEPT, "the receiver's address cannot be read")
         except (urllib3.exceptions.HTTPError, OSError, ValueError) as exc:
             return Answer(Outcome.KEPT, f"{type(exc).__name__}: {exc}")
         wait_s = _retry_after(answer.headers.get("Retry-After"))

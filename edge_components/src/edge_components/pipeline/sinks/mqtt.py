@@ -94,13 +94,22 @@ class MqttWriter:
                     return
                 payload = self._waiting.popleft()
                 self._sent += 1
-            client.publish(
+            sent = client.publish(
                 self._sink.topic,
                 payload,
                 qos=self._sink.qos,
                 retain=self._sink.retain,
                 properties=self._properties,
             )
+            if self._sink.qos == 0 and sent.rc != mqtt.MQTT_ERR_SUCCESS:
+                self._take_back(payload)
+
+    def _take_back(self, payload: bytes) -> None:
+        """Let an answer wait again: with QoS 0 paho forgets what it has no connection for."""
+        with self._condition:
+            self._connected = False
+            self._sent = max(0, self._sent - 1)
+            self._waiting.appendleft(payload)
 
     @property
     def _may_send(self) -> bool:
@@ -116,14 +125,20 @@ class MqttWriter:
             self._condition.notify_all()
 
     def _on_disconnect(self) -> None:
+        lost = 0
         with self._condition:
             self._connected = False
+            if self._sink.qos == 0:  # nobody will say what became of them
+                lost, self._sent = self._sent, 0
+            self._condition.notify_all()
+        if lost:
+            self._reports.count("mqtt_lost", lost)
 
     def _on_publish(self, code: Any) -> None:
         refused = code is not None and code.is_failure
         self._reports.count("mqtt_refused" if refused else "mqtt_delivered")
         with self._condition:
-            self._sent -= 1
+            self._sent = max(0, self._sent - 1)
             self._condition.notify_all()
 
     def _trouble(self, what: str) -> None:
