@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime as dt
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -13,10 +14,15 @@ from cryptography.hazmat.primitives import serialization
 
 from edgectl import api
 from edgectl.api import Provider
+from edgectl_aws_greengrass._sdk.account import Account
+from edgectl_aws_greengrass._sdk.enroll import enroll
+from edgectl_aws_greengrass._sdk.pace import shared_pace
+from edgectl_aws_greengrass.config import AwsConfig
 from edgectl_aws_greengrass.emulator.callers import Callers
 from edgectl_aws_greengrass.emulator.faults import Fault
 
 BUCKET = "edgectl-tests"
+ROLE = "arn:aws:iam::123456789012:role/GreengrassV2TokenExchangeRole"
 
 
 def history(provider: Provider) -> list[api.ReleaseRecord]:
@@ -233,6 +239,20 @@ def test_an_added_device_has_a_certificate_that_its_policy_lets_in(
     assert not may("iot:Connect", "iot", "client/somebody-else")
     assert not may("iot:Publish", "iot", "topic/$aws/things/somebody-else/jobs/x/update")
     assert not may("iot:Publish", "iot", "topic/anything")
+
+
+def test_a_devices_certificate_is_its_things_alone(
+    provider: Provider, fleet: Any, tmp_path: Path
+) -> None:
+    assert provider.name == "aws"  # opening it sets the environment
+    account = Account(AwsConfig(bucket=BUCKET, token_exchange_role=ROLE), shared_pace())
+    asked: list[dict[str, Any]] = []
+    account.client("iot").meta.events.register(
+        "provide-client-params.iot.AttachThingPrincipal",
+        lambda params, **_: asked.append(params),
+    )
+    enroll(account, tmp_path, enroll_request(fleet))
+    assert [params["thingPrincipalType"] for params in asked] == ["EXCLUSIVE_THING"]
 
 
 def test_an_added_devices_nucleus_finds_the_account(

@@ -250,8 +250,14 @@ def _certify(account: Account, name: str, alias_arn: str) -> tuple[str, str]:
     )
     arn = made["certificateArn"]
     account.call("iot", "AttachPolicy", f"let '{name}' connect", policyName=policy, target=arn)
+    # The policy's variables stand for this thing only if no other one has the certificate.
     account.call(
-        "iot", "AttachThingPrincipal", f"let '{name}' connect", thingName=name, principal=arn
+        "iot",
+        "AttachThingPrincipal",
+        f"let '{name}' connect",
+        thingName=name,
+        principal=arn,
+        thingPrincipalType="EXCLUSIVE_THING",
     )
     secret = key.private_bytes(
         serialization.Encoding.PEM,
