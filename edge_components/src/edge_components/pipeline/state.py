@@ -3,6 +3,10 @@
 A file is named after the step and everything that decides what its state means, so an unchanged
 step finds its state again after a restart, a kill or a new release, and a changed one begins
 anew. A file that is damaged or too large is as good as none, and said to be so.
+
+A disk that is told to write after each reading would hold up alarms and wear out, so a file is
+whole after a kill, but may be lost in a power cut. Every few seconds a second name is given to a
+state that the disk has surely written; it is what is left then.
 """
 
 from __future__ import annotations
@@ -10,6 +14,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
+import shutil
 import time
 import zlib
 from collections.abc import Iterable
@@ -25,6 +30,8 @@ FOLDER = "pipeline-state"
 MAX_BYTES = 8 << 20
 _MAGIC = b"edgestate1\n"
 _SUFFIX = ".state"
+_SURE = ".sure"
+_SURE_EVERY_S = 5.0
 _SMALL_BYTES = 64 << 10
 _SHARE_OF_TIME = 20.0
 _FORGET_AFTER_S = 7 * 86_400.0
@@ -65,17 +72,18 @@ class StateStore:
         self._folder = folder
         self._max_bytes = max_bytes
         self._next_at = 0.0
+        self._unsure: set[str] = set()
+        self._sure_at = 0.0
 
     def restore(self, parts: Iterable[Stateful]) -> list[str]:
         """Give each part its state; return what could not be used, in sentences."""
         troubles = []
         for part in parts:
-            try:
-                data = self._read(part.state_key)
-                if data is not None:
-                    part.restore(data)
-            except (PipelineError, ValueError, msgspec.MsgspecError, OSError) as exc:
-                troubles.append(f"the state '{part.state_key}' is begun anew: {exc}")
+            why = self._restore(part, _SUFFIX)
+            if why:
+                old = self._has(part.state_key, _SURE) and not self._restore(part, _SURE)
+                begun = "some seconds old" if old else "begun anew"
+                troubles.append(f"the state '{part.state_key}' is {begun}: {why}")
             part.dirty = False
         return troubles
 
@@ -88,6 +96,7 @@ class StateStore:
         """
         changed = [part for part in parts if part.dirty]
         if not changed:
+            self._make_sure(now=now)
             return True
         began = time.monotonic()
         if not now and began < self._next_at:
@@ -96,22 +105,52 @@ class StateStore:
         for part in changed:
             part.dirty = False  # also where it fails: the next reading will say so again
             written += self._write(part.state_key, part.dump())
+            self._unsure.add(part.state_key)
         if written > _SMALL_BYTES:
             ended = time.monotonic()
             self._next_at = ended + _SHARE_OF_TIME * (ended - began)
+        self._make_sure(now=now)
         return True
 
     def sweep(self, keep: Iterable[str]) -> None:
         """Remove states that nobody used for a week, but for those that are named."""
-        kept = {f"{key}{_SUFFIX}" for key in keep}
+        kept = {f"{key}{suffix}" for key in keep for suffix in (_SUFFIX, _SURE)}
         oldest = time.time() - _FORGET_AFTER_S
         with contextlib.suppress(OSError), os.scandir(self._folder) as entries:
             for entry in entries:
                 if entry.name not in kept and entry.stat().st_mtime < oldest:
                     Path(entry.path).unlink(missing_ok=True)
 
-    def _read(self, key: str) -> bytes | None:
-        path = self._folder / f"{key}{_SUFFIX}"
+    def _make_sure(self, *, now: bool) -> None:
+        """Have the disk write what changed, if the last time is long enough ago."""
+        began = time.monotonic()
+        if not self._unsure or (not now and began < self._sure_at):
+            return
+        while self._unsure:  # one that cannot be written is tried again when it changes
+            key = self._unsure.pop()
+            part = self._folder / f".{key}.sure"
+            _second_name(self._folder / f"{key}{_SUFFIX}", part)
+            with part.open("rb") as stream:
+                os.fsync(stream.fileno())
+            part.replace(self._folder / f"{key}{_SURE}")
+        ended = time.monotonic()
+        self._sure_at = ended + max(_SURE_EVERY_S, _SHARE_OF_TIME * (ended - began))
+
+    def _has(self, key: str, suffix: str) -> bool:
+        return (self._folder / f"{key}{suffix}").exists()
+
+    def _restore(self, part: Stateful, suffix: str) -> str:
+        """Give a part one of its files; return why it cannot be used, or ""."""
+        try:
+            data = self._read(part.state_key, suffix)
+            if data is not None:
+                part.restore(data)
+        except (PipelineError, ValueError, msgspec.MsgspecError, OSError) as exc:
+            return str(exc)
+        return ""
+
+    def _read(self, key: str, suffix: str) -> bytes | None:
+        path = self._folder / f"{key}{suffix}"
         try:
             with path.open("rb") as stream:
                 data = stream.read(self._max_bytes + 64)
@@ -132,6 +171,14 @@ class StateStore:
         part.write_bytes(_MAGIC + _checksum(body) + body)
         part.replace(self._folder / f"{key}{_SUFFIX}")
         return len(body)
+
+
+def _second_name(path: Path, other: Path) -> None:
+    other.unlink(missing_ok=True)
+    try:
+        os.link(path, other)
+    except OSError:  # not every file system has links, such as that of a memory card
+        shutil.copyfile(path, other)
 
 
 def _checksum(body: bytes) -> bytes:
