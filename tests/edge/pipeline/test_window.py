@@ -94,3 +94,14 @@ def test_a_reading_of_another_form_is_refused_and_changes_nothing(wrong: Any) ->
 def test_a_state_that_is_none_is_refused(data: bytes) -> None:
     with pytest.raises((ValueError, msgspec.MsgspecError)):
         WindowStage(Window(size=2), "k").restore(data)
+
+
+def test_a_reading_of_another_form_costs_no_window_and_two_in_a_row_begin_anew() -> None:
+    stage = WindowStage(Window(size=2), "k")
+    assert windows(stage, [[1]]) == []
+    with pytest.raises(PipelineError, match="does not follow"):
+        windows(stage, [[8, 8]])
+    assert windows(stage, [[2]]) == [[[1], [2]]]
+    with pytest.raises(PipelineError, match="does not follow"):
+        windows(stage, [[3, 3]])
+    assert windows(stage, [[4, 4], [5, 5]]) == [[[4, 4], [5, 5]]]

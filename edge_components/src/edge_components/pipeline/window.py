@@ -20,12 +20,13 @@ _SAFE_KINDS = "biuf"
 
 
 class _Series:
-    __slots__ = ("last_ns", "missing", "rows")
+    __slots__ = ("last_ns", "missing", "other", "rows")
 
     def __init__(self, size: int) -> None:
         self.rows: list[Array] = []
         self.missing = size
         self.last_ns = 0
+        self.other: tuple[tuple[int, ...], np.dtype[Any]] | None = None  # refused last
 
 
 class WindowStage:
@@ -50,13 +51,7 @@ class WindowStage:
         """
         rows = self._rows(item.value)
         series = self._of(item.key, item.time_ns)
-        if series.rows and (
-            series.rows[0].shape != rows[0].shape or series.rows[0].dtype != rows[0].dtype
-        ):
-            raise PipelineError(
-                f"window: a reading of {list(rows[0].shape)} {rows[0].dtype} does not follow one "
-                f"of {list(series.rows[0].shape)} {series.rows[0].dtype}"
-            )
+        self._check_follows(series, rows[0])
         self.dirty = True
         windows = [window for row in rows if (window := self._add(series, row)) is not None]
         return [
@@ -93,6 +88,22 @@ class WindowStage:
                 if np.dtype(dtype).kind not in _SAFE_KINDS:
                     raise ValueError(f"rows of type {dtype}")
                 series.rows = list(np.frombuffer(raw, dtype=dtype).reshape(shape))
+
+    def _check_follows(self, series: _Series, row: Array) -> None:
+        """Refuse a reading of another form; the second such one in a row begins the window anew.
+
+        One that went wrong must cost no window, and must not be the measure of all that follow.
+        """
+        form = (row.shape, row.dtype)
+        if series.rows and form != (series.rows[0].shape, series.rows[0].dtype):
+            if form != series.other:
+                series.other = form
+                raise PipelineError(
+                    f"window: a reading of {list(row.shape)} {row.dtype} does not follow one "
+                    f"of {list(series.rows[0].shape)} {series.rows[0].dtype}"
+                )
+            series.rows, series.missing = [], self._step.size
+        series.other = None
 
     def _rows(self, value: Value) -> list[Array]:
         rank = self._step.rank
