@@ -32,6 +32,9 @@ TELEMETRY_URL = "greengrass-ipc:edgectl/{{thing}}/{application}/telemetry"
 NUCLEUS_VERSION = "2.14.0"
 NUCLEUS = "aws.greengrass.Nucleus"
 LITE = "aws.greengrass.NucleusLite"
+LITE_OWNER = "ggcore:ggcore"
+LITE_USER = "gg_component:gg_component"
+"""Nucleus lite runs as the one and has components run as the other, so that none reads its key."""
 _THING = "${iot:Connection.Thing.ThingName}"
 
 
@@ -132,7 +135,7 @@ def lite_config(config: AwsConfig, place: Place, thing: str) -> str:
     settings = {
         **_where(place),
         "iotRoleAlias": config.token_exchange_role_alias,
-        "runWithDefault": {"posixUser": config.posix_user or "ggcore:ggcore"},
+        "runWithDefault": {"posixUser": config.posix_user or LITE_USER},
         "greengrassDataPlanePort": str(place.data_port or 8443),
     }
     return _yaml(
@@ -176,12 +179,17 @@ def install_notes(config: AwsConfig, request: EnrollRequest) -> tuple[str, ...]:
     root = config.nucleus_root
     secrets = f"{CERTIFICATE_FILE}, {KEY_FILE}, {CA_FILE}"
     install = f"--init-config {root}/{NUCLEUS_FILE} --component-default-user {user}"
+    lite_user = config.posix_user or LITE_USER
+    lite = (
+        f"nucleus lite takes {LITE_FILE} as /etc/greengrass/config.yaml instead: there {root} and "
+        f"{KEY_FILE} belong to {LITE_OWNER}, {state} to {lite_user}, who also reads {DEVICE_FILE}"
+    )
     return (
         f"copy {secrets} and {NUCLEUS_FILE} to {root} on the device ({KEY_FILE}: root, mode 0600)",
         f"copy {DEVICE_FILE} to /etc/edgectl/{DEVICE_FILE}, readable for {user}",
         f"make {state}, owned by {user}",
         f"install Greengrass with {install}",
-        f"nucleus lite takes {LITE_FILE} as /etc/greengrass/config.yaml instead",
+        lite,
     )
 
 

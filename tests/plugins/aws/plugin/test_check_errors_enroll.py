@@ -241,6 +241,15 @@ def test_an_added_device_has_a_certificate_that_its_policy_lets_in(
     assert not may("iot:Publish", "iot", "topic/anything")
 
 
+@pytest.mark.parametrize("name", ["a b", "a:b", "a/b", "a" * 129])
+def test_a_name_that_no_core_device_may_have_is_refused_without_a_call(
+    site: Any, provider: Provider, fleet: Any, name: str
+) -> None:
+    del site
+    with pytest.raises(api.PlanError, match="cannot be the name of a core device"):
+        provider.enroll(enroll_request(fleet, name=name))
+
+
 def test_a_devices_certificate_is_its_things_alone(
     provider: Provider, fleet: Any, tmp_path: Path
 ) -> None:

@@ -238,3 +238,12 @@ def test_the_runtimes_configuration_trusts_the_publisher_and_tells_through_the_n
 
 def test_amazons_root_certificate_comes_from_the_sdk() -> None:
     assert amazon_root().startswith("-----BEGIN CERTIFICATE-----")
+
+
+def test_nucleus_lite_keeps_its_key_from_components() -> None:
+    document = yaml.safe_load(df.lite_config(CONFIG, PLACE, "gate-1"))
+    settings = document["services"]["aws.greengrass.NucleusLite"]["configuration"]
+    assert settings["runWithDefault"]["posixUser"] == "gg_component:gg_component"
+    lite = next(note for note in df.install_notes(CONFIG, REQUEST) if "nucleus lite" in note)
+    assert "private.pem.key belong to ggcore:ggcore" in lite
+    assert "/var/lib/edgectl/gate-1 to gg_component:gg_component" in lite

@@ -56,6 +56,8 @@ DEVICE_CA = "EDGECTL_AWS_DEVICE_CA"
 ROOT_NAME = "Amazon Root CA 1"
 ROOT_FINGERPRINT = "8ecde6884f3d87b1125ba31ac3fcb13d7016de7f57cc904fe1cb97c6ae98196e"
 """Its SHA-256, as Amazon Trust Services publishes it."""
+_CORE_NAME = re.compile(r"[a-zA-Z0-9_-]{1,128}")
+"""A thing's name without the colon, which Greengrass does not take (manual-installation)."""
 _PEM = re.compile(r"-----BEGIN CERTIFICATE-----.*?-----END CERTIFICATE-----", re.DOTALL)
 
 
@@ -63,7 +65,8 @@ def enroll(account: Account, project_dir: Path, request: EnrollRequest) -> Enrol
     """Make a device known and return its files.
 
     Raises:
-        PlanError: The target's selector can never find the device, or its hardware is unknown.
+        PlanError: The target's selector can never find the device, or its name or hardware cannot
+            be.
         NotFoundError: The role alias is not there, and no role is configured to make it with.
     """
     selector = read_selector(request.target)
@@ -123,6 +126,11 @@ def retire(account: Account, request: RetireRequest) -> RetireResult:
 
 
 def _check_fits(request: EnrollRequest, things: tuple[str, ...]) -> None:
+    if not _CORE_NAME.fullmatch(request.name):
+        raise PlanError(
+            f"'{request.name}' cannot be the name of a core device",
+            hint="letters, digits, dashes and underscores, at most 128",
+        )
     if request.hardware not in PROFILES:
         known = ", ".join(PROFILES)
         raise PlanError(f"unknown hardware '{request.hardware}'", hint=f"known: {known}")
