@@ -325,3 +325,25 @@ def test_two_threads_can_put_and_take(queue: TelemetryQueue, record: Make, until
         queue.put([record(number) for number in range(start, start + 10)])
     thread.join(20)
     assert sorted(taken, key=lambda name: int(name[1:])) == [f"r{n}" for n in range(1000)]
+
+
+def test_losses_that_a_killed_process_had_not_told_are_counted_by_the_next(
+    tmp_path: Path, record: Make
+) -> None:
+    def opened() -> TelemetryQueue:
+        return TelemetryQueue(tmp_path / "q.db", max_bytes=5_000, ttl_s=3600)
+
+    first = opened()
+    first.put([record(number, body="a" * 1000) for number in range(10)])
+    lost = first.drops["prediction.budget"]
+    assert lost > 0
+    second = opened()  # the first never closed its file, as if it was killed
+    assert second.drops == {"prediction.budget": lost}
+    second.put([record(20, Kind.HEALTH)], told=second.drops.copy())
+    second.put([record(number, body="a" * 1000) for number in range(30, 32)])
+    more = second.drops["prediction.budget"] - lost
+    assert more > 0
+    third = opened()
+    assert third.drops == {"prediction.budget": more}
+    for queue in (first, second, third):
+        queue.close()

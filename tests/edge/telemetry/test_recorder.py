@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -105,6 +106,20 @@ def test_nan_scores_do_not_reach_a_record(recorder: Recorder, queue: TelemetryQu
     recorder.start()
     recorder.stop()
     assert "score" not in records(queue)[0].attributes
+
+
+def test_a_loss_that_health_told_is_not_told_again_after_a_restart(
+    queue: TelemetryQueue, tmp_path: Path, until: Any
+) -> None:
+    queue.drops["prediction.budget"] = 5
+    recorder = Recorder(queue, Subject(), health=dict, health_interval_s=0.05)
+    recorder.event("something that is written before")
+    recorder.start()
+    until(lambda: any(record.kind is Kind.HEALTH for record in records(queue)))
+    again = TelemetryQueue(tmp_path / "q.db", max_bytes=1 << 20, ttl_s=3600)
+    assert not again.drops
+    again.close()
+    recorder.stop()
 
 
 def test_health_reports_the_queue_and_what_was_dropped(queue: TelemetryQueue, until: Any) -> None:

@@ -43,6 +43,7 @@ CREATE TABLE IF NOT EXISTS records (
     offset_s REAL NOT NULL DEFAULT 0
 );
 CREATE INDEX IF NOT EXISTS by_priority ON records (priority, seq);
+CREATE TABLE IF NOT EXISTS untold (what TEXT PRIMARY KEY, count INTEGER NOT NULL);
 """
 
 
@@ -58,7 +59,8 @@ class TelemetryQueue:
 
     Attributes:
         drops: Records that were lost, by ``<kind>.<why>``; why is ``budget``, ``ttl``, ``disk``,
-            ``refused`` or ``unreadable``.
+            ``refused`` or ``unreadable``. Those that a killed process had not told are counted
+            again by the next.
     """
 
     def __init__(
@@ -70,8 +72,11 @@ class TelemetryQueue:
         self._max_bytes = max_bytes
         self._ttl_s = ttl_s
         self._lock = threading.Lock()
+        self._told: Counter[str] = Counter()
         self._database = self._open()
         self._count, self._bytes = self._measure()
+        self._kept = self._untold()
+        self.drops.update(self._kept)
 
     def __len__(self) -> int:
         return self._count
@@ -81,8 +86,13 @@ class TelemetryQueue:
         """What the waiting records take of the budget."""
         return self._bytes
 
-    def put(self, records: Sequence[TelemetryRecord]) -> bool:
-        """Keep records; when this returns True they survive a kill. False if the disk refused."""
+    def put(self, records: Sequence[TelemetryRecord], *, told: Counter[str] | None = None) -> bool:
+        """Keep records; when this returns True they survive a kill. False if the disk refused.
+
+        Args:
+            records: To be kept.
+            told: What they tell of ``drops``, where one of them does.
+        """
         stored_at, now = self._clock.unix_s(), self._clock.now()
         rows = [(*_row(record), stored_at, now.boot, now.offset_s) for record in records]
         with self._lock:
@@ -97,11 +107,15 @@ class TelemetryQueue:
                     self._count += len(rows)
                     self._bytes += sum(row[2] for row in rows)
                     dropped = self._trim()
+                    told = self._told if told is None else told
+                    untold = self.drops + dropped - told
+                    self._keep_untold(untold)
             except sqlite3.Error as exc:
                 log.warning("telemetry cannot be stored: %s", exc)
                 self.drops.update(f"{record.kind}.disk" for record in records)
                 self._make_room()
                 return False
+            self._told, self._kept = told, untold
             self.drops.update(dropped)
         return True
 
@@ -232,6 +246,17 @@ class TelemetryQueue:
             self._delete([seq for seq, _ in rows])
             self.drops.update(f"{kind}.disk" for _, kind in rows)
         self._count, self._bytes = self._measure()
+
+    def _keep_untold(self, untold: Counter[str]) -> None:
+        if untold != self._kept:
+            self._database.execute("DELETE FROM untold")
+            self._database.executemany("INSERT INTO untold VALUES (?, ?)", untold.items())
+
+    def _untold(self) -> Counter[str]:
+        try:
+            return Counter(dict(self._database.execute("SELECT what, count FROM untold")))
+        except sqlite3.Error:
+            return Counter()
 
     def _measure(self) -> tuple[int, int]:
         try:

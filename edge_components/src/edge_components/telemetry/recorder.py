@@ -251,6 +251,7 @@ class Recorder:
     def _record_health(self) -> None:
         if self._health is None:
             return
+        told = Counter(self._queue.drops)
         attributes = self._health() | self._drift.health()
         queue: dict[str, Value] = {
             "telemetry.queued": len(self._queue),
@@ -262,7 +263,8 @@ class Recorder:
             f"telemetry.dropped.{key}": count for key, count in sorted(self.drops.items())
         }
         self._told_drops = self.drops
-        self._queue.put([self._record(Kind.HEALTH, "", {**attributes, **queue, **lost}, 9)])
+        record = self._record(Kind.HEALTH, "", {**attributes, **queue, **lost}, 9)
+        self._queue.put([record], told=told)
 
     def _prediction(self, taken: _Taken) -> TelemetryRecord:
         time_ns, identity, seconds, specs, arrays, source, inputs = taken
