@@ -110,6 +110,22 @@ def test_calls_are_counted_with_their_peak(account: RunningAccount, clients: Cli
     assert 1 <= counts["peak_per_second"]["iot.ListThings"] <= 3
 
 
+def test_calls_that_were_too_many_are_counted_apart(
+    account: RunningAccount, clients: Clients
+) -> None:
+    once = clients("iot", config=Config(retries={"total_max_attempts": 1}))
+    account.cloud.calls.reset()
+    account.cloud.throttle.rates = {"iot.ListThings": 0.001}
+    try:
+        once.list_things()
+        with pytest.raises(ClientError, match="ThrottlingException"):
+            once.list_things()
+    finally:
+        account.cloud.throttle.rates = {}
+    counts = account.cloud.calls.counts()
+    assert (counts.total, counts.throttled) == ({"iot.ListThings": 2}, {"iot.ListThings": 1})
+
+
 def test_the_peak_is_of_any_second() -> None:
     clock = Clock()
     calls = Calls(clock)

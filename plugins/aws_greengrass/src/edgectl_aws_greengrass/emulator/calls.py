@@ -16,10 +16,12 @@ class CallCounts(Record, frozen=True, kw_only=True):
     Attributes:
         total: ``service.Operation`` → calls, throttled and refused ones included.
         peak_per_second: ``service`` and ``service.Operation`` → most calls within any second.
+        throttled: ``service.Operation`` → calls refused for being too many.
     """
 
     total: dict[str, int]
     peak_per_second: dict[str, int]
+    throttled: dict[str, int]
 
 
 class Calls:
@@ -40,6 +42,7 @@ class Calls:
             self._total: Counter[str] = Counter()
             self._recent: dict[str, deque[float]] = {}
             self._peak: dict[str, int] = {}
+            self._throttled: Counter[str] = Counter()
 
     def count(self, service: str, operation: str) -> None:
         """Note a call."""
@@ -53,7 +56,16 @@ class Calls:
                     times.popleft()
                 self._peak[name] = max(self._peak.get(name, 0), len(times))
 
+    def count_throttled(self, service: str, operation: str) -> None:
+        """Note that a call, which was counted, was one too many."""
+        with self._lock:
+            self._throttled[f"{service}.{operation}"] += 1
+
     def counts(self) -> CallCounts:
         """Return the counts so far."""
         with self._lock:
-            return CallCounts(total=dict(self._total), peak_per_second=dict(self._peak))
+            return CallCounts(
+                total=dict(self._total),
+                peak_per_second=dict(self._peak),
+                throttled=dict(self._throttled),
+            )

@@ -143,7 +143,7 @@ class Front:
         caller = self._callers.caller(scope.access_key_id)
         params = self._params(service, operation, labels, request)
         self._authorize(caller, service, name, params)
-        self._throttle.take(service, name)
+        self._throttled(service, name)
         handler = self._services.handlers.get((service, name))
         if handler is not None:
             return wire.render(operation, handler(params, caller))
@@ -159,6 +159,13 @@ class Front:
         if after is not None and answer.status_code < 300:
             after(params)
         return answer
+
+    def _throttled(self, service: str, operation: str) -> None:
+        try:
+            self._throttle.take(service, operation)
+        except ServiceError:
+            self._calls.count_throttled(service, operation)
+            raise
 
     def _now(self) -> datetime:
         return datetime.now(UTC) + timedelta(seconds=self.ahead_s)

@@ -73,7 +73,6 @@ class Throttle:
         self._clock = clock
         self._lock = threading.Lock()
         self._buckets: dict[str, tuple[float, float]] = {}
-        self.refused = 0
 
     def take(self, service: str, operation: str) -> None:
         """Take one call out of its buckets.
@@ -85,7 +84,6 @@ class Throttle:
         with self._lock:
             levels = {name: self._level(name) for name in names}
             if any(level < 1.0 for level in levels.values()):
-                self.refused += 1
                 raise ServiceError("ThrottlingException", "Rate exceeded", _STATUS.get(service))
             for name, level in levels.items():
                 self._buckets[name] = (level - 1.0, self._clock())
