@@ -52,6 +52,7 @@ def build() -> Any:
         reshaping = staticmethod(rt_models.reshaping_model)
         endless = staticmethod(rt_models.endless_model)
         hanging = staticmethod(rt_models.hanging_model)
+        counting = staticmethod(rt_models.counting_model)
         golden = staticmethod(rt_models.golden_bytes)
         scaling_golden = staticmethod(rt_models.scaling_golden)
         until = staticmethod(until)

@@ -23,6 +23,7 @@ import orjson
 
 from edge_components.contract.package import TensorSpec
 from edge_components.runtime.bound import Bound
+from edge_components.runtime.holdup import FRESH_NS, HoldUp
 from edge_components.runtime.oip.datatypes import Array
 from edge_components.runtime.oip.decode import (
     DECODER,
@@ -149,9 +150,18 @@ class Lane:
 
 
 class Express:
-    """The lanes of one loaded model."""
+    """The lanes of one loaded model.
 
-    def __init__(self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec]) -> None:
+    Args:
+        inputs: Of the model.
+        outputs: Of the model.
+        holdup: Watches how long its runs hold up the event loop.
+    """
+
+    def __init__(
+        self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], holdup: HoldUp
+    ) -> None:
+        self._holdup = holdup
         specs = (*inputs, *outputs)
         self._possible = sys.byteorder == "little" and all(s.datatype in _CODES for s in specs)
         only_floats = all(spec.datatype in _FLOATS for spec in inputs)
@@ -191,7 +201,7 @@ class Express:
         except Exception:  # noqa: BLE001  # whatever it is, the careful way says it well
             return None
         ready = clock()
-        if not self.run(lane):
+        if not self.run(lane, ready):
             return None
         ran = clock()
         text, length = lane.encode(request.id, raw=parameters is not None)
@@ -220,14 +230,26 @@ class Express:
         """Return the lane for inputs of these names and shapes, if there is one."""
         return self._lanes.get(given[0][1] if len(given) == 1 else tuple(given))
 
-    def run(self, lane: Lane) -> bool:
-        """Run the model on what is in the lane's buffers; if it cannot, there are no more lanes."""
+    def close(self) -> None:
+        """Answer nothing any more, and open no lane."""
+        self._lanes.clear()
+        self._possible = False
+
+    def run(self, lane: Lane, now_ns: int) -> bool:
+        """Run the model on what is in the lane's buffers; if it cannot, there are no more lanes.
+
+        Args:
+            lane: Whose buffers are filled.
+            now_ns: By ``perf_counter_ns``.
+        """
+        holdup = self._holdup
+        if now_ns - holdup.noted_ns > FRESH_NS:
+            holdup.note(now_ns)
         try:
             lane.run()
         except Exception:  # noqa: BLE001  # ONNX Runtime has no base class; the plain run says why
             # The shapes of the outputs depend on more than those of the inputs.
-            self._lanes.clear()
-            self._possible = False
+            self.close()
             return False
         return True
 

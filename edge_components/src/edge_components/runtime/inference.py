@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import logging
 import time
 from typing import TypeVar
 
 from edge_components.runtime.express import Lane
+from edge_components.runtime.holdup import FRESH_NS, SLOW_NS
 from edge_components.runtime.http import (
     BINARY_TYPE,
     Head,
@@ -34,8 +36,11 @@ from edge_components.runtime.statistics import Timing
 from edge_components.runtime.work import Codec, Done, Task, work, work_together
 from edge_components.telemetry.recorder import Recorder
 
+log = logging.getLogger(__name__)
+
 _LARGE_BODY = 64 << 10
 _BYTES_PER_ELEMENT = 4
+_WARNING = 13  # OpenTelemetry's severity
 R = TypeVar("R")
 A = TypeVar("A")
 
@@ -121,11 +126,16 @@ class Inference:
         task = Task(request, codec, time.perf_counter_ns())
         if size > _LARGE_BODY or not model.runs_inline(size // _BYTES_PER_ELEMENT):
             return self._threaded(model, task)
+        if task.asked_ns - model.holdup.noted_ns > FRESH_NS:
+            model.holdup.note(task.asked_ns)
         try:
             done = work(model, task, self._limits)
         except HttpError as exc:
             self._refused(model, exc, task)
             raise
+        finally:
+            if (took_ns := time.perf_counter_ns() - task.asked_ns) > SLOW_NS:
+                self._judge(model, took_ns)
         if done.result.specs is model.outputs and model.express.wants(done.inputs):
             model.open_lane(done.inputs, done.result.arrays)
         return self._finish(model, task, done)
@@ -153,6 +163,8 @@ class Inference:
 
     def passed(self, model: Model, lane: Lane, timing: Timing, source: str) -> None:
         """Count an answer of the express lane."""
+        if timing.infer_ns > SLOW_NS:
+            self._judge(model, timing.infer_ns)
         seconds = (timing.input_ns + timing.infer_ns + timing.output_ns) * 1e-9
         metrics = self._metrics
         metrics.requests += 1
@@ -185,6 +197,21 @@ class Inference:
         future: asyncio.Future[A] = self._lineup.add(model, task, settle)
         future.add_done_callback(self._left)
         return future
+
+    def _judge(self, model: Model, run_ns: int) -> None:
+        """Let a model that holds up the event loop leave it for the threads."""
+        if not model.holdup.is_proven(run_ns, time.perf_counter_ns(), time.thread_time_ns()):
+            return
+        model.leave_loop()
+        name, took = model.identity.name, f"{run_ns * 1e-6:.0f} ms"
+        text = f"model '{name}' held up all requests for {took}; from now on it runs on threads"
+        log.warning("%s", text)
+        self._metrics.left_loop[name] += 1
+        self._recorder.event(
+            text,
+            severity=_WARNING,
+            attributes={"model.name": name, "seconds": round(run_ns * 1e-9, 6)},
+        )
 
     def _left(self, _: asyncio.Future[A]) -> None:
         self._metrics.in_flight -= 1

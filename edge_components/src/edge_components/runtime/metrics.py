@@ -50,6 +50,7 @@ class Metrics:
         self.in_flight = 0
         self.errors: Counter[str] = Counter()
         self.activations: Counter[str] = Counter()
+        self.left_loop: Counter[str] = Counter()
 
     @property
     def model_faults(self) -> int:

@@ -22,6 +22,7 @@ from edge_components.contract.package import TensorSpec
 from edge_components.runtime.batching import worthwhile_batch
 from edge_components.runtime.bound import Bound
 from edge_components.runtime.express import MAX_BYTES, Express
+from edge_components.runtime.holdup import HoldUp
 from edge_components.runtime.oip.datatypes import NUMPY_TYPES, ORT_TYPES, Array
 from edge_components.runtime.oip.decode import ModelSignature
 from edge_components.runtime.process import cores
@@ -74,8 +75,9 @@ class Model:
         provider: The execution provider that really does the work.
         asked: Those that the session was made with, best first.
         nodes: How many of the model's nodes each got; empty where ONNX Runtime does not tell.
-        latency_s: Of a warm run with the smallest input.
+        latency_s: Of a warm run with the smallest input; infinite where that says nothing.
         statistics: What it has answered.
+        holdup: Watches how long it holds up the event loop.
         express: The lanes for small requests of the same form.
         max_batch: How many requests that wait are run together; 1 for none.
     """
@@ -93,7 +95,8 @@ class Model:
         self.latency_s = 0.0
         self.max_batch = 1
         self.statistics = Statistics()
-        self.express = Express(self.inputs, self.outputs)
+        self.holdup = HoldUp(on_cpu=self.provider == CPU)
+        self.express = Express(self.inputs, self.outputs, self.holdup)
         self._elements = 1
         self._session = session
         # The bound C object, where there is one: ``run`` of the class around it checks the names
@@ -155,6 +158,11 @@ class Model:
     def runs_inline(self, elements: int) -> bool:
         """Whether a request of so many input elements is quick enough for the event loop."""
         return self.latency_s * max(1.0, elements / self._elements) <= _INLINE_MAX_S
+
+    def leave_loop(self) -> None:
+        """Run on the event loop no more, whatever was measured when the model was loaded."""
+        self.latency_s = float("inf")
+        self.express.close()
 
     def samples(self, feeds: Mapping[str, Array]) -> int:
         """Return how many samples a request holds: its batch where the model has such an axis."""

@@ -97,6 +97,12 @@ class Numbers:
             "Changes of the active version.",
             [({"result": result}, count) for result, count in sorted(metrics.activations.items())],
         )
+        out.family(
+            "edge_left_event_loop_total",
+            "counter",
+            "Models that were quick when they were loaded and then held up others, by name.",
+            [({"model": name}, count) for name, count in sorted(metrics.left_loop.items())],
+        )
         labels = []
         for model in self._registry.models:
             identity = model.identity

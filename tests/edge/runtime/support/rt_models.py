@@ -106,6 +106,15 @@ def hanging_model(path: Path, *, width: int = 4) -> Path:
     return _looping(path, nodes, constants, width)
 
 
+def counting_model(path: Path, *, width: int = 4) -> Path:
+    """A model that loops as often as its largest number says: at once over zeros."""
+    nodes = [
+        helper.make_node("ReduceMax", ["x"], ["most"], keepdims=0),
+        helper.make_node("Cast", ["most"], ["trips"], to=TensorProto.INT64),
+    ]
+    return _looping(path, nodes, [], width)
+
+
 def _looping(path: Path, nodes: list[Any], constants: list[Any], width: int) -> Path:
     body = helper.make_graph(
         [

@@ -48,7 +48,7 @@ def answer_message(express: Express, request: Any) -> PassedMessage | None:
     if lane is None or len(request.id) > _MAX_ID_CHARS or not _fill(lane, given, raws):
         return None
     ready = clock()
-    if not express.run(lane):
+    if not express.run(lane, ready):
         return None
     ran = clock()
     message = _encode(lane, request.id)
