@@ -248,6 +248,26 @@ def gone(http_server: Any, left: int = 0) -> None:
         time.sleep(0.02)
 
 
+def test_a_client_that_does_not_read_a_quick_answer_is_not_taken_for_idle(
+    http_server: Any,
+) -> None:
+    class Endpoint:
+        def __call__(self, _: Request) -> Response:
+            return Response(200, [])
+
+        def quick(self, _head: Head, body: bytes, _date: bytes) -> bytes | None:
+            return b"x" * 20_000_000 if body else None
+
+    limits = replaced(write_timeout_s=0.5, idle_timeout_s=3600.0)
+    port = http_server.serve(lambda _: Endpoint(), limits)
+    with connected(port) as connection:
+        connection.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+        connection.sendall(post(b"1"))  # the head becomes known
+        assert connection.recv(1) == b"H"
+        connection.sendall(post(b"1"))
+        gone(http_server)
+
+
 def test_clients_that_do_not_read_are_dropped_when_they_hold_too_much(http_server: Any) -> None:
     limits = replaced(max_unread_bytes=40_000_000, write_timeout_s=60.0)
     port = http_server.serve(lambda _: lambda _: Response(200, [b"x" * 20_000_000]), limits)
