@@ -3,67 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
-from edge_components.contract.pipeline import AlarmSink, Pipeline, User
-from edge_components.golden import Array
+from edge_components.contract.pipeline import AlarmSink, Pipeline
 from edge_components.pipeline import parts
 from edge_components.pipeline.decode import Decoded, read_body, read_file
 from edge_components.pipeline.errors import PipelineError
-from edge_components.pipeline.found import Abandon, Found
-from edge_components.pipeline.postprocess import Work, apply
+from edge_components.pipeline.finish import Finish
+from edge_components.pipeline.found import Abandon, Answerer, Found
 from edge_components.pipeline.preprocess import fit_to_input
 from edge_components.pipeline.reading import Answers, Item, Reading
 from edge_components.pipeline.reports import Reports
 from edge_components.pipeline.state import Stateful
 from edge_components.runtime.model import Model
-
-
-class Answerer(Protocol):
-    """Who infers: this device, another, or first the one and then the other."""
-
-    def __call__(self, item: Item, abandon: Abandon) -> Found:
-        """Answer one item; ``abandon`` says whether there is no use in waiting any longer."""
-
-
-class Finish:
-    """The steps after inference."""
-
-    def __init__(
-        self, pipeline: Pipeline, assets: Mapping[str, Sequence[str]], site: parts.Site
-    ) -> None:
-        self._labels = assets
-        self.stages: dict[int, Any] = {}
-        steps = self._steps = pipeline.postprocess
-        try:
-            for index, step in enumerate(steps):
-                if isinstance(step, User):
-                    chain = steps[: index + 1]
-                    self.stages[index] = parts.build_user_step(step, chain, site)
-        except PipelineError:
-            parts.close_all(list(self.stages.values()))
-            raise
-
-    def __call__(self, tensors: Mapping[str, Array], item: Item) -> Work:
-        """Turn outputs into an answer.
-
-        Raises:
-            PipelineError: A step does not fit the outputs.
-        """
-        work = Work(tensors, item.geometry)
-        for index, step in enumerate(self._steps):
-            stage = self.stages.get(index)
-            if stage is None:
-                apply(work, step, self._labels)
-            else:
-                stage.answer(work, item)
-            if work.dropped and stage is not None:
-                break
-        work.settle()
-        return work
 
 
 class LocalAnswers:

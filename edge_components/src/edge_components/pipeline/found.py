@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from edge_components.pipeline.postprocess import Work
+from edge_components.pipeline.reading import Item
 from edge_components.runtime.model import Identity
 
 Abandon = Callable[[], bool]
@@ -17,3 +18,10 @@ class Found(NamedTuple):
     work: Work
     identity: Identity
     origin: str
+
+
+class Answerer(Protocol):
+    """Who infers: this device, another, or first the one and then the other."""
+
+    def __call__(self, item: Item, abandon: Abandon) -> Found:
+        """Answer one item; ``abandon`` says whether there is no use in waiting any longer."""

@@ -9,21 +9,18 @@ from __future__ import annotations
 import contextlib
 import threading
 import time
-from typing import TYPE_CHECKING
 
 from edge_components.contract.device import PipelineSection
 from edge_components.contract.pipeline import Breaker, Fallback, Pipeline, Remote
 from edge_components.pipeline.breaker import CircuitBreaker
 from edge_components.pipeline.endpoints import resolve
 from edge_components.pipeline.errors import Abandoned, PipelineError
-from edge_components.pipeline.found import Abandon, Found
+from edge_components.pipeline.finish import Finish
+from edge_components.pipeline.found import Abandon, Answerer, Found
 from edge_components.pipeline.oip_client import Answered, OipClient, RemoteError
 from edge_components.pipeline.reading import Item, Value
 from edge_components.pipeline.reports import Reports
 from edge_components.runtime.model import Identity, ModelError
-
-if TYPE_CHECKING:
-    from edge_components.pipeline.flow import Answerer, Finish
 
 _SCHEMES = frozenset({"http", "https"})
 _LOOK_S = 0.05
