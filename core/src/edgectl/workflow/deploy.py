@@ -38,6 +38,7 @@ class TargetResult(Record, frozen=True, kw_only=True):
         verdict: None if the driver did not wait, or failed.
         driven_by: Who else drives the release already, or "".
         error: One sentence, or "".
+        vendor_code: The provider's own code for the error, or "".
     """
 
     target: str
@@ -48,6 +49,7 @@ class TargetResult(Record, frozen=True, kw_only=True):
     driven_by: str = ""
     error: str = ""
     hint: str = ""
+    vendor_code: str = ""
     error_exit_code: int = 0
 
     @property
@@ -255,7 +257,11 @@ class Deployer:
             verdict = self._drive_leased(target, plan, release(), package, wait)
         except EdgectlError as exc:
             return msgspec.structs.replace(
-                result, error=exc.message, hint=exc.hint, error_exit_code=exc.exit_code
+                result,
+                error=exc.message,
+                hint=exc.hint,
+                vendor_code=exc.vendor_code,
+                error_exit_code=exc.exit_code,
             )
         return msgspec.structs.replace(result, verdict=verdict)
 

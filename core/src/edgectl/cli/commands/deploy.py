@@ -110,6 +110,8 @@ def show_results(app: App, results: list[TargetResult]) -> None:
     for result in results:
         if result.error:
             click.echo(f"error: {result.target}: {result.error}", err=True)
+            if result.vendor_code:
+                click.echo(f"  code: {result.vendor_code}", err=True)
             if result.hint:
                 click.echo(f"  hint: {result.hint}", err=True)
         elif result.driven_by:
