@@ -167,7 +167,8 @@ def runtime_recipe(component: RuntimeComponent) -> bytes:
     lifecycle = {
         "Setenv": {
             "EDGECTL_PYTHON": "{configuration:/python}",
-            "EDGECTL_RUNTIME_CONTENT": "{configuration:/content}",
+            # Not from the configuration, which stays on a device that missed its reset.
+            "EDGECTL_RUNTIME_CONTENT": component.content,
         },
         "install": {
             "Script": f'"$EDGECTL_PYTHON" "{{artifacts:path}}/{component.installer.name}" '
@@ -179,7 +180,6 @@ def runtime_recipe(component: RuntimeComponent) -> bytes:
         },
     }
     configuration = {
-        "content": component.content,
         "python": component.python,
         "accessControl": {**_may_publish(name, ("edgectl/*",)), **_may_tell_functions(name)},
     }

@@ -114,8 +114,16 @@ def own_components(config: AwsConfig, application: str, number: int, runtime: st
 
 
 def merge(present: Mapping[str, Component], ours: Mapping[str, Component]) -> Components:
-    """Return the components of a deployment with ours in it; all others as they are."""
-    return {name: {**present, **ours}[name] for name in sorted({*present, *ours})}
+    """Return the components of a deployment with ours in it; all others as they are.
+
+    A component of ours that keeps its version, as the runtime does with most releases, comes
+    without an update of its configuration: nucleus lite starts a component with one anew.
+    """
+    merged = {**present, **ours}
+    for name in ours:
+        if present.get(name, {}).get("componentVersion") == ours[name]["componentVersion"]:
+            merged[name] = {k: v for k, v in ours[name].items() if k != "configurationUpdate"}
+    return {name: merged[name] for name in sorted(merged)}
 
 
 def without(present: Mapping[str, Component], config: AwsConfig, application: str) -> Components:

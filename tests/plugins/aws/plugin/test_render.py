@@ -48,6 +48,14 @@ def test_ours_is_pinned_and_begins_with_its_own_defaults() -> None:
     assert component == {"componentVersion": "7.0.0", "configurationUpdate": {"reset": [""]}}
 
 
+def test_a_runtime_that_stays_is_not_told_to_begin_anew() -> None:
+    merged = rd.merge(ours(6), ours(7))
+    assert merged["edgectl.edge-runtime"] == {"componentVersion": "0.1.0"}
+    assert "configurationUpdate" in merged["edgectl.plates"]
+    newer = dict(rd.own_components(CONFIG, "plates", 8, "0.2.0"))
+    assert "configurationUpdate" in rd.merge(merged, newer)["edgectl.edge-runtime"]
+
+
 def test_a_user_is_named_only_where_one_is_set() -> None:
     config = AwsConfig(bucket="models", posix_user="edge:edge")
     component = rd.own_components(config, "plates", 7, "0.1.0")["edgectl.plates"]

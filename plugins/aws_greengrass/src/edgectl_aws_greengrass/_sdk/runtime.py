@@ -79,21 +79,22 @@ def ensure(account: Account, project_dir: Path) -> int:
     """
     name, version = runtime_name(account.config.publisher), installed_version()
     made = components.find(account, name, version)
+    contents = _contents(account, project_dir)
+    recipe = runtime_recipe(_component(account, contents))
+    tags = {MADE_BY: "edgectl", CONTENT_TAG: sha256_digest(recipe)}
     if made is not None and made.state != "FAILED":
         components.check_ours(name, version, made)
-        if made.tags.get(CONTENT_TAG) != installed_content():
+        if components.tag_problem(made, tags, (CONTENT_TAG,)):
             raise ConflictError(
-                f"component '{name}' {version} exists with other content",
-                hint=f"raise the version of {DISTRIBUTION}: a component version never changes",
+                f"component '{name}' {version} exists with another recipe or other files",
+                hint=f"a component version never changes: set `providers.aws.runtime` as it was, "
+                f"install a newer {DISTRIBUTION}, or set another `publisher`",
             )
         components.wait(account, name, version)
         return 0
     if made is not None:
         components.discard_failed(account, name, version, made)
-    contents = _contents(account, project_dir)
     sent = sum(account.at_once(lambda content: blobs.ensure(account, content), contents))
-    recipe = runtime_recipe(_component(account, contents))
-    tags = {MADE_BY: "edgectl", CONTENT_TAG: installed_content()}
     try:
         components.create(account, name, version, recipe, tags)
     except ConflictError:
