@@ -66,7 +66,7 @@ def defects_found(tmp_path_factory: pytest.TempPathFactory) -> str:
 
 
 def test_all_hooks_are_found() -> None:
-    assert len(HOOKS) == 15
+    assert len(HOOKS) == 16
     assert {"train", "register", "package", "deploy", "telemetry"} <= set(HOOKS)
 
 
