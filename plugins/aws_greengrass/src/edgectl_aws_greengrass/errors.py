@@ -106,12 +106,14 @@ class Refusal(msgspec.Struct, frozen=True, kw_only=True):
 
     Attributes:
         action: The IAM action of the call, for example ``greengrass:CreateDeployment``.
+        bucket: The bucket that the service named, or "".
     """
 
     code: str
     message: str = ""
     status: int = 0
     action: str = ""
+    bucket: str = ""
 
 
 def from_refusal(what: str, refusal: Refusal) -> ProviderError:
@@ -137,7 +139,8 @@ def from_refusal(what: str, refusal: Refusal) -> ProviderError:
     kind, hint = _CLASSES.get(code, (ProviderError, ""))
     if kind is ProviderError and refusal.status >= 500:
         kind, hint = UnreachableError, ADDRESS_HINT
-    return kind(f"cannot {what}: {said or code}", hint=hint, vendor_code=code)
+    named = f" ('{refusal.bucket}')" if refusal.bucket else ""
+    return kind(f"cannot {what}: {said or code}{named}", hint=hint, vendor_code=code)
 
 
 def _denied(what: str, refusal: Refusal) -> AuthError:

@@ -21,6 +21,7 @@ import pytest
 
 UP_TIMEOUT_S = 110
 COMMAND_TIMEOUT_S = 300
+Done = subprocess.CompletedProcess[str]
 BUCKET = "tiny-models"
 TRAIN = """\
 import os, pathlib
@@ -86,16 +87,21 @@ class Site:
     def command(self, *arguments: str) -> list[str]:
         return [sys.executable, "-m", "edgectl.cli.main", *arguments]
 
-    def run(self, *arguments: str, code: int = 0) -> str:
-        done = subprocess.run(
+    def attempt(self, *arguments: str, env: dict[str, str] | None = None) -> Done:
+        """Run a command with more in its environment; "" takes a variable out of it."""
+        given = {k: v for k, v in {**self.env, **(env or {})}.items() if v}
+        return subprocess.run(
             self.command(*arguments),
             cwd=self.folder,
-            env=self.env,
+            env=given,
             capture_output=True,
             text=True,
             timeout=COMMAND_TIMEOUT_S,
             check=False,
         )
+
+    def run(self, *arguments: str, code: int = 0) -> str:
+        done = self.attempt(*arguments)
         assert done.returncode == code, (done.returncode, done.stdout, done.stderr)
         return done.stdout
 
@@ -145,13 +151,18 @@ class Site:
 
     def calls(self) -> dict[str, dict[str, int]]:
         """Return the emulator's counts, ``total`` and ``peak_per_second``."""
-        with urllib.request.urlopen(f"{self.control}/calls", timeout=30) as answer:
-            found: dict[str, dict[str, int]] = json.load(answer)
+        found: dict[str, dict[str, int]] = self.steer("GET", "calls")
         return found
 
+    def steer(self, method: str, route: str, **body: Any) -> Any:
+        """Tell the emulator something below ``/_edgectl/``."""
+        data = json.dumps(body).encode() if body else None
+        request = urllib.request.Request(f"{self.control}/{route}", data=data, method=method)
+        with urllib.request.urlopen(request, timeout=30) as answer:
+            return json.load(answer)
+
     def forget_calls(self) -> None:
-        request = urllib.request.Request(f"{self.control}/calls", method="DELETE")
-        urllib.request.urlopen(request, timeout=30).close()
+        self.steer("DELETE", "calls")
 
     @contextlib.contextmanager
     def account(self, devices: int, *more: str) -> Iterator[None]:
@@ -188,6 +199,15 @@ class Site:
 @pytest.fixture
 def site(tmp_path: Path) -> Site:
     return Site(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def crowd(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """An account with four things that pretend to run components, and a release to give them."""
+    site = Site(tmp_path_factory.mktemp("crowd"))
+    with site.account(0, "--crowd", "4", "all"):
+        site.build("1", 1.0)
+        yield site
 
 
 @pytest.fixture

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import urllib.request
 from typing import Any
 
 import pytest
@@ -11,13 +9,6 @@ import pytest
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 THINGS = 150
 READS = ("Get", "List", "Describe", "Head")
-
-
-def rates(site: Any) -> dict[str, float]:
-    """Return the calls a second that the account takes, by service or operation."""
-    with urllib.request.urlopen(f"{site.control}/rates", timeout=30) as answer:
-        found: dict[str, float] = json.load(answer)
-    return found
 
 
 def test_a_rollout_to_many_things_is_never_throttled_and_a_second_one_writes_nothing(
@@ -30,7 +21,7 @@ def test_a_rollout_to_many_things_is_never_throttled_and_a_second_one_writes_not
         said = site.run("deploy", "--poll", "0.2")
         assert said == f"all: healthy - {THINGS} of {THINGS} devices are healthy\n"
 
-        limits, counted = rates(site), site.calls()
+        limits, counted = site.steer("GET", "rates"), site.calls()
         assert limits["greengrassv2"] == 30.0
         assert limits["greengrassv2.CreateComponentVersion"] == 1.0
         peaks = counted["peak_per_second"]

@@ -144,6 +144,15 @@ def test_a_wrong_region_is_told(open_plugin: Callable[..., Provider]) -> None:
     assert "Region" in caught.value.hint or "region" in caught.value.hint
 
 
+def test_a_number_of_attempts_that_is_none_is_told(
+    open_plugin: Callable[..., Provider], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "often")
+    with pytest.raises(api.ProviderError, match="'often'") as caught:
+        history(open_plugin())
+    assert "AWS_MAX_ATTEMPTS" in caught.value.hint
+
+
 def test_an_endpoint_that_is_down_is_told(open_plugin: Callable[..., Provider]) -> None:
     with pytest.raises(api.UnreachableError, match="cannot be reached") as caught:
         history(open_plugin(endpoint_url="http://127.0.0.1:9"))

@@ -43,7 +43,8 @@ T = TypeVar("T")
 R = TypeVar("R")
 AT_ONCE = 8
 TIMEOUT_S = 20.0
-ATTEMPTS = 5
+ATTEMPTS = 6
+"""How often a call is tried where the user did not say it to the SDK (AWS_MAX_ATTEMPTS)."""
 MAX_PAGES = 1000
 # The IAM prefix of a service where it is not the client's name.
 _PREFIXES = {"greengrassv2": "greengrass", "iot-data": "iot"}
@@ -249,7 +250,7 @@ class Account:
         if service == "iot-data" and not self.overridden:
             endpoint = f"https://{self.data_endpoint()}"
         options = Config(
-            retries={"mode": "standard", "max_attempts": ATTEMPTS},
+            retries={"mode": "standard", "total_max_attempts": self._attempts()},
             connect_timeout=TIMEOUT_S,
             read_timeout=3 * TIMEOUT_S,
             max_pool_connections=AT_ONCE + 2,
@@ -259,6 +260,18 @@ class Account:
         return self._open_session().create_client(
             service, region_name=self.config.region, endpoint_url=endpoint, config=options
         )
+
+    def _attempts(self) -> int:
+        """Return how often a call is tried: as the SDK was told, or patiently."""
+        try:
+            told = self._open_session().get_config_variable("max_attempts")
+        except ValueError as exc:
+            raise ProviderError(
+                f"the AWS setting 'max_attempts' is not a whole number: {exc}",
+                hint="correct AWS_MAX_ATTEMPTS, or `max_attempts` of the AWS profile",
+                vendor_code="InvalidConfig",
+            ) from exc
+        return ATTEMPTS if told is None else int(told)
 
     def data_endpoint(self) -> str:
         """Return the account's IoT data endpoint, which shadows are read at."""
@@ -308,6 +321,7 @@ def _refusal(service: str, operation: str, exc: ClientError) -> Refusal:
         message=str(error.get("Message") or ""),
         status=int(status),
         action=_ACTIONS.get(action, action),
+        bucket=str(error.get("BucketName") or ""),
     )
 
 
