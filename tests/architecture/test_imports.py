@@ -69,3 +69,16 @@ def test_importing_a_room_brings_nothing_that_it_uses_later(
 @pytest.mark.parametrize("plugin", sorted(PLUGINS))
 def test_a_plugin_brings_no_other_plugin(loaded_by: LoadedBy, plugin: str) -> None:
     assert sorted(loaded_by(f"{plugin}.plugin") & PLUGINS) == [plugin]
+
+
+@pytest.mark.parametrize("plugin", ["edgectl_selfhosted", "edgectl_aws_greengrass"])
+def test_the_way_to_real_devices_brings_nothing_of_an_emulator(
+    loaded_by: LoadedBy, plugin: str
+) -> None:
+    package = importlib.import_module(plugin)
+    inner = pkgutil.iter_modules(package.__path__, f"{plugin}.")
+    real = [m.name for m in inner if m.name.rpartition(".")[2] not in {"emulator", "hub", "cli"}]
+    loaded = loaded_by(*real, *modules_below(f"{plugin}._sdk"))
+    assert f"{plugin}._sdk" in loaded
+    assert sorted(name for name in loaded if name.startswith(f"{plugin}.emulator")) == []
+    assert "moto" not in loaded
