@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.timeout(600)  # processes that start slowly on a slow machine
+
 
 def test_a_release_is_answered_by_every_device_and_a_bad_one_by_none(site: Any) -> None:
     with site.account(2):

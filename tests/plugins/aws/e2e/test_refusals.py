@@ -14,6 +14,8 @@ from typing import Any
 
 import pytest
 
+pytestmark = pytest.mark.timeout(600)  # processes that start slowly on a slow machine
+
 DEPLOY = ("deploy", "--poll", "0.2")
 TWICE = {"AWS_MAX_ATTEMPTS": "2"}  # of six, which take half a minute where nothing answers
 ROLE = "arn:aws:iam::123456789012:role/edgectl-training"
