@@ -132,7 +132,7 @@ def test_a_version_that_crashes_the_runtime_when_it_loads_is_left(device: ApplyD
     code, report = device.apply(device.deliver(2, device.package("two", serve="crash")))
     assert code == 11
     assert report is not None
-    assert report.reason == "runtime-crashed"
+    assert report.reason == "runtime-crashed", report.detail
     device.wait_answer("one")
 
 

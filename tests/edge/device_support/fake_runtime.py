@@ -74,6 +74,7 @@ class Server:
         how = model.get("serve", "ok")
         if how == "crash":
             os.kill(os.getpid(), signal.SIGSEGV)
+            time.sleep(60)  # another thread may take the signal: this one must not answer
         if how == "refuse":
             return 422, {"reason": "load-failed", "detail": "the fake refuses"}
         self.model = model
