@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 import edgectl.api
+import edgectl.emulation
 
 NamedImports = Callable[[Path], Iterator[tuple[int, str]]]
 PLUGINS = ("aws_greengrass", "azure_iot_edge", "gke_edge", "selfhosted")
@@ -49,18 +50,29 @@ def test_a_plugin_takes_from_core_and_device_side_only_edgectl_api(
 ) -> None:
     def allowed(name: str) -> bool:
         ours = within(name, "edgectl") or within(name, "edge_components")
-        return not ours or within(name, "edgectl.api")
+        return not ours or within(name, "edgectl.api") or within(name, "edgectl.emulation")
 
     assert offences(root / "plugins" / plugin / "src", named_imports, allowed) == []
 
 
-def test_what_plugins_take_from_edgectl_api_is_public(
-    root: Path, named_imports: NamedImports
+@pytest.mark.parametrize("plugin", PLUGINS)
+def test_only_a_plugins_emulator_takes_what_core_has_for_emulators(
+    root: Path, named_imports: NamedImports, plugin: str
 ) -> None:
-    public = {f"edgectl.api.{name}" for name in edgectl.api.__all__} | {"edgectl.api"}
+    def allowed(name: str) -> bool:
+        return not within(name, "edgectl.emulation")
+
+    found = offences(root / "plugins" / plugin / "src", named_imports, allowed)
+    assert [place for place in found if "/emulator/" not in place] == []
+
+
+def test_what_plugins_take_from_core_is_public(root: Path, named_imports: NamedImports) -> None:
+    doors = (edgectl.api, edgectl.emulation)
+    public = {f"{door.__name__}.{name}" for door in doors for name in door.__all__}
+    public |= {door.__name__ for door in doors}
 
     def allowed(name: str) -> bool:
-        return not within(name, "edgectl.api") or name in public
+        return name in public or not any(within(name, door.__name__) for door in doors)
 
     for plugin in PLUGINS:
         assert offences(root / "plugins" / plugin / "src", named_imports, allowed) == []

@@ -80,5 +80,6 @@ def test_the_way_to_real_devices_brings_nothing_of_an_emulator(
     real = [m.name for m in inner if m.name.rpartition(".")[2] not in {"emulator", "hub", "cli"}]
     loaded = loaded_by(*real, *modules_below(f"{plugin}._sdk"))
     assert f"{plugin}._sdk" in loaded
-    assert sorted(name for name in loaded if name.startswith(f"{plugin}.emulator")) == []
+    emulators = (f"{plugin}.emulator", "edgectl.emulation")
+    assert sorted(name for name in loaded if name.startswith(emulators)) == []
     assert "moto" not in loaded

@@ -2,23 +2,16 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import select
-import signal
 import sys
-import time
-from collections.abc import Iterator
 from pathlib import Path
-from types import FrameType
 
 import click
 import msgspec
 
-from edgectl.api import PROFILES, Project, load_project
+from edgectl.api import Project, load_project
+from edgectl.emulation import DEFAULT_HARDWARE, parse_device, run_until_told
 from edgectl_aws_greengrass.emulator.account import Ports
 from edgectl_aws_greengrass.emulator.fleet import (
-    DEFAULT_HARDWARE,
     Crowd,
     Fleet,
     FleetInfo,
@@ -142,39 +135,9 @@ def emulate(
     check_targets(loaded, devices, joining)
     ports = Ports(api=port, data=(*data_ports, 0)[0], more_data=data_ports[1:], mqtt=mqtt_port)
     fleet = Fleet(folder, loaded, ports=ports, host=host, names=names)
-    with _ending_on_signals():
-        try:
-            _show(fleet.start(devices, joining), info)
-            while not (stop_on_eof and _at_eof(1.0)):
-                fleet.check()
-                if not stop_on_eof:
-                    time.sleep(1.0)
-        except _EndError:
-            click.echo("stopping", err=True)
-        finally:
-            fleet.stop()
-
-
-class _EndError(Exception):
-    """A signal asked for the end."""
-
-
-@contextlib.contextmanager
-def _ending_on_signals() -> Iterator[None]:
-    def end(number: int, frame: FrameType | None) -> None:
-        del number, frame
-        signal.signal(signal.SIGINT, signal.SIG_IGN)
-        signal.signal(signal.SIGTERM, signal.SIG_IGN)
-        raise _EndError
-
-    signal.signal(signal.SIGINT, end)
-    signal.signal(signal.SIGTERM, end)
-    yield
-
-
-def _at_eof(timeout_s: float) -> bool:
-    readable, _, _ = select.select([sys.stdin], [], [], timeout_s)
-    return bool(readable) and not os.read(sys.stdin.fileno(), 4096)
+    run_until_told(
+        fleet, lambda: _show(fleet.start(devices, joining), info), stop_on_eof=stop_on_eof
+    )
 
 
 def _show(running: FleetInfo, file: Path | None) -> None:
@@ -216,11 +179,8 @@ def _parse_disk(text: str) -> tuple[str, int]:
 
 
 def _parse(text: str) -> VirtualDevice:
-    place, _, profile = text.partition("=")
-    target, separator, name = place.partition("/")
-    if not separator or not name or (profile and profile not in PROFILES):
-        known = ", ".join(sorted(PROFILES))
-        raise click.BadParameter(
-            f"'{text}' is not TARGET/NAME[=PROFILE] (profiles: {known})", param_hint="--device"
-        )
-    return VirtualDevice(name=name, target=target, hardware=profile or DEFAULT_HARDWARE)
+    try:
+        target, name, hardware = parse_device(text)
+    except ValueError as exc:
+        raise click.BadParameter(str(exc), param_hint="--device") from exc
+    return VirtualDevice(name=name, target=target, hardware=hardware)

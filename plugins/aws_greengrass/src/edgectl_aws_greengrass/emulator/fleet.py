@@ -10,8 +10,6 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
-import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
@@ -20,7 +18,8 @@ from typing import Any
 import msgspec
 import yaml
 
-from edgectl.api import Project, ProviderError, Record, parse_device_config
+from edgectl.api import Project, ProviderError, Record
+from edgectl.emulation import DEFAULT_HARDWARE, Processes, add_device, settle_device
 from edgectl_aws_greengrass.config import AwsConfig
 from edgectl_aws_greengrass.devicefiles import (
     CA_FILE,
@@ -31,7 +30,6 @@ from edgectl_aws_greengrass.devicefiles import (
     NUCLEUS_FILE,
 )
 from edgectl_aws_greengrass.emulator.account import Ports, RunningAccount
-from edgectl_aws_greengrass.emulator.processes import Processes
 from edgectl_aws_greengrass.emulator.seed import seed
 from edgectl_aws_greengrass.selector import read_selector
 
@@ -40,7 +38,6 @@ CROWD_MODULE = "edgectl_aws_greengrass.emulator.nucleus.crowd"
 CROWD_READY = '"connected"'
 CROWD_TIMEOUT_S = 60.0
 CROWD_THING_S = 0.2
-DEFAULT_HARDWARE = "x86-64-cpu"
 
 
 class VirtualDevice(Record, frozen=True, kw_only=True):
@@ -211,11 +208,17 @@ class Fleet:
 
     def _start_device(self, device: VirtualDevice) -> RunningDevice:
         folder = self._folder / "devices" / device.name
-        self._enroll(device, folder)
+        add_device(
+            device.name,
+            device.target,
+            device.hardware,
+            folder=folder,
+            project=self._project.path,
+            env=self._env,
+        )
         root, state = folder / "greengrass", folder / "state"
-        port = _free_port()
         self._rewrite_nucleus(folder, root)
-        _rewrite_device(folder / DEVICE_FILE, state, port)
+        port = settle_device(folder / DEVICE_FILE, state)
         env = {
             **{k: v for k, v in self._env.items() if not k.startswith("AWS_")},
             "EDGECTL_DEVICE_CONFIG": str(folder / DEVICE_FILE),
@@ -236,20 +239,6 @@ class Fleet:
             state_dir=str(state),
             root=str(root),
         )
-
-    def _enroll(self, device: VirtualDevice, folder: Path) -> None:
-        arguments = ["-q", "devices", "add", device.name, "--target", device.target]
-        arguments += ["--hardware", device.hardware, "--write", str(folder)]
-        arguments += ["--project", str(self._project.path)]
-        done = subprocess.run(
-            [sys.executable, "-m", "edgectl.cli.main", *arguments],
-            env=self._env,
-            capture_output=True,
-            text=True,
-            check=False,
-        )
-        if done.returncode != 0:
-            raise ProviderError(f"device '{device.name}' cannot be added: {done.stderr.strip()}")
 
     def _rewrite_nucleus(self, folder: Path, root: Path) -> None:
         file = folder / NUCLEUS_FILE
@@ -311,21 +300,3 @@ def _crowd_group(project: Project, crowd: Crowd) -> str:
     if not group:
         raise ProviderError(f"target '{crowd.target}' has no thing group for a crowd to join")
     return group
-
-
-def _rewrite_device(file: Path, state: Path, port: int) -> None:
-    config = parse_device_config(file.read_text())
-    config = msgspec.structs.replace(
-        config,
-        device=msgspec.structs.replace(config.device, state_dir=str(state)),
-        runtime=msgspec.structs.replace(config.runtime, port=port),
-        telemetry=msgspec.structs.replace(config.telemetry, interval_s=1.0, health_interval_s=5.0),
-    )
-    file.write_text(config.to_toml())
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

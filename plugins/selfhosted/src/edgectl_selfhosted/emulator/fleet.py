@@ -3,16 +3,14 @@
 from __future__ import annotations
 
 import os
-import socket
-import subprocess
 import sys
 import time
 from pathlib import Path
 
 import msgspec
 
-from edgectl.api import ProviderError, Record, parse_device_config
-from edgectl_selfhosted.emulator.processes import Processes
+from edgectl.api import ProviderError, Record
+from edgectl.emulation import EDGECTL, Processes, add_device, settle_device
 
 HUB_TIMEOUT_S = 30.0
 
@@ -96,7 +94,7 @@ class Fleet:
         ready = data / "hub.json"
         ready.unlink(missing_ok=True)
         arguments = ["hub", "--data", str(data), "--port", "0", "--poll", "1s"]
-        self._processes.start("hub", [*_edgectl(), *arguments], self._env)
+        self._processes.start("hub", [*EDGECTL, *arguments], self._env)
         deadline = time.monotonic() + HUB_TIMEOUT_S
         while not ready.exists():
             self.check()
@@ -108,19 +106,16 @@ class Fleet:
 
     def _start_device(self, device: VirtualDevice) -> RunningDevice:
         folder = self._folder / "devices" / device.name
-        self._enroll(device, folder)
-        file = folder / "device.toml"
-        config = parse_device_config(file.read_text())
-        port = _free_port()
-        config = msgspec.structs.replace(
-            config,
-            device=msgspec.structs.replace(config.device, state_dir=str(folder / "state")),
-            runtime=msgspec.structs.replace(config.runtime, port=port),
-            telemetry=msgspec.structs.replace(
-                config.telemetry, interval_s=1.0, health_interval_s=5.0
-            ),
+        add_device(
+            device.name,
+            device.target,
+            device.hardware,
+            folder=folder,
+            project=self._project,
+            env=self._env,
         )
-        file.write_text(config.to_toml())
+        file = folder / "device.toml"
+        port = settle_device(file, folder / "state")
         agent = [sys.executable, "-m", "edge_components.agent.main", "run", "--config", str(file)]
         self._processes.start(device.name, agent, self._env)
         return RunningDevice(
@@ -130,24 +125,3 @@ class Fleet:
             url=f"http://127.0.0.1:{port}",
             state_dir=str(folder / "state"),
         )
-
-    def _enroll(self, device: VirtualDevice, folder: Path) -> None:
-        arguments = ["-q", "devices", "add", device.name, "--target", device.target]
-        arguments += ["--hardware", device.hardware, "--write", str(folder)]
-        arguments += ["--project", str(self._project)]
-        done = subprocess.run(
-            [*_edgectl(), *arguments], env=self._env, capture_output=True, text=True, check=False
-        )
-        if done.returncode != 0:
-            raise ProviderError(f"device '{device.name}' cannot be enrolled: {done.stderr.strip()}")
-
-
-def _edgectl() -> list[str]:
-    return [sys.executable, "-m", "edgectl.cli.main"]
-
-
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port

@@ -7,7 +7,7 @@ import sys
 import time
 from pathlib import Path
 
-from edgectl_selfhosted.emulator.processes import Processes
+from edgectl.emulation import Processes
 
 
 def test_what_a_process_said_is_told_without_what_an_earlier_one_said(tmp_path: Path) -> None:
