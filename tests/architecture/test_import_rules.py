@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import pkgutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -67,7 +69,9 @@ def test_only_a_plugins_emulator_takes_what_core_has_for_emulators(
 
 
 def test_what_plugins_take_from_core_is_public(root: Path, named_imports: NamedImports) -> None:
-    doors = (edgectl.api, edgectl.emulation)
+    below = pkgutil.iter_modules(edgectl.emulation.__path__, "edgectl.emulation.")
+    rooms = [importlib.import_module(room.name) for room in below if room.ispkg]
+    doors = (edgectl.api, edgectl.emulation, *rooms)
     public = {f"{door.__name__}.{name}" for door in doors for name in door.__all__}
     public |= {door.__name__ for door in doors}
 

@@ -80,22 +80,29 @@ def pull(
         digest = sha256_digest(data)
         with contract_errors(f"what is at '{reference}'"):
             manifest = parse_manifest(data, digest=digest)
-        download = _Download(store, repository, transport)
+        download = Download(store, repository, transport)
         download.blobs((manifest.config, *manifest.layers), progress)
         _list_package(store, data, manifest)
         download.signatures(digest)
     return digest
 
 
-class _Download:
-    """Gets what is missing into the store."""
+class Download:
+    """Gets what is missing into the store.
+
+    Args:
+        store: Where it shall lie.
+        repository: Where it is.
+        transport: Speaks to that registry; its policy says how often to try again.
+    """
 
     def __init__(self, store: Layout, repository: Repository, transport: Transport) -> None:
         self._store = store
         self._repository = repository
         self._transport = transport
 
-    def blobs(self, blobs: tuple[Descriptor, ...], progress: Progress | None) -> None:
+    def blobs(self, blobs: tuple[Descriptor, ...], progress: Progress | None = None) -> None:
+        """Get the blobs that the store lacks or has damaged."""
         distinct = {blob.digest: blob for blob in blobs}
         report = Report(progress, sum(blob.size for blob in distinct.values()))
         missing = []

@@ -76,7 +76,7 @@ def push(
     data = store.read(digest, max_bytes=MAX_MANIFEST_BYTES)
     transport = Transport(place, insecure=insecure, actions="pull,push", policy=policy)
     with contextlib.closing(transport):
-        upload = _Upload(store, Repository(transport, place.repository), mount_from)
+        upload = Upload(store, Repository(transport, place.repository), mount_from)
         upload.blobs((manifest.config, *manifest.layers), progress)
         upload.manifest(data, tag)
         signatures = find_referrers(store, digest)
@@ -85,8 +85,28 @@ def push(
     return PushResult(uploaded_bytes=upload.sent, digest=digest, signatures=len(signatures))
 
 
-class _Upload:
-    """Puts what is missing, and counts it in ``sent``."""
+def list_referrer(repository: Repository, digest: str, entry: Entry) -> int:
+    """List what refers to a manifest where the registry does not do so by itself.
+
+    Returns:
+        The bytes that were sent for it.
+    """
+    listed, native = repository.referrers(digest)
+    if native or any(one.digest == entry.digest for one in listed.manifests):
+        return 0
+    longer = listed.with_entry(entry).to_bytes()
+    repository.put_manifest(referrers_tag(digest), longer, media_type=INDEX_TYPE)
+    return len(longer)
+
+
+class Upload:
+    """Puts what is missing, and counts it in ``sent``.
+
+    Args:
+        store: Where the content lies.
+        repository: Where it is to be.
+        mount_from: A repository of the same registry that may hold some of it already, or "".
+    """
 
     def __init__(self, store: Layout, repository: Repository, mount_from: str) -> None:
         self._store = store
@@ -94,29 +114,27 @@ class _Upload:
         self._mount_from = mount_from
         self.sent = 0
 
-    def blobs(self, blobs: Iterable[Descriptor], progress: Progress | None) -> None:
+    def blobs(self, blobs: Iterable[Descriptor], progress: Progress | None = None) -> None:
+        """Put the blobs that are missing there; they lie in the store."""
         distinct = {blob.digest: blob for blob in blobs}
         report = Report(progress, sum(blob.size for blob in distinct.values()))
         for blob in distinct.values():
             self._blob(blob)
             report.add(blob.size)
 
-    def manifest(self, data: bytes, tag: str = "") -> None:
+    def manifest(self, data: bytes, tag: str = "", *, media_type: str = MANIFEST_TYPE) -> None:
+        """Put a manifest or index under a tag, or with none by its digest."""
         digest = sha256_digest(data)
         if self._repository.manifest_digest(tag or digest) != digest:
-            self._repository.put_manifest(tag or digest, data, media_type=MANIFEST_TYPE)
+            self._repository.put_manifest(tag or digest, data, media_type=media_type)
             self.sent += len(data)
 
     def signature(self, digest: str, entry: Entry) -> None:
+        """Put a package's signature, and list it as one."""
         data = self._store.read(entry.digest, max_bytes=MAX_MANIFEST_BYTES)
         self.blobs(signature_parts(data, subject=digest), None)
         self.manifest(data)
-        listed, native = self._repository.referrers(digest)
-        if native or any(one.digest == entry.digest for one in listed.manifests):
-            return
-        longer = listed.with_entry(entry).to_bytes()
-        self._repository.put_manifest(referrers_tag(digest), longer, media_type=INDEX_TYPE)
-        self.sent += len(longer)
+        self.sent += list_referrer(self._repository, digest, entry)
 
     def _blob(self, blob: Descriptor) -> None:
         if self._repository.has_blob(blob.digest):

@@ -11,8 +11,8 @@ import pytest
 from botocore.config import Config
 from botocore.exceptions import ClientError, ConnectionClosedError
 
+from edgectl.emulation import Calls
 from edgectl_aws_greengrass.emulator.account import RunningAccount
-from edgectl_aws_greengrass.emulator.calls import Calls
 from edgectl_aws_greengrass.emulator.throttle import RATES, Throttle
 from edgectl_aws_greengrass.emulator.wire import ServiceError, model
 

@@ -9,6 +9,7 @@ import pytest
 from aws_cloud import FakeCloud
 from aws_mqtt import Device
 
+from edgectl.emulation import mqtt
 from edgectl_aws_greengrass.emulator.broker import reserved, topics
 
 MakeDevice = Callable[..., Device]
@@ -196,7 +197,7 @@ def test_a_topic_says_what_it_asks_for(topic: str, found: str) -> None:
     ],
 )
 def test_filters_and_topics_meet_as_mqtt_says(name: str, topic: str, taken: bool) -> None:
-    assert topics.matches(name, topic) is taken
+    assert mqtt.topics.matches(name, topic) is taken
 
 
 def test_reserved_topics_may_have_more_levels() -> None:

@@ -14,12 +14,12 @@ from cryptography.hazmat.primitives import serialization
 
 from edgectl import api
 from edgectl.api import Provider
+from edgectl.emulation import Fault
 from edgectl_aws_greengrass._sdk.account import Account
 from edgectl_aws_greengrass._sdk.enroll import enroll
 from edgectl_aws_greengrass._sdk.pace import shared_pace
 from edgectl_aws_greengrass.config import AwsConfig
 from edgectl_aws_greengrass.emulator.callers import Callers
-from edgectl_aws_greengrass.emulator.faults import Fault
 
 BUCKET = "edgectl-tests"
 ROLE = "arn:aws:iam::123456789012:role/GreengrassV2TokenExchangeRole"

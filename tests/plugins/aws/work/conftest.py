@@ -12,10 +12,10 @@ import pytest
 
 from edgectl import api
 from edgectl.api import Provider
+from edgectl.emulation import WebServer
 from edgectl_aws_greengrass.config import AwsConfig
 from edgectl_aws_greengrass.emulator.cloud import EmulatedCloud
 from edgectl_aws_greengrass.emulator.seed import seed
-from edgectl_aws_greengrass.emulator.server import Server
 from edgectl_aws_greengrass.emulator.throttle import Throttle
 
 BUCKET = "edgectl-work"
@@ -27,7 +27,7 @@ class Site:
 
     def __init__(self, folder: Path) -> None:
         self.cloud = EmulatedCloud(folder, throttle=Throttle({}), minute_s=0.1)
-        self.server = Server(self.cloud.front)
+        self.server = WebServer(self.cloud.front)
         self.server.start()
         self.roles = seed(self.cloud, AwsConfig(bucket=BUCKET), ())
         self.env = self.cloud.settings(self.server.url)

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from edgectl.api import AuthError, Provider, TrainRequest, UnreachableError
-from edgectl_aws_greengrass.emulator.faults import Fault
+from edgectl.emulation import Fault
 
 
 @pytest.fixture

@@ -11,11 +11,12 @@ from types import TracebackType
 from typing import Self
 
 from edgectl.api import Record
+from edgectl.emulation import WebServer
 from edgectl_aws_greengrass.emulator.broker.server import Broker
 from edgectl_aws_greengrass.emulator.cloud import EmulatedCloud
 from edgectl_aws_greengrass.emulator.dataplane.app import DataPlane
-from edgectl_aws_greengrass.emulator.server import Server
 from edgectl_aws_greengrass.emulator.throttle import Throttle
+from edgectl_aws_greengrass.emulator.uploads import keep_metadata_names
 
 
 class Ports(Record, frozen=True, kw_only=True):
@@ -60,10 +61,12 @@ class RunningAccount:
         authority = self.cloud.authority
         buckets = (f"s3.{region}.amazonaws.com", f"*.s3.{region}.amazonaws.com")
         everywhere = ("localhost", "127.0.0.1", *buckets, *names)
-        self.api = Server(self.cloud.front, port=wanted.api)  # it steers, so only from here
+        self.api = WebServer(
+            self.cloud.front, port=wanted.api, extend=keep_metadata_names
+        )  # it steers, so only from here
         tls = authority.server_context(everywhere, demand=False)
         self.data, *self._more = (
-            Server(self.cloud.front, host=host, port=port, tls=tls)
+            WebServer(self.cloud.front, host=host, port=port, tls=tls, extend=keep_metadata_names)
             for port in (wanted.data, *wanted.more_data)
         )
         mutual = authority.server_context(everywhere, demand=True)

@@ -11,12 +11,10 @@ import msgspec
 from moto.core.config import default_user_config
 from moto.s3.models import s3_backends
 
+from edgectl.emulation import Authority, Calls, Fault, Faults
 from edgectl_aws_greengrass.emulator.callers import PARTITION, Caller, Callers
-from edgectl_aws_greengrass.emulator.calls import Calls
-from edgectl_aws_greengrass.emulator.certificates import Authority
 from edgectl_aws_greengrass.emulator.control import Clock, Control, Stale
 from edgectl_aws_greengrass.emulator.dataport import GreengrassDevicePort
-from edgectl_aws_greengrass.emulator.faults import Faults
 from edgectl_aws_greengrass.emulator.front import After, Front, Handler, Services
 from edgectl_aws_greengrass.emulator.greengrass.components import Components
 from edgectl_aws_greengrass.emulator.greengrass.deployments import Deployments
@@ -41,7 +39,7 @@ from edgectl_aws_greengrass.emulator.sagemaker.packages import ModelRegistry
 from edgectl_aws_greengrass.emulator.sagemaker.service import TrainingApi
 from edgectl_aws_greengrass.emulator.sagemaker.training import Trainer
 from edgectl_aws_greengrass.emulator.throttle import Throttle
-from edgectl_aws_greengrass.emulator.wire import Params
+from edgectl_aws_greengrass.emulator.wire import Params, ServiceError
 
 ACCOUNT = "123456789012"
 """The account of the first instance in a process; a further one gets another, since moto's state
@@ -74,6 +72,10 @@ def _new_account() -> str:
     return ACCOUNT if number == 0 else f"{210_987_654_321 + number}"
 
 
+def _fault_error(fault: Fault) -> ServiceError:
+    return ServiceError(fault.code, fault.message, fault.status)
+
+
 class EmulatedCloud:
     """One account in one Region; implements ``ports.Cloud``.
 
@@ -102,7 +104,7 @@ class EmulatedCloud:
         self.account = _new_account()
         self.endpoints: dict[str, str] = {}
         self.callers = Callers(self.account)
-        self.authority = Authority(folder / "certificates")
+        self.authority = Authority(folder / "certificates", "AWS IoT Certificate")
         self.objects = Objects(self.account)
         self.things = Registry(self.account, region)
         self.jobs = JobStore(self.arn, self.things.things_of, minute_s=minute_s)
@@ -130,7 +132,7 @@ class EmulatedCloud:
             settings=self._container_settings,
         )
         self.calls = Calls()
-        self.faults = Faults()
+        self.faults = Faults(_fault_error)
         self.throttle = throttle or Throttle()
         self.control = self._control()
         self.administrator = self.callers.new_user("administrator", ADMINISTRATOR)

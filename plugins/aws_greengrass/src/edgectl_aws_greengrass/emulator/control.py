@@ -9,9 +9,8 @@ from moto.core.request import Request
 from werkzeug.wrappers import Response
 
 from edgectl.api import Record
+from edgectl.emulation import Calls, Fault, Faults
 from edgectl_aws_greengrass.emulator.callers import Callers
-from edgectl_aws_greengrass.emulator.calls import Calls
-from edgectl_aws_greengrass.emulator.faults import Fault, Faults
 from edgectl_aws_greengrass.emulator.throttle import Throttle
 
 

@@ -21,10 +21,9 @@ from moto.moto_server.werkzeug_app import DomainDispatcherApplication, create_ba
 from werkzeug.wrappers import Response
 
 from edgectl.api import Record
+from edgectl.emulation import Calls, DropError, Faults
 from edgectl_aws_greengrass.emulator import sigv4, wire
 from edgectl_aws_greengrass.emulator.callers import Caller, Callers
-from edgectl_aws_greengrass.emulator.calls import Calls
-from edgectl_aws_greengrass.emulator.faults import DropError, Faults
 from edgectl_aws_greengrass.emulator.permissions import Need, needs
 from edgectl_aws_greengrass.emulator.policy import allows
 from edgectl_aws_greengrass.emulator.ports import CloudError

@@ -7,10 +7,10 @@ documented are not limited. Each bucket holds one second's worth, and at least o
 
 from __future__ import annotations
 
-import threading
 import time
 from collections.abc import Callable, Mapping
 
+from edgectl.emulation import TokenBuckets
 from edgectl_aws_greengrass.emulator.wire import ServiceError
 
 GREENGRASS_PER_SECOND = 30.0
@@ -67,12 +67,17 @@ class Throttle:
         rates: Mapping[str, float] | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self.rates = dict(
-            {"greengrassv2": GREENGRASS_PER_SECOND, **RATES} if rates is None else rates
-        )
-        self._clock = clock
-        self._lock = threading.Lock()
-        self._buckets: dict[str, tuple[float, float]] = {}
+        wanted = {"greengrassv2": GREENGRASS_PER_SECOND, **RATES} if rates is None else rates
+        self._buckets = TokenBuckets(wanted, clock)
+
+    @property
+    def rates(self) -> dict[str, float]:
+        """Calls a second by name."""
+        return self._buckets.rates
+
+    @rates.setter
+    def rates(self, rates: dict[str, float]) -> None:
+        self._buckets.rates = rates
 
     def take(self, service: str, operation: str) -> None:
         """Take one call out of its buckets.
@@ -80,19 +85,8 @@ class Throttle:
         Raises:
             ServiceError: ``ThrottlingException``; the call changes nothing.
         """
-        names = [name for name in (service, f"{service}.{operation}") if name in self.rates]
-        with self._lock:
-            levels = {name: self._level(name) for name in names}
-            if any(level < 1.0 for level in levels.values()):
-                raise ServiceError("ThrottlingException", "Rate exceeded", _STATUS.get(service))
-            for name, level in levels.items():
-                self._buckets[name] = (level - 1.0, self._clock())
-
-    def _level(self, name: str) -> float:
-        rate = self.rates[name]
-        full = max(rate, 1.0)
-        level, at = self._buckets.get(name, (full, self._clock()))
-        return min(full, level + (self._clock() - at) * rate)
+        if self._buckets.take((service, f"{service}.{operation}")) > 0.0:
+            raise ServiceError("ThrottlingException", "Rate exceeded", _STATUS.get(service))
 
 
 _STATUS = {"greengrassv2": 429}

@@ -1,11 +1,12 @@
-"""What S3 checks of an upload and moto does not: that the content is what its checksums say."""
+"""What S3 does with an upload and moto does not: check the content, keep the spelling of names."""
 
 from __future__ import annotations
 
 import base64
 import hashlib
 import zlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
+from typing import Any
 
 from moto.core.request import Request
 
@@ -60,6 +61,15 @@ def check_upload(operation: str, key: str, request: Request) -> None:
             )
         # moto keeps a checksum only where its algorithm is named besides
         request.environ.setdefault("HTTP_X_AMZ_SDK_CHECKSUM_ALGORITHM", name)
+
+
+def keep_metadata_names(environ: dict[str, Any], headers: Iterable[tuple[str, str]]) -> None:
+    """Note how metadata names are spelled, which a WSGI environment does not keep, for moto."""
+    environ["moto.preserved_header_names"] = {
+        f"HTTP_{name.upper().replace('-', '_')}": name
+        for name, _ in headers
+        if "_" in name and name.lower().startswith("x-amz-meta-")
+    }
 
 
 def _text(digest: bytes) -> str:

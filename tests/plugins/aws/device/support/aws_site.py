@@ -19,9 +19,9 @@ from aws_cloud import ACCOUNT, REGION, FakeCloud
 from aws_pki import Authority
 from werkzeug.wrappers import Request, Response
 
+from edgectl.emulation import WebServer
 from edgectl_aws_greengrass.emulator.broker.server import Broker, BrokerSettings
 from edgectl_aws_greengrass.emulator.dataplane.app import DataPlane, serves
-from edgectl_aws_greengrass.emulator.server import Server
 
 Until = Callable[[Callable[[], Any]], Any]
 NAMESPACE = "aws-gg-deployment"
@@ -70,7 +70,7 @@ class Site:
 
         context = authority.server_context()
         context.verify_mode = ssl.CERT_OPTIONAL  # S3 is asked without a certificate
-        self.server = Server(application, tls=context)
+        self.server = WebServer(application, tls=context)
         self.server.start()
         self.devices: list[CoreDevice] = []
 

@@ -8,8 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from edgectl_aws_greengrass.emulator.broker import building, packets, parsing, topics
-from edgectl_aws_greengrass.emulator.broker.packets import (
+from edgectl.emulation.mqtt import (
     Disconnect,
     Message,
     PacketError,
@@ -19,12 +18,15 @@ from edgectl_aws_greengrass.emulator.broker.packets import (
     Reason,
     Subscribe,
     Unsubscribe,
+    building,
+    packets,
+    parsing,
 )
+from edgectl_aws_greengrass.emulator.broker import topics
 
 if TYPE_CHECKING:
+    from edgectl.emulation.mqtt import Session, Transport
     from edgectl_aws_greengrass.emulator.broker.server import Broker
-    from edgectl_aws_greengrass.emulator.broker.session import Session
-    from edgectl_aws_greengrass.emulator.broker.transport import Transport
     from edgectl_aws_greengrass.emulator.ports import Principal
 
 _GRACE = 1.5

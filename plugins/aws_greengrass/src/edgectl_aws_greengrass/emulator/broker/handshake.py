@@ -9,15 +9,23 @@ from __future__ import annotations
 import uuid
 from typing import TYPE_CHECKING, Any
 
-from edgectl_aws_greengrass.emulator.broker import building, packets, parsing
+from edgectl.emulation.mqtt import (
+    MAX_IN_FLIGHT,
+    MAX_PACKET,
+    Connect,
+    Kind,
+    PacketError,
+    Reason,
+    Session,
+    building,
+    packets,
+    parsing,
+)
 from edgectl_aws_greengrass.emulator.broker.client import Client
-from edgectl_aws_greengrass.emulator.broker.packets import Connect, Kind, PacketError, Reason
-from edgectl_aws_greengrass.emulator.broker.session import MAX_IN_FLIGHT, Session
-from edgectl_aws_greengrass.emulator.broker.transport import MAX_PACKET
 
 if TYPE_CHECKING:
+    from edgectl.emulation.mqtt import Transport
     from edgectl_aws_greengrass.emulator.broker.server import Broker
-    from edgectl_aws_greengrass.emulator.broker.transport import Transport
     from edgectl_aws_greengrass.emulator.ports import Principal
 
 MAX_ALIASES = 8

@@ -13,8 +13,8 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from edgectl.emulation.mqtt import Message
 from edgectl_aws_greengrass.emulator.broker import documents
-from edgectl_aws_greengrass.emulator.broker.packets import Message
 from edgectl_aws_greengrass.emulator.broker.reserved import JobsNotice
 
 if TYPE_CHECKING:

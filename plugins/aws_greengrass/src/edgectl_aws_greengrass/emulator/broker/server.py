@@ -1,7 +1,7 @@
 """The server: connections, who may do what, and the way of each message.
 
-One event loop in a thread of its own moves packets; what the account is asked for runs in a few
-worker threads, one request at a time for each connection, so a device's messages keep their order.
+What the account is asked for runs in the listener's worker threads, one request at a time for each
+connection, so a device's messages keep their order.
 """
 
 from __future__ import annotations
@@ -10,30 +10,22 @@ import asyncio
 import contextlib
 import logging
 import ssl
-import threading
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from typing import ParamSpec, TypeVar
 
+from edgectl.emulation.mqtt import Listener, Message, PacketError, Reason, Session, Transport
 from edgectl_aws_greengrass.emulator.broker import handshake, reserved
 from edgectl_aws_greengrass.emulator.broker.client import Client
 from edgectl_aws_greengrass.emulator.broker.notices import Notices
-from edgectl_aws_greengrass.emulator.broker.packets import Message, PacketError, Reason
 from edgectl_aws_greengrass.emulator.broker.services import Services
-from edgectl_aws_greengrass.emulator.broker.session import Session
 from edgectl_aws_greengrass.emulator.broker.switchboard import Switchboard
-from edgectl_aws_greengrass.emulator.broker.transport import Transport
 from edgectl_aws_greengrass.emulator.ports import Cloud, Principal
 
 log = logging.getLogger(__name__)
 
 _Given = ParamSpec("_Given")
 _Answer = TypeVar("_Answer")
-
-_WORKERS = 8
-_BACKLOG = 2_048
-_EXPIRY_ROUND_S = 1.0
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -74,20 +66,31 @@ class Broker:
         self.services = Services(cloud)
         self.switchboard = Switchboard(self._may_receive)
         self.clients: dict[str, Client] = {}
-        self.loop = asyncio.new_event_loop()
-        self.tasks: set[asyncio.Task[None]] = set()
         self.is_closing = False
-        self._tls = tls
-        self._address = (host, port)
-        self._workers = ThreadPoolExecutor(_WORKERS, thread_name_prefix="mqtt-service")
         self._notices = Notices(self)
-        self._server: asyncio.Server | None = None
-        self._thread = threading.Thread(target=self._run, name="mqtt", daemon=True)
+        self._listener = Listener(
+            self._serve,
+            tls,
+            host=host,
+            port=port,
+            tick=lambda: self.switchboard.expire(self.loop.time()),
+            farewell=self._farewell,
+        )
+
+    @property
+    def loop(self) -> asyncio.AbstractEventLoop:
+        """The loop that moves the packets."""
+        return self._listener.loop
+
+    @property
+    def tasks(self) -> set[asyncio.Task[None]]:
+        """What runs on the loop and is cancelled in the end."""
+        return self._listener.tasks
 
     @property
     def port(self) -> int:
         """The port that it listens on."""
-        return self._address[1]
+        return self._listener.port
 
     def start(self) -> None:
         """Begin to listen.
@@ -95,20 +98,14 @@ class Broker:
         Raises:
             OSError: The address cannot be had.
         """
-        self._thread.start()
-        asyncio.run_coroutine_threadsafe(self._listen(), self.loop).result()
+        self._listener.start()
         self.cloud.jobs.listen(self._notices.changed)
         self.cloud.shadows.listen(self.publish)
         self.cloud.on_publish(self.publish)
 
     def stop(self) -> None:
         """Say goodbye to all clients and end."""
-        if not self._thread.is_alive():
-            return
-        asyncio.run_coroutine_threadsafe(self._close(), self.loop).result()
-        self.loop.call_soon_threadsafe(self.loop.stop)
-        self._thread.join()
-        self.loop.close()
+        self._listener.stop()
 
     def publish(self, topic: str, payload: bytes) -> None:
         """Give devices a message of the cloud's; may be called from any thread."""
@@ -120,7 +117,7 @@ class Broker:
         self, work: Callable[_Given, _Answer], *given: _Given.args, **named: _Given.kwargs
     ) -> _Answer:
         """Run something that asks the account in a worker thread."""
-        return await self.loop.run_in_executor(self._workers, lambda: work(*given, **named))
+        return await self._listener.ask(work, *given, **named)
 
     def allows(self, principal: Principal, action: str, resource: str, client_id: str) -> bool:
         """Ask the device policy about a client, a topic or a topic filter."""
@@ -158,25 +155,7 @@ class Broker:
         client = self.clients.get(session.client_id)
         return client is None or client.may_receive(topic)
 
-    def _run(self) -> None:
-        asyncio.set_event_loop(self.loop)
-        self.loop.run_forever()
-
-    async def _listen(self) -> None:
-        host, port = self._address
-        self._server = await asyncio.start_server(
-            self._serve, host, port, ssl=self._tls, backlog=_BACKLOG
-        )
-        self._address = (host, int(self._server.sockets[0].getsockname()[1]))
-        self.tasks.add(self.loop.create_task(self._tick()))
-
-    async def _tick(self) -> None:
-        while True:
-            await asyncio.sleep(_EXPIRY_ROUND_S)
-            self.switchboard.expire(self.loop.time())
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        transport = Transport(reader, writer)
+    async def _serve(self, transport: Transport) -> None:
         client: Client | None = None
         try:
             client = await handshake.accept(self, transport)
@@ -190,21 +169,8 @@ class Broker:
         finally:
             if client is not None:
                 await client.finish()
-            await transport.close()
 
-    async def _close(self) -> None:
+    def _farewell(self) -> None:
         self.is_closing = True
-        if self._server is not None:
-            self._server.close()
         for client in list(self.clients.values()):
             client.transport.end(Reason.SERVER_SHUTTING_DOWN, "the server is shutting down")
-        for task in list(self.tasks):
-            task.cancel()
-        tasks = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
-        if tasks:
-            _, late = await asyncio.wait(tasks, timeout=2.0)
-            for task in late:
-                task.cancel()
-            await asyncio.gather(*late, return_exceptions=True)
-        await self.loop.run_in_executor(None, self._workers.shutdown)
-        await self.loop.shutdown_default_executor()

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from edgectl_aws_greengrass.emulator.broker import topics
-from edgectl_aws_greengrass.emulator.broker.packets import Message
-from edgectl_aws_greengrass.emulator.broker.session import Session
+from edgectl.emulation.mqtt import Message, Session, topics
 
 MayReceive = Callable[[Session, str], bool]
 

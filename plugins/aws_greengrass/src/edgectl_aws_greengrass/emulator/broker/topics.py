@@ -1,9 +1,11 @@
-"""Decides which topics and filters AWS IoT Core takes, and which of them meet.
+"""Decides which topics and filters AWS IoT Core takes.
 
 Limits: docs.aws.amazon.com/general/latest/gr/iot-core.html, "Message broker and protocol limits".
 """
 
 from __future__ import annotations
+
+from edgectl.emulation.mqtt import topics
 
 MAX_TOPIC_BYTES = 256
 MAX_SLASHES = 7
@@ -31,16 +33,7 @@ def topic_fault(topic: str) -> str:
 
 def filter_fault(name: str) -> str:
     """Return why nobody can subscribe to a filter, or ""."""
-    if not name:
-        return "the filter is empty"
-    levels = name.split("/")
-    if any(
-        "#" in level and (level != "#" or at < len(levels) - 1) for at, level in enumerate(levels)
-    ):
-        return f"'#' stands alone and last, not as in '{name}'"
-    if any("+" in level and level != "+" for level in levels):
-        return f"'+' is a whole level, not as in '{name}'"
-    return _common_fault(name)
+    return topics.filter_fault(name) or _common_fault(name)
 
 
 def _common_fault(topic: str) -> str:
@@ -57,21 +50,3 @@ def _common_fault(topic: str) -> str:
     if len(levels) - 1 > MAX_SLASHES:
         return f"'{topic}' has more than {MAX_SLASHES} slashes"
     return ""
-
-
-def has_wildcard(name: str) -> bool:
-    """Say whether a filter stands for more than one topic."""
-    return "+" in name or "#" in name
-
-
-def matches(name: str, topic: str) -> bool:
-    """Say whether a filter takes a topic (MQTT 5.0 section 4.7)."""
-    if topic.startswith("$") and name[:1] in {"+", "#"}:
-        return False
-    wanted, found = name.split("/"), topic.split("/")
-    for at, level in enumerate(wanted):
-        if level == "#":
-            return True
-        if at >= len(found) or level not in {"+", found[at]}:
-            return False
-    return len(wanted) == len(found)

@@ -13,8 +13,8 @@ from typing import Any, cast
 from moto.core.exceptions import JsonRESTError
 from moto.core.exceptions import ServiceException as MotoError
 
+from edgectl.emulation import Authority
 from edgectl_aws_greengrass.emulator.callers import Caller
-from edgectl_aws_greengrass.emulator.certificates import Authority
 from edgectl_aws_greengrass.emulator.front import Handler
 from edgectl_aws_greengrass.emulator.iot.registry import Registry
 from edgectl_aws_greengrass.emulator.paging import page

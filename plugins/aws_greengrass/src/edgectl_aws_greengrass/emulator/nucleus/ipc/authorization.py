@@ -11,6 +11,7 @@ import re
 from collections.abc import Mapping
 from typing import Any
 
+from edgectl.emulation import mqtt
 from edgectl_aws_greengrass.emulator.broker import topics
 
 PUBSUB = "aws.greengrass.ipc.pubsub"
@@ -47,4 +48,4 @@ def _covers(pattern: str, resource: str, thing: str) -> bool:
     expression = ".*".join(re.escape(part) for part in text.split("*"))
     if re.fullmatch(expression, resource):
         return True
-    return not topics.filter_fault(text) and topics.matches(text, resource)
+    return not topics.filter_fault(text) and mqtt.topics.matches(text, resource)

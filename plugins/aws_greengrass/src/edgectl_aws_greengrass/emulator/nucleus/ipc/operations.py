@@ -18,6 +18,7 @@ from typing import Any
 import msgspec
 
 from edgectl.api import Record
+from edgectl.emulation import mqtt
 from edgectl_aws_greengrass.emulator.broker import topics
 from edgectl_aws_greengrass.emulator.nucleus.configuration import PointerError, look_up, merged
 from edgectl_aws_greengrass.emulator.nucleus.document import Deployment
@@ -169,7 +170,7 @@ class Operations:
             kind: {**content, "context": {"topic": topic}} for kind, content in message.items()
         }
         with self._lock:
-            listeners = [each for each in self._listeners if topics.matches(each.topic, topic)]
+            listeners = [each for each in self._listeners if mqtt.topics.matches(each.topic, topic)]
         for each in listeners:
             model = f"{_MODEL}SubscriptionResponseMessage"
             each.send(answer(each.stream, model, event, last=False))

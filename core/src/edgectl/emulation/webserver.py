@@ -11,7 +11,7 @@ import io
 import socket
 import ssl
 import threading
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from socketserver import ThreadingMixIn
 from typing import TYPE_CHECKING, Any
@@ -19,17 +19,19 @@ from urllib.parse import unquote, urlsplit
 from wsgiref.types import WSGIApplication
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from types import TracebackType
 
 MAX_BODY_BYTES = 5 * 1024**3
 """S3's limit of one PUT; nothing else takes as much."""
 
 IDLE_TIMEOUT_S = 65.0
-"""How long an idle connection is kept, about what AWS's own front ends do."""
+"""How long an idle connection is kept, about what clouds' own front ends do."""
 
 
-class Server(ThreadingMixIn, HTTPServer):
+Extend = Callable[[dict[str, Any], Iterable[tuple[str, str]]], None]
+
+
+class WebServer(ThreadingMixIn, HTTPServer):
     """One listener. ``start`` serves on a thread of its own, ``stop`` ends it.
 
     Args:
@@ -37,6 +39,7 @@ class Server(ThreadingMixIn, HTTPServer):
         host: Address to bind.
         port: 0 takes a free one; see ``port``.
         tls: A server-side context; None speaks plain HTTP.
+        extend: Is given the environment made so far and the headers as they came, to add to it.
     """
 
     daemon_threads = True
@@ -51,8 +54,10 @@ class Server(ThreadingMixIn, HTTPServer):
         host: str = "127.0.0.1",
         port: int = 0,
         tls: ssl.SSLContext | None = None,
+        extend: Extend | None = None,
     ) -> None:
         self.application = application
+        self.extend = extend
         self.tls = tls
         self._thread: threading.Thread | None = None
         self._open: set[socket.socket] = set()
@@ -132,7 +137,7 @@ class _quiet:  # noqa: N801 - reads as contextlib.suppress, of which it is a cas
 
 class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
-    server: Server
+    server: WebServer
     wbufsize = -1
 
     def log_message(self, format: str, *args: object) -> None:  # noqa: A002 - the base's name
@@ -210,6 +215,8 @@ class _Handler(BaseHTTPRequestHandler):
             "CONTENT_LENGTH": str(len(body)),
         }
         _add_headers(environ, self.headers.items())
+        if self.server.extend is not None:
+            self.server.extend(environ, self.headers.items())
         if isinstance(self.connection, ssl.SSLSocket):
             certificate = self.connection.getpeercert(binary_form=True)
             if certificate:
@@ -253,7 +260,6 @@ class _Handler(BaseHTTPRequestHandler):
 
 
 def _add_headers(environ: dict[str, Any], headers: Iterable[tuple[str, str]]) -> None:
-    preserved: dict[str, str] = {}
     for name, value in headers:
         key = name.upper().replace("-", "_")
         if key == "CONTENT_TYPE":
@@ -261,7 +267,3 @@ def _add_headers(environ: dict[str, Any], headers: Iterable[tuple[str, str]]) ->
         elif key not in {"CONTENT_LENGTH", "TRANSFER_ENCODING"}:
             key = f"HTTP_{key}"
             environ[key] = f"{environ[key]},{value}" if key in environ else value
-            if "_" in name and name.lower().startswith("x-amz-meta-"):
-                preserved[key] = name
-    # moto reads the spelling of metadata names from here
-    environ["moto.preserved_header_names"] = preserved

@@ -7,7 +7,7 @@ from typing import Any
 
 from paho.mqtt.properties import Properties, VariableByteIntegers
 
-from edgectl_aws_greengrass.emulator.broker.packets import V5, V311, Kind, Message
+from edgectl.emulation.mqtt.packets import V5, V311, Kind, Message
 
 
 def connack(version: int, reason: int, *, present: bool, properties: dict[str, Any]) -> bytes:

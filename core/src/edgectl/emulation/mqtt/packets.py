@@ -31,7 +31,7 @@ class Kind(enum.IntEnum):
 
 
 class Reason(enum.IntEnum):
-    """The reason codes that AWS IoT Core uses."""
+    """The reason codes that a server here tells."""
 
     SUCCESS = 0x00
     NO_SUBSCRIPTION = 0x11
@@ -76,7 +76,10 @@ class Message:
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class Connect:
-    """CONNECT; a session expiry of None leaves it to the server (3.1.1 without a clean session)."""
+    """CONNECT; a session expiry of None leaves it to the server (3.1.1 without a clean session).
+
+    Without a user name or password those are None, as against empty ones.
+    """
 
     version: int
     client_id: str
@@ -86,6 +89,8 @@ class Connect:
     receive_maximum: int
     max_packet: int
     will: Message | None
+    username: str | None = None
+    password: bytes | None = None
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)

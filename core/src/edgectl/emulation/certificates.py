@@ -1,7 +1,7 @@
-"""The emulator's certificate authority: its server certificate, and the devices' certificates.
+"""An emulator's certificate authority: its server certificate, and the devices' certificates.
 
-AWS signs device certificates with a CA of its own, and server certificates with Amazon's roots;
-here one CA does both, and its certificate is what devices and ``AWS_CA_BUNDLE`` trust.
+Clouds sign devices' and servers' certificates with CAs of their own; here one CA does both, and
+its certificate is what devices and SDKs are told to trust.
 """
 
 from __future__ import annotations
@@ -26,9 +26,11 @@ class Authority:
 
     Args:
         folder: Is made; gets ``ca.pem`` and ``ca.key``.
+        device_subject: The common name in devices' certificates.
     """
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, device_subject: str = "edgectl device") -> None:
+        self._device_subject = device_subject
         folder.mkdir(parents=True, exist_ok=True)
         self._folder = folder
         self.ca_file = folder / "ca.pem"
@@ -67,7 +69,7 @@ class Authority:
         return context
 
     def new_device(self) -> tuple[str, str, str]:
-        """Make a key pair and its certificate, as CreateKeysAndCertificate does.
+        """Make a key pair and its certificate.
 
         Returns:
             Certificate, public key and private key as PEM text.
@@ -95,7 +97,7 @@ class Authority:
     def sign(self, key: PublicKey) -> str:
         """Return a device certificate for a public key."""
         usage = x509.ExtendedKeyUsage([ExtendedKeyUsageOID.CLIENT_AUTH])
-        builder = self._builder("AWS IoT Certificate", key).add_extension(usage, critical=False)
+        builder = self._builder(self._device_subject, key).add_extension(usage, critical=False)
         certificate = builder.sign(self._key, hashes.SHA256())
         return certificate.public_bytes(serialization.Encoding.PEM).decode()
 

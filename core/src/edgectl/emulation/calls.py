@@ -7,7 +7,10 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable
 
-from edgectl.api import Record
+from edgectl.records import Record
+
+_SECOND = 1.0
+_MINUTE = 60.0
 
 
 class CallCounts(Record, frozen=True, kw_only=True):
@@ -16,12 +19,30 @@ class CallCounts(Record, frozen=True, kw_only=True):
     Attributes:
         total: ``service.Operation`` → calls, throttled and refused ones included.
         peak_per_second: ``service`` and ``service.Operation`` → most calls within any second.
+        peak_per_minute: The same within any minute.
         throttled: ``service.Operation`` → calls refused for being too many.
     """
 
     total: dict[str, int]
     peak_per_second: dict[str, int]
+    peak_per_minute: dict[str, int]
     throttled: dict[str, int]
+
+
+class _Peaks:
+    """The most calls of each name within any span of some seconds."""
+
+    def __init__(self, span_s: float) -> None:
+        self.most: dict[str, int] = {}
+        self._span_s = span_s
+        self._recent: dict[str, deque[float]] = {}
+
+    def note(self, name: str, now: float) -> None:
+        times = self._recent.setdefault(name, deque())
+        times.append(now)
+        while times[0] <= now - self._span_s:
+            times.popleft()
+        self.most[name] = max(self.most.get(name, 0), len(times))
 
 
 class Calls:
@@ -40,8 +61,7 @@ class Calls:
         """Forget everything."""
         with self._lock:
             self._total: Counter[str] = Counter()
-            self._recent: dict[str, deque[float]] = {}
-            self._peak: dict[str, int] = {}
+            self._peaks = {_SECOND: _Peaks(_SECOND), _MINUTE: _Peaks(_MINUTE)}
             self._throttled: Counter[str] = Counter()
 
     def count(self, service: str, operation: str) -> None:
@@ -50,11 +70,8 @@ class Calls:
         with self._lock:
             self._total[f"{service}.{operation}"] += 1
             for name in (service, f"{service}.{operation}"):
-                times = self._recent.setdefault(name, deque())
-                times.append(now)
-                while times[0] <= now - 1.0:
-                    times.popleft()
-                self._peak[name] = max(self._peak.get(name, 0), len(times))
+                for peaks in self._peaks.values():
+                    peaks.note(name, now)
 
     def count_throttled(self, service: str, operation: str) -> None:
         """Note that a call, which was counted, was one too many."""
@@ -66,6 +83,7 @@ class Calls:
         with self._lock:
             return CallCounts(
                 total=dict(self._total),
-                peak_per_second=dict(self._peak),
+                peak_per_second=dict(self._peaks[_SECOND].most),
+                peak_per_minute=dict(self._peaks[_MINUTE].most),
                 throttled=dict(self._throttled),
             )

@@ -14,8 +14,7 @@ import pytest
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 
-from edgectl_aws_greengrass.emulator.certificates import Authority
-from edgectl_aws_greengrass.emulator.server import Server
+from edgectl.emulation import Authority, WebServer
 
 
 def echo(environ: dict[str, Any], start_response: StartResponse) -> Iterable[bytes]:
@@ -27,14 +26,14 @@ def echo(environ: dict[str, Any], start_response: StartResponse) -> Iterable[byt
 
 
 @pytest.fixture
-def server() -> Iterator[Server]:
-    running = Server(echo)
+def server() -> Iterator[WebServer]:
+    running = WebServer(echo)
     running.start()
     yield running
     running.stop()
 
 
-def test_one_connection_serves_many_requests(server: Server) -> None:
+def test_one_connection_serves_many_requests(server: WebServer) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", server.port)
     for number in range(3):
         connection.request("PUT", f"/a%2Fb?n={number}", body=b"x" * number)
@@ -46,7 +45,7 @@ def test_one_connection_serves_many_requests(server: Server) -> None:
     connection.close()
 
 
-def test_a_chunked_body_is_put_together(server: Server) -> None:
+def test_a_chunked_body_is_put_together(server: WebServer) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", server.port)
     connection.request(
         "POST",
@@ -59,7 +58,7 @@ def test_a_chunked_body_is_put_together(server: Server) -> None:
     connection.close()
 
 
-def test_a_head_request_gets_no_body(server: Server) -> None:
+def test_a_head_request_gets_no_body(server: WebServer) -> None:
     connection = http.client.HTTPConnection("127.0.0.1", server.port)
     connection.request("HEAD", "/")
     assert connection.getresponse().read() == b""
@@ -77,7 +76,9 @@ def test_a_head_request_gets_no_body(server: Server) -> None:
         b"\x16\x03\x01\x00\x00",
     ],
 )
-def test_a_broken_request_ends_its_connection_and_no_other(server: Server, request_: bytes) -> None:
+def test_a_broken_request_ends_its_connection_and_no_other(
+    server: WebServer, request_: bytes
+) -> None:
     with socket.create_connection(("127.0.0.1", server.port), timeout=5) as broken:
         broken.sendall(request_)
         broken.shutdown(socket.SHUT_WR)
@@ -91,7 +92,7 @@ def test_a_broken_request_ends_its_connection_and_no_other(server: Server, reque
 
 def test_tls_asks_for_a_client_certificate_and_does_not_demand_it(tmp_path: Path) -> None:
     authority = Authority(tmp_path)
-    server = Server(echo, tls=authority.server_context(("localhost", "127.0.0.1"), demand=False))
+    server = WebServer(echo, tls=authority.server_context(("localhost", "127.0.0.1"), demand=False))
     server.start()
     try:
         assert _certificate_seen(server, authority.ca_file, None) == "False"
@@ -123,7 +124,7 @@ def _device(authority: Authority, folder: Path) -> tuple[str, str]:
     return str(certificate), str(private)
 
 
-def _certificate_seen(server: Server, ca: Path, device: tuple[str, str] | None) -> str:
+def _certificate_seen(server: WebServer, ca: Path, device: tuple[str, str] | None) -> str:
     context = ssl.create_default_context(cafile=ca)
     if device is not None:
         context.load_cert_chain(*device)

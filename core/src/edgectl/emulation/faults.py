@@ -1,16 +1,17 @@
 """Faults on demand: errors, lost connections and delays for chosen operations.
 
-A test or a user posts them to ``/_edgectl/faults``; each ends by itself after ``times`` calls.
+A test or a user sets them over the emulator's control routes; each ends by itself after ``times``
+calls. Which error a fault's code becomes is the emulator's to say.
 """
 
 from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from fnmatch import fnmatchcase
 
-from edgectl.api import Record
-from edgectl_aws_greengrass.emulator.wire import ServiceError
+from edgectl.records import Record
 
 
 class DropError(ConnectionError):
@@ -42,9 +43,14 @@ class Fault(Record, frozen=True, kw_only=True):
 
 
 class Faults:
-    """The faults that are set."""
+    """The faults that are set.
 
-    def __init__(self) -> None:
+    Args:
+        error: Makes the exception that a fault with a code raises.
+    """
+
+    def __init__(self, error: Callable[[Fault], Exception]) -> None:
+        self._error = error
         self._lock = threading.Lock()
         self._set: list[list[Fault | int]] = []
 
@@ -62,8 +68,7 @@ class Faults:
         """Do what is set for a call.
 
         Raises:
-            ServiceError: The error that was asked for.
-            DropError: The connection is to be cut.
+            DropError: The connection is to be cut; any other fault raises its own exception.
         """
         fault = self._next(f"{service}.{operation}")
         if fault is None:
@@ -74,7 +79,7 @@ class Faults:
             return
         if not fault.code:
             raise DropError(fault.message)
-        raise ServiceError(fault.code, fault.message, fault.status)
+        raise self._error(fault)
 
     def _next(self, name: str) -> Fault | None:
         with self._lock:

@@ -10,7 +10,7 @@ from paho.mqtt.exception import MalformedPacket, MQTTException
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
-from edgectl_aws_greengrass.emulator.broker.packets import (
+from edgectl.emulation.mqtt.packets import (
     V5,
     V311,
     Connect,
@@ -126,10 +126,8 @@ def _connect(reader: _Reader) -> Connect:
     clean = bool(flags & 2)
     client_id = reader.text()
     will = _will(reader, flags, version) if flags & 4 else None
-    if flags & 0x80:
-        reader.text()
-    if flags & 0x40:
-        reader.binary()
+    username = reader.text() if flags & 0x80 else None
+    password = reader.binary() if flags & 0x40 else None
     expiry = properties.get("SessionExpiryInterval", 0) if version == V5 else (0 if clean else None)
     return Connect(
         version=version,
@@ -140,6 +138,8 @@ def _connect(reader: _Reader) -> Connect:
         receive_maximum=properties.get("ReceiveMaximum", 65535),
         max_packet=properties.get("MaximumPacketSize", 0),
         will=will,
+        username=username,
+        password=password,
     )
 
 

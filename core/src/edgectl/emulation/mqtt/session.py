@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from edgectl_aws_greengrass.emulator.broker import building, packets
-from edgectl_aws_greengrass.emulator.broker.packets import Message
+from edgectl.emulation.mqtt import building, packets
+from edgectl.emulation.mqtt.packets import Message
 
 MAX_IN_FLIGHT = 100
 MAX_QUEUED = 1_000

@@ -7,8 +7,8 @@ import contextlib
 import logging
 import ssl
 
-from edgectl_aws_greengrass.emulator.broker import building, packets
-from edgectl_aws_greengrass.emulator.broker.packets import PacketError, Reason
+from edgectl.emulation.mqtt import building, packets
+from edgectl.emulation.mqtt.packets import PacketError, Reason
 
 log = logging.getLogger(__name__)
 
@@ -20,13 +20,22 @@ _CLOSE_TIMEOUT_S = 2.0
 class Transport:
     """A client's connection.
 
+    Args:
+        max_incoming: The longest packet that is taken, in bytes.
+
     Attributes:
         version: Of MQTT; set when CONNECT has come.
         max_packet: What the client takes at most, 0 for anything.
         is_open: Whether a CONNACK was sent, so that DISCONNECT may be.
     """
 
-    def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    def __init__(
+        self,
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        max_incoming: int = MAX_PACKET,
+    ) -> None:
+        self._max_incoming = max_incoming
         self.version = packets.V5
         self.max_packet = 0
         self.is_open = False
@@ -88,6 +97,6 @@ class Transport:
                 break
             if shift > _MAX_SHIFT:
                 raise PacketError(Reason.MALFORMED, "a packet's length has five digits")
-        if length > MAX_PACKET:
+        if length > self._max_incoming:
             raise PacketError(Reason.PACKET_TOO_LARGE, f"a packet has {length} bytes")
         return first >> 4, first & 0x0F, await self._reader.readexactly(length)

@@ -1,0 +1,1 @@
+"""An Azure subscription in this machine: IoT Hub, registry, Azure ML and virtual edge devices."""
