@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 from urllib.parse import unquote
@@ -73,6 +73,7 @@ class Routes:
         ready: Whether the server takes traffic.
         metrics_page: Writes the Prometheus page.
         push: Takes readings for the pipeline, or None.
+        pages: Further JSON documents, by their path without the first slash.
     """
 
     def __init__(
@@ -83,6 +84,7 @@ class Routes:
         ready: Callable[[], bool],
         metrics_page: Callable[[], bytes],
         push: Endpoint | None = None,
+        pages: Mapping[str, Callable[[], bytes]] | None = None,
     ) -> None:
         self._inference = inference
         self._repository = repository
@@ -96,6 +98,8 @@ class Routes:
             ("metrics",): self._metrics,
             ("openapi.json",): _openapi,
         }
+        for path, page in (pages or {}).items():
+            self._fixed[tuple(path.split("/"))] = _written(page)
 
     def resolve(self, head: Head) -> Endpoint | Response:
         """Return who answers a head, or the refusal: 404 or 405."""
@@ -235,6 +239,10 @@ def _tensor(spec: TensorSpec) -> dict[str, object]:
 def _constant(document: object) -> Endpoint:
     response = json_response(200, document)
     return lambda _: response
+
+
+def _written(page: Callable[[], bytes]) -> Endpoint:
+    return lambda _: Response(200, [page()])
 
 
 def _openapi(_: Request) -> Response:

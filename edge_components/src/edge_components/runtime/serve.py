@@ -11,7 +11,7 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Coroutine
+from collections.abc import Callable, Coroutine, Mapping
 from typing import TYPE_CHECKING, Any
 
 import onnxruntime as ort
@@ -21,7 +21,7 @@ from edge_components.drift.watch import DriftWatch
 from edge_components.pipeline.runner import PipelineRunner
 from edge_components.runtime import footprint
 from edge_components.runtime.access import guarded, is_exposed, read_token, tls_context
-from edge_components.runtime.control import MAX_BODY_BYTES, ControlRoutes
+from edge_components.runtime.control import MAX_BODY_BYTES, ControlRoutes, Status
 from edge_components.runtime.http import Limits
 from edge_components.runtime.inference import Inference
 from edge_components.runtime.lineup import THREAD_NAME
@@ -50,9 +50,16 @@ log = logging.getLogger(__name__)
 _RUN_MODELS = {THREAD_NAME, "pipeline"}
 _THREAD_END_S = 0.2
 
+Page = Callable[[Status], bytes]
 
-def serve(settings: ServeSettings) -> int:
+
+def serve(settings: ServeSettings, pages: Mapping[str, Page] | None = None) -> int:
     """Serve until told to stop; return the exit code.
+
+    Args:
+        settings: How to serve.
+        pages: Further JSON documents to answer with, by their path: what each says of the
+            runtime's status.
 
     Raises:
         ActivationError: What was to be served from the start cannot be loaded.
@@ -63,7 +70,7 @@ def serve(settings: ServeSettings) -> int:
     settings.state_dir.mkdir(parents=True, exist_ok=True)
     allow_files(4 * settings.max_connections + 1024)
     with asyncio.Runner(loop_factory=_loop_factory()) as runner:
-        return runner.run(_ending(_serve(settings, profile)))
+        return runner.run(_ending(_serve(settings, profile, pages or {})))
 
 
 async def _ending(work: Coroutine[Any, Any, int]) -> int:
@@ -87,7 +94,9 @@ async def _ending(work: Coroutine[Any, Any, int]) -> int:
 class _Parts:
     """Everything that serves, put together."""
 
-    def __init__(self, settings: ServeSettings, profile: HardwareProfile) -> None:
+    def __init__(
+        self, settings: ServeSettings, profile: HardwareProfile, pages: Mapping[str, Page]
+    ) -> None:
         telemetry = settings.telemetry
         metrics, registry = Metrics(), Registry()
         self.queue = TelemetryQueue(
@@ -131,6 +140,7 @@ class _Parts:
             ready=self.runtime.is_ready,
             metrics_page=self._page,
             push=self.pipeline.push,
+            pages={path: self._told(page) for path, page in pages.items()},
         )
         self.limits = Limits(
             max_body_bytes=settings.max_body_bytes, max_connections=settings.max_connections
@@ -169,9 +179,14 @@ class _Parts:
     def _page(self) -> bytes:
         return self._numbers.page()
 
+    def _told(self, page: Page) -> Callable[[], bytes]:
+        return lambda: page(self.runtime.status())
 
-async def _serve(settings: ServeSettings, profile: HardwareProfile) -> int:
-    parts = _Parts(settings, profile)
+
+async def _serve(
+    settings: ServeSettings, profile: HardwareProfile, pages: Mapping[str, Page]
+) -> int:
+    parts = _Parts(settings, profile, pages)
     runtime, server = parts.runtime, parts.server
     parts.start()
     bound = False
