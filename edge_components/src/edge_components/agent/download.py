@@ -11,13 +11,15 @@ import hashlib
 import logging
 import re
 import threading
+from collections.abc import Mapping
+from typing import Protocol
 
 import msgspec
 import urllib3
 
 from edge_components.agent.backoff import Backoff, chance
 from edge_components.agent.ddi import Artifact, Order
-from edge_components.agent.http import HubError, HubHttp, refusal
+from edge_components.agent.http import HubError, HubHttp
 from edge_components.contract.digest import digest_hex
 from edge_components.contract.package import (
     MAX_MANIFEST_BYTES,
@@ -81,7 +83,7 @@ class DdiSource:
             raise RefusedError(
                 Reason.BAD_PACKAGE, f"the deployment has no file with digest {layer.digest}"
             )
-        _Download(self._http, artifact, partial, self._policy, stop).run()
+        _download(self._http, artifact, partial, self._policy, stop)
 
     def _document(
         self, artifact: Artifact | None, name: str, limit: int, stop: threading.Event
@@ -93,8 +95,8 @@ class DdiSource:
                 Reason.BAD_PACKAGE, f"'{name}' has {artifact.size} bytes, at most {limit} may be"
             )
         for _ in range(3):
-            memory = _Memory(artifact.size)
-            _Download(self._http, artifact, memory, self._policy, stop).run()
+            memory = Memory(artifact.size)
+            _download(self._http, artifact, memory, self._policy, stop)
             data = bytes(memory.data)
             expected = artifact.hashes.sha256.lower()
             if not expected or hashlib.sha256(data).hexdigest() == expected:
@@ -104,41 +106,95 @@ class DdiSource:
         )
 
 
-class _Memory:
-    """A small file on its way into memory; what ``_Download`` needs of ``Partial``."""
+def _download(
+    http: HubHttp,
+    artifact: Artifact,
+    target: Target,
+    policy: DownloadPolicy,
+    stop: threading.Event,
+) -> None:
+    href = artifact.href()
+    if href is None:
+        raise RefusedError(Reason.BAD_PACKAGE, f"'{artifact.filename}' has no address")
+    Download(http, href, artifact.filename, target, policy=policy, stop=stop).run()
+
+
+class Target(Protocol):
+    """Where the bytes of a file go; ``Partial`` is one.
+
+    Attributes:
+        offset: Bytes that are here already.
+        size: Bytes that it must have in the end.
+    """
+
+    offset: int
+    size: int
+
+    def write(self, data: bytes) -> None:
+        """Append bytes."""
+
+    def restart(self) -> None:
+        """Throw away what is here and begin at the first byte."""
+
+
+class Server(Protocol):
+    """Who has the files."""
+
+    def open(self, href: str, headers: Mapping[str, str]) -> urllib3.BaseHTTPResponse:
+        """Begin to answer a GET, whatever its status; raises ``HubError``."""
+
+    def refusal(self, response: urllib3.BaseHTTPResponse, what: str) -> HubError:
+        """Return the error for an answer that is not a success."""
+
+
+class Memory:
+    """A small file on its way into memory.
+
+    Args:
+        size: Bytes that it must have in the end.
+    """
 
     def __init__(self, size: int) -> None:
         self.size = size
+        self.offset = 0
         self.data = bytearray()
 
-    @property
-    def offset(self) -> int:
-        return len(self.data)
-
     def write(self, data: bytes) -> None:
+        """Append bytes."""
         self.data += data
+        self.offset += len(data)
 
     def restart(self) -> None:
+        """Throw away what is here."""
         self.data.clear()
+        self.offset = 0
 
 
-class _Download:
-    """One file, in as many requests as it takes."""
+class Download:
+    """One file, in as many requests as it takes.
+
+    Args:
+        http: Who has it.
+        href: Where.
+        name: What messages call it.
+        target: Where its bytes go.
+        policy: How patient to be.
+        stop: Ends it early.
+    """
 
     def __init__(
         self,
-        http: HubHttp,
-        artifact: Artifact,
-        target: Partial | _Memory,
+        http: Server,
+        href: str,
+        name: str,
+        target: Target,
+        *,
         policy: DownloadPolicy,
         stop: threading.Event,
     ) -> None:
-        href = artifact.href()
-        if href is None:
-            raise RefusedError(Reason.BAD_PACKAGE, f"'{artifact.filename}' has no address")
         self._http = http
         self._href = href
-        self._name = artifact.filename
+        self._name = name
         self._target = target
         self._policy = policy
         self._stop = stop
@@ -206,7 +262,7 @@ class _Download:
             self._ranges = False
             self._target.restart()
             return None
-        raise refusal(response, f"'{self._name}'")
+        raise self._http.refusal(response, f"'{self._name}'")
 
     def _receive(self, response: urllib3.BaseHTTPResponse, skip: int) -> None:
         try:

@@ -107,6 +107,10 @@ class HubHttp:
         except (urllib3.exceptions.HTTPError, OSError) as exc:
             raise HubError(f"'{address}' cannot be reached: {exc}") from exc
 
+    def refusal(self, response: urllib3.BaseHTTPResponse, what: str) -> HubError:
+        """Return the error for an answer that is not a success."""
+        return refusal(response, what)
+
     def close(self) -> None:
         """Close the pooled connections."""
         self._pool.clear()

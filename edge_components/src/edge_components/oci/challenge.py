@@ -1,0 +1,104 @@
+"""Answering a registry that asks who we are: Basic, or a bearer token of its token service; pure.
+
+Sources: RFC 9110 section 11; the distribution project's token authentication specification.
+"""
+
+from __future__ import annotations
+
+import re
+from urllib.parse import urlencode, urlsplit
+
+import msgspec
+
+from edge_components.contract.errors import ContractError
+from edge_components.oci.credentials import Credentials
+
+_PARAMETER = re.compile(r'([A-Za-z_]+)=(?:"([^"]*)"|([^\s,"]+))')
+_MAX_HEADER = 8192
+CLIENT_ID = "edgectl"
+MAX_TOKEN_BYTES = 1 << 20
+
+
+class Challenge(msgspec.Struct, frozen=True, kw_only=True):
+    """What a ``WWW-Authenticate`` header asks for; scheme in lower case."""
+
+    scheme: str
+    parameters: dict[str, str] = {}
+
+
+class TokenRequest(msgspec.Struct, frozen=True, kw_only=True):
+    """The request that fetches a bearer token."""
+
+    method: str
+    url: str
+    headers: dict[str, str]
+    body: bytes | None = None
+
+
+class _TokenAnswer(msgspec.Struct, frozen=True):
+    token: str = ""
+    access_token: str = ""
+
+
+def parse_challenge(header: str) -> Challenge:
+    """Read a ``WWW-Authenticate`` header."""
+    scheme, _, rest = header.strip().partition(" ")
+    found = {
+        n.lower(): quoted or bare for n, quoted, bare in _PARAMETER.findall(rest[:_MAX_HEADER])
+    }
+    return Challenge(scheme=scheme.lower(), parameters=found)
+
+
+def token_request(
+    challenge: Challenge, credentials: Credentials | None, *, repository: str, plain_http: bool
+) -> TokenRequest:
+    """Return the request that answers a bearer challenge.
+
+    Args:
+        challenge: What the registry asked for.
+        credentials: Who we are, or None for an anonymous token.
+        repository: What is to be pulled, where the challenge does not say it.
+        plain_http: Whether the token service may be spoken to without TLS.
+
+    Raises:
+        ContractError: ``bad-challenge``: the token service's address is missing or not safe.
+    """
+    realm = challenge.parameters.get("realm", "")
+    address = urlsplit(realm)
+    allowed = ("https", "http") if plain_http else ("https",)
+    if address.scheme not in allowed or not address.hostname or address.username:
+        raise ContractError(
+            "bad-challenge", f"the registry's token service '{realm[:200]}' is not a safe address"
+        )
+    service = challenge.parameters.get("service", "")
+    scope = challenge.parameters.get("scope") or f"repository:{repository}:pull"
+    fields = {"service": service, "scope": scope}
+    if credentials is not None and credentials.identity_token:
+        fields |= {"grant_type": "refresh_token", "client_id": CLIENT_ID}
+        fields["refresh_token"] = credentials.identity_token
+        headers = {"Content-Type": "application/x-www-form-urlencoded"}
+        return TokenRequest(
+            method="POST", url=realm, headers=headers, body=urlencode(fields).encode()
+        )
+    separator = "&" if address.query else "?"
+    query = urlencode({name: value for name, value in fields.items() if value})
+    headers = {"Authorization": credentials.basic} if credentials is not None else {}
+    return TokenRequest(method="GET", url=f"{realm}{separator}{query}", headers=headers)
+
+
+def parse_token(data: bytes) -> str:
+    """Return the token in a token service's answer.
+
+    Raises:
+        ContractError: ``bad-challenge``: there is none.
+    """
+    try:
+        answer = msgspec.json.decode(data, type=_TokenAnswer)
+    except (msgspec.DecodeError, UnicodeDecodeError) as exc:
+        raise ContractError(
+            "bad-challenge", "the registry's token service gave no readable answer"
+        ) from exc
+    token = answer.token or answer.access_token
+    if not token or not token.isascii() or not token.isprintable():
+        raise ContractError("bad-challenge", "the registry's token service gave no token")
+    return token
