@@ -27,7 +27,6 @@ VERSION = f"{PREFIX}/version"
 SOAK = f"{PREFIX}/soak-seconds"
 CONTENT = f"{PREFIX}/content"
 FORMER = f"{PREFIX}/former-release"
-TRUST = "edgectl-publishers"
 RUNTIME_ROLE = "runtime"
 SHARED_ROLE = "shared"
 TRAIN_ROLE = "training"
@@ -60,9 +59,14 @@ def release_key(application: str, number: int) -> str:
     return f"{PREFIX}/{slug(application)}.r{number}"
 
 
-def failed_key(application: str) -> str:
-    """Return the node annotation that keeps why a release was taken off a node again."""
-    return f"{PREFIX}/{slug(application)}.refused"
+def former_key(application: str) -> str:
+    """Return the node annotation that keeps which release a node had before."""
+    return f"{PREFIX}/{slug(application)}.former"
+
+
+def trust_name(application: str) -> str:
+    """Return the name of the ConfigMap with the public key that an application's pods trust."""
+    return f"{slug(application)}-publishers"
 
 
 def releases_on(labels: dict[str, str], application: str) -> dict[int, str]:
