@@ -157,15 +157,15 @@ def _module(name: str, node: Node, parent: str, minor: int) -> ModuleSpec:
         image=image,
         create_options=_joined(settings, f"{path}.settings"),
         env=_env(node, path),
-        status=cast(Status, _choice(node, "status", path, get_args(Status), needed=is_user)),
+        status=cast("Status", _choice(node, "status", path, get_args(Status), needed=is_user)),
         restart_policy=cast(
-            RestartPolicy,
+            "RestartPolicy",
             _choice(node, "restartPolicy", path, get_args(RestartPolicy), needed=is_user)
             if "restartPolicy" in node or is_user
             else "always",
         ),
         pull_policy=cast(
-            PullPolicy, _choice(node, "imagePullPolicy", path, get_args(PullPolicy), needed=False)
+            "PullPolicy", _choice(node, "imagePullPolicy", path, get_args(PullPolicy), needed=False)
         ),
         startup_order=_order(node, path),
         version=str(node.get("version", "")),
@@ -214,9 +214,11 @@ def _env(node: Node, path: str) -> dict[str, str]:
 def _credentials(settings: Node) -> tuple[Credential, ...]:
     path = "runtime.settings.registryCredentials"
     found = []
-    values = _node(settings, "registryCredentials", "runtime.settings") if (
-        settings.get("registryCredentials") is not None
-    ) else {}
+    values = (
+        _node(settings, "registryCredentials", "runtime.settings")
+        if (settings.get("registryCredentials") is not None)
+        else {}
+    )
     for name in values:
         entry = _node(values, name, path)
         _only(entry, f"{path}.{name}", {"address", "username", "password"})
