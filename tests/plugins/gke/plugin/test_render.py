@@ -77,10 +77,10 @@ def pod(case: str) -> dict[str, Any]:
 
 @pytest.mark.parametrize("case", sorted(CASES))
 def test_manifests_are_the_golden_ones(case: str) -> None:
-    """`EDGECTL_WRITE_GOLDEN=1` writes them anew; the diff is for a reviewer."""
+    """`WRITE_GOLDEN=1` writes them anew; the diff is for a reviewer."""
     files = as_files(documents(case))
     folder = GOLDEN / case
-    if os.environ.get("EDGECTL_WRITE_GOLDEN"):
+    if os.environ.get("WRITE_GOLDEN"):
         folder.mkdir(parents=True, exist_ok=True)
         for old in folder.iterdir():
             old.unlink()
