@@ -10,8 +10,7 @@ from __future__ import annotations
 import logging
 import signal
 import sys
-from collections.abc import Callable
-from contextlib import closing
+from contextlib import ExitStack, closing
 from pathlib import Path
 
 import msgspec
@@ -19,20 +18,18 @@ import msgspec
 from edge_components.agent.config import identity_of
 from edge_components.agent.layout import RUNTIME, layout_of
 from edge_components.agent.reporting import device_report
-from edge_components.apply.folder import Delivery, FolderSource
 from edge_components.apply.reporters import REPORT_FILE, FileReporter
 from edge_components.apply.verdict import (
     ExitCode,
     action_of,
-    claimed_release,
     exit_code,
     forget_outcome,
     trouble,
 )
 from edge_components.contract.device import ENGINES, DeviceConfig
 from edge_components.contract.hardware import HardwareProfile
-from edge_components.contract.release import ReleaseDocument
 from edge_components.contract.state import DeviceReport, Reason, State
+from edge_components.kubernetes.delivery import Bring
 from edge_components.kubernetes.expected import Expected, NoRuntimeYet, PodTrust
 from edge_components.kubernetes.ledger import Ledger
 from edge_components.kubernetes.pod import Place, settle
@@ -43,15 +40,13 @@ from edge_components.update import machine
 from edge_components.update.errors import CalledOffError, RefusedError
 from edge_components.update.executor import Interrupt, Updater
 from edge_components.update.golden import GoldenCheck
-from edge_components.update.ports import Trust
+from edge_components.update.ports import Source, Trust
 from edge_components.update.record import Record
 from edge_components.update.trust import ChildTrust
 
 _LOG = logging.getLogger(__name__)
 _PREPARED = "prepared; the runtime has not started"
 _AGAIN = {Reason.DOWNLOAD_FAILED, Reason.INTERNAL, Reason.CANCELED}
-
-Bring = Callable[[Interrupt], Delivery]
 
 
 class Order(msgspec.Struct, frozen=True, kw_only=True):
@@ -115,22 +110,22 @@ class _Pod:
         self.interrupt = Interrupt()
 
     def carry_out(self, bring: Bring) -> tuple[ExitCode, DeviceReport]:
-        claimed: ReleaseDocument | None = None
         try:
             self._layout.runtime.mkdir(parents=True, exist_ok=True)
-            with closing(Store.open(self._layout.store, self._config.store)) as store:
-                delivery = bring(self.interrupt)
-                claimed = _claimed(delivery)
-                return self._update(store, delivery)
+            with ExitStack() as held:
+                store = held.enter_context(
+                    closing(Store.open(self._layout.store, self._config.store))
+                )
+                return self._update(store, bring(self._config, self.interrupt, held))
         except CalledOffError:
             return ExitCode.TEMPORARY, self._report(read_record(self._layout.store))
         except (RefusedError, StoreBusyError, DiskFullError, OSError) as exc:
-            return self._stopped(exc, claimed)
+            return self._stopped(exc)
 
-    def _update(self, store: Store, delivery: Delivery) -> tuple[ExitCode, DeviceReport]:
+    def _update(self, store: Store, source: Source) -> tuple[ExitCode, DeviceReport]:
         action = action_of(self._order.expected.release)
         store.change(lambda now: machine.begin(forget_outcome(now, action), action))
-        record = self._updater(store).run(FolderSource(delivery), self.interrupt)
+        record = self._updater(store).run(source, self.interrupt)
         code = exit_code(record, switched=False)
         if code is ExitCode.HEALTHY and self._ledger is not None and self._trust.verified:
             self._ledger.accept(self._trust.verified)
@@ -171,22 +166,13 @@ class _Pod:
             package=report.package or expected.package,
         )
 
-    def _stopped(
-        self, error: Exception, claimed: ReleaseDocument | None
-    ) -> tuple[ExitCode, DeviceReport]:
+    def _stopped(self, error: Exception) -> tuple[ExitCode, DeviceReport]:
         """Return the verdict on an order that something beside the release stands in the way of."""
         _LOG.error("%s", error)
         reason = _reason(error)
-        report = self._report(Record())
-        told = trouble(report, claimed, reason, getattr(error, "detail", str(error)))
+        detail = getattr(error, "detail", str(error))
+        told = self._named(trouble(self._report(Record()), None, reason, detail))
         return ExitCode.TEMPORARY if reason in _AGAIN else ExitCode.REFUSED, told
-
-
-def _claimed(delivery: Delivery) -> ReleaseDocument | None:
-    try:
-        return claimed_release((delivery.folder / delivery.release).read_bytes())
-    except OSError:
-        return None
 
 
 def _reason(error: Exception) -> Reason:
