@@ -117,8 +117,7 @@ class Misbehaving:
         self.published: list[Published] = []
         self.replaced: dict[str, bytes] = {}
         handler = type("Handler", (_Handler,), {"registry": self})
-        self._server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
-        self._server.daemon_threads = True
+        self._server = _Server(("127.0.0.1", 0), handler)
         self.host = f"127.0.0.1:{self._server.server_address[1]}"
         self.reference = f"{self.host}/{REPOSITORY}"
         threading.Thread(target=self._server.serve_forever, args=(0.01,), daemon=True).start()
@@ -141,6 +140,13 @@ class Misbehaving:
     def close(self) -> None:
         self._server.shutdown()
         self._server.server_close()
+
+
+class _Server(ThreadingHTTPServer):
+    daemon_threads = True
+
+    def handle_error(self, *_: Any) -> None:
+        """A client that goes away is no news."""
 
 
 class _Handler(BaseHTTPRequestHandler):

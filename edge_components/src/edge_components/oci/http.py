@@ -194,15 +194,17 @@ def _origin(url: str) -> str:
 def _make_pool(base: str, access: Access) -> urllib3.PoolManager:
     timeout = urllib3.Timeout(connect=access.timeouts.connect_s, read=access.timeouts.read_s)
     address = urlsplit(base)
-    try:
-        context = ssl.create_default_context(
-            cafile=str(access.ca_file) if access.ca_file is not None else None
-        )
-    except OSError as exc:
-        raise ContractError(
-            "bad-config", f"'{access.ca_file}' holds no authorities: {exc}"
-        ) from exc
+    # Reading all of the system's authorities takes time that plain HTTP need not wait for.
+    context = _trust(access) if address.scheme == "https" else None
     proxy = urllib.request.getproxies().get(address.scheme, "")
     if proxy and not urllib.request.proxy_bypass(address.hostname or ""):
         return urllib3.ProxyManager(proxy, timeout=timeout, retries=False, ssl_context=context)
     return urllib3.PoolManager(timeout=timeout, retries=False, ssl_context=context)
+
+
+def _trust(access: Access) -> ssl.SSLContext:
+    file = access.ca_file
+    try:
+        return ssl.create_default_context(cafile=None if file is None else str(file))
+    except OSError as exc:
+        raise ContractError("bad-config", f"'{file}' holds no authorities: {exc}") from exc

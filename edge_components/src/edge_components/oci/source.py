@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import msgspec
 import urllib3
@@ -127,7 +128,7 @@ class OciSource:
                 _LOG.warning("%s: %s", digest, exc)
 
     def _referrers(self, stop: threading.Event) -> tuple[str, ...]:
-        by_api = f"referrers/{self._package}?artifactType={BUNDLE_TYPE}"
+        by_api = f"referrers/{self._package}?artifactType={quote(BUNDLE_TYPE, safe='')}"
         by_tag = f"manifests/{referrers_tag(self._package)}"
         try:
             listed = self._read(by_api, MAX_MANIFEST_BYTES, stop, absent=True)
