@@ -80,7 +80,7 @@ from edgectl.localtrain import read_metrics, run_training, training_environment
 from edgectl.plugins import open_provider, provider_from_plugin
 from edgectl.project.load import Project, load_project
 from edgectl.provider import Provider, ProviderContext
-from edgectl.pushing import push_package
+from edgectl.pushing import list_releases, push_package, push_release, read_release
 from edgectl.records import (
     Approval,
     Capabilities,
@@ -241,6 +241,7 @@ __all__ = [
     "input_digest",
     "json_depth",
     "layer_paths",
+    "list_releases",
     "load_project",
     "open_provider",
     "parse_device_config",
@@ -250,7 +251,9 @@ __all__ = [
     "parse_release_envelope",
     "provider_from_plugin",
     "push_package",
+    "push_release",
     "read_metrics",
+    "read_release",
     "run_training",
     "sha256_digest",
     "to_attributes",

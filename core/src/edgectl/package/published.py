@@ -221,9 +221,7 @@ def _manifest(envelope: bytes, subject: Descriptor, application: str, number: in
         artifact_type=RELEASE_TYPE,
         config=Descriptor(media_type=EMPTY_TYPE, digest=sha256_digest(_EMPTY), size=len(_EMPTY)),
         layers=(
-            Descriptor(
-                media_type=RELEASE_TYPE, digest=sha256_digest(envelope), size=len(envelope)
-            ),
+            Descriptor(media_type=RELEASE_TYPE, digest=sha256_digest(envelope), size=len(envelope)),
         ),
         subject=subject,
         annotations={APPLICATION: application, NUMBER: str(number)},

@@ -12,17 +12,31 @@ from collections.abc import Callable, Iterator
 from typing import BinaryIO
 from urllib.parse import quote, urljoin
 
+import msgspec
+
 from edge_components.contract.digest import sha256_digest
+from edge_components.contract.jsonio import decode_json
 from edge_components.contract.package import MANIFEST_TYPE, MAX_MANIFEST_BYTES
 from edge_components.contract.signature import BUNDLE_TYPE
 from edgectl.errors import RegistryError
+from edgectl.package.failures import TransientError
 from edgectl.package.files import contract_errors
 from edgectl.package.index import INDEX_TYPE, Index, parse_index, referrers_tag
 from edgectl.package.transport import Response, Transport
 
+DOCKER_MANIFEST_TYPE = "application/vnd.docker.distribution.manifest.v2+json"
+DOCKER_INDEX_TYPE = "application/vnd.docker.distribution.manifest.list.v2+json"
 _ACCEPT = f"{MANIFEST_TYPE}, {INDEX_TYPE}"
+_ACCEPT_IMAGES = f"{_ACCEPT}, {DOCKER_MANIFEST_TYPE}, {DOCKER_INDEX_TYPE}"
 _RANGE = re.compile(r"bytes (\d+)-\d+/(?:\d+|\*)")
+_NEXT = re.compile(r'<([^<>]+)>\s*;[^,]*\brel="?next"?')
+_TAGS_PER_PAGE = 1000
+_MAX_TAG_PAGES = 1000
 _CHUNK_BYTES = 1 << 20
+
+
+class _Tags(msgspec.Struct, frozen=True):
+    tags: list[str] | None = None
 
 
 class Repository:
@@ -51,8 +65,12 @@ class Repository:
                 reference if reference.startswith("sha256:") else ""
             )
 
-    def manifest(self, reference: str) -> bytes | None:
+    def manifest(self, reference: str, *, images: bool = False) -> bytes | None:
         """Return the manifest with that tag or digest, or None if there is none.
+
+        Args:
+            reference: A tag or a digest.
+            images: Take Docker's manifests too, for images that others built.
 
         Raises:
             RegistryError: It is too large, or is not what its digest says.
@@ -60,7 +78,7 @@ class Repository:
         with self._transport.request(
             "GET",
             f"{self.name}/manifests/{reference}",
-            headers={"Accept": _ACCEPT},
+            headers={"Accept": _ACCEPT_IMAGES if images else _ACCEPT},
             accept=frozenset({200, 404}),
         ) as response:
             if response.status == 404:
@@ -121,15 +139,10 @@ class Repository:
     def _upload(
         self, digest: str, size: int, content: Callable[[], BinaryIO], mount_from: str
     ) -> bool:
-        path = f"{self.name}/blobs/uploads/"
-        if mount_from:
-            path += f"?mount={quote(digest)}&from={quote(mount_from, safe='')}"
-        with self._transport.request(
-            "POST", path, headers={"Content-Length": "0"}, accept=frozenset({201, 202})
-        ) as response:
-            if response.status == 201:
-                return False
-            location = response.headers.get("Location", "")
+        location = self._mount(digest, mount_from) if mount_from else ""
+        if location is None:
+            return False
+        location = location or self._begin_upload("")
         if not location:
             raise RegistryError(f"the registry gave no place to upload to in '{self.name}'")
         place = urljoin(self._transport.base, location)
@@ -146,6 +159,47 @@ class Repository:
         if stored != digest:
             raise RegistryError(f"the registry stored '{stored[:100]}' in place of '{digest}'")
         return True
+
+    def _mount(self, digest: str, source: str) -> str | None:
+        """Take a blob of another repository; else return where to upload to, or "" for unknown."""
+        try:
+            return self._begin_upload(f"?mount={quote(digest)}&from={quote(source, safe='')}")
+        except TransientError:
+            raise
+        except RegistryError:
+            return ""  # we may not read there, and sending the bytes needs no right to
+
+    def _begin_upload(self, query: str) -> str | None:
+        """Return where to upload to, None once mounted."""
+        with self._transport.request(
+            "POST",
+            f"{self.name}/blobs/uploads/{query}",
+            headers={"Content-Length": "0"},
+            accept=frozenset({201, 202} if query else {202}),
+        ) as response:
+            return response.headers.get("Location", "") if response.status == 202 else None
+
+    def tags(self) -> list[str]:
+        """Return all tags, in the registry's order; none where there is no such repository.
+
+        Raises:
+            RegistryError: The registry's list cannot be read, or does not end.
+        """
+        place, found = f"{self.name}/tags/list?n={_TAGS_PER_PAGE}", list[str]()
+        for _ in range(_MAX_TAG_PAGES):
+            place = urljoin(self._transport.base, place)
+            with self._transport.request("GET", place, accept=frozenset({200, 404})) as response:
+                if response.status == 404:
+                    return found
+                page = _read(response, MAX_MANIFEST_BYTES)
+                following = _NEXT.search(response.headers.get("Link", ""))
+            with contract_errors(f"the registry's list of tags of '{self.name}'"):
+                read = decode_json(page, _Tags, what="the list", max_bytes=MAX_MANIFEST_BYTES)
+            found += read.tags or ()
+            if following is None:
+                return found
+            place = urljoin(place, following[1])
+        raise RegistryError(f"the registry's list of tags of '{self.name}' does not end")
 
     @contextlib.contextmanager
     def blob(self, digest: str, *, start: int) -> Iterator[tuple[int, Iterator[bytes]]]:
@@ -168,6 +222,26 @@ class Repository:
             if begin not in {0, start}:
                 raise RegistryError(f"the registry sent another part of '{digest}' than asked for")
             yield begin, response.stream(_CHUNK_BYTES, decode_content=False)
+
+    def small_blob(self, digest: str, size: int) -> bytes:
+        """Return a blob of that size whole, tried again as a request is; the caller checks it.
+
+        Raises:
+            RegistryError: It is not there, or is larger.
+        """
+
+        def once() -> bytes:
+            with self.blob(digest, start=0) as (_begin, parts):
+                data = bytearray()
+                for part in parts:
+                    data += part
+                    if len(data) > size:
+                        raise RegistryError(f"the registry sent more than {size} of '{digest}'")
+            if len(data) < size:
+                raise TransientError(f"the registry sent too little of '{digest}'")
+            return bytes(data)
+
+        return self._transport.repeat(once)
 
     def referrers(self, digest: str) -> tuple[Index, bool]:
         """Return what refers to a manifest, and whether the registry lists that by itself."""
