@@ -27,14 +27,14 @@ class DesiredRelease(msgspec.Struct, frozen=True, kw_only=True):
     Attributes:
         release: The release's number.
         package: Digest of its package.
-        reference: ``host[:port]/repository`` that both lie in.
-        digest: Digest of the release's own manifest there.
+        repository: ``host[:port]/repository`` that both lie in.
+        artifact: Digest of the release's own manifest there.
     """
 
     release: int
     package: str
-    reference: str
-    digest: str
+    repository: str
+    artifact: str
 
     def to_twin(self) -> dict[str, Any]:
         """Return the section of the module's desired properties."""
@@ -130,7 +130,7 @@ def parse_desired(section: object) -> DesiredRelease | None:
         raise ContractError(
             "bad-desired", f"the desired '{SECTION}' cannot be read: {exc}"
         ) from exc
-    check_digest(desired.digest)
+    check_digest(desired.artifact)
     check_digest(desired.package)
     if not 0 < desired.release < 1 << 53:
         raise ContractError("bad-desired", f"{desired.release} is not a release number")
