@@ -52,6 +52,7 @@ from edge_components.contract.state import (
     to_attributes,
 )
 from edge_components.contract.telemetry import Kind, TelemetryRecord, from_otlp, to_otlp
+from edge_components.contract.twin import DesiredRelease, ModuleReport, parse_report
 from edgectl.errors import (
     AuthError,
     ConflictError,
@@ -80,7 +81,14 @@ from edgectl.localtrain import read_metrics, run_training, training_environment
 from edgectl.plugins import open_provider, provider_from_plugin
 from edgectl.project.load import Project, load_project
 from edgectl.provider import Provider, ProviderContext
-from edgectl.pushing import list_releases, push_package, push_release, read_release
+from edgectl.pushing import (
+    append_layer,
+    image_digest,
+    list_releases,
+    push_package,
+    push_release,
+    read_release,
+)
 from edgectl.records import (
     Approval,
     Capabilities,
@@ -156,6 +164,7 @@ __all__ = [
     "DeployRequest",
     "DeployResult",
     "Descriptor",
+    "DesiredRelease",
     "Device",
     "DeviceConfig",
     "DeviceReport",
@@ -182,6 +191,7 @@ __all__ = [
     "Manifest",
     "ModelError",
     "ModelVersion",
+    "ModuleReport",
     "NotFoundError",
     "ObservePage",
     "ObserveRequest",
@@ -231,6 +241,7 @@ __all__ = [
     "VetoError",
     "WithdrawRequest",
     "WithdrawResult",
+    "append_layer",
     "canonical_json",
     "decode_json",
     "digest_hex",
@@ -238,6 +249,7 @@ __all__ = [
     "from_otlp",
     "git_revision",
     "hookimpl",
+    "image_digest",
     "input_digest",
     "json_depth",
     "layer_paths",
@@ -249,6 +261,7 @@ __all__ = [
     "parse_package_info",
     "parse_pipeline",
     "parse_release_envelope",
+    "parse_report",
     "provider_from_plugin",
     "push_package",
     "push_release",
