@@ -1,0 +1,1 @@
+"""What talks to clusters, registries and Google; imported inside the hooks only."""

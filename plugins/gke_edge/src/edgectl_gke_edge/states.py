@@ -1,0 +1,300 @@
+"""What a node and its pods mean for a device: the pure part of ``observe``.
+
+A device is judged by its own words: the report that ``prepare`` left, the probes that the runtime
+answers, and what the kubelet says of the containers. What a DaemonSet or a Deployment counts is
+never a verdict. A node that the cluster has lost is ``unreachable``, not failed: what runs there
+may well go on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from edgectl.api import DeviceStatus, Reason, Record, State
+from edgectl_gke_edge import names
+from edgectl_gke_edge.seen import Container, Node, Pod, read_report
+
+REFUSED, TEMPORARY = 10, 12
+"""How ``edge-pod prepare`` ends: refused for good, and worth a further try."""
+MAX_DETAIL = 500
+TRIES = 2
+"""How often something has to go wrong that may right itself before it counts."""
+
+IMAGE_WORDS = frozenset(
+    {"ErrImagePull", "ImagePullBackOff", "InvalidImageName", "ErrImageNeverPull"}
+)
+_NEVER = ("not found", "unauthorized", "forbidden", "denied", "manifest unknown", "invalid")
+_CONFIG_WORDS = frozenset(
+    {"CreateContainerConfigError", "CreateContainerError", "RunContainerError"}
+)
+_MEMORY = "OOMKilled"
+
+
+class Patience(Record, frozen=True, kw_only=True):
+    """How long things may take, in seconds.
+
+    Attributes:
+        progress_s: A pod that cannot start for so long has failed.
+        unreachable_s: A node that is not ready for so long is unreachable.
+    """
+
+    progress_s: float = 600.0
+    unreachable_s: float = 40.0
+
+
+class Look(Record, frozen=True, kw_only=True):
+    """One device as it was found.
+
+    Attributes:
+        device: Its id.
+        node: Its node; None where the device is a cluster.
+        given: The releases that it was given, lowest first.
+        pods: Its pods.
+    """
+
+    device: str
+    node: Node | None = None
+    given: tuple[int, ...] = ()
+    pods: tuple[Pod, ...] = ()
+
+
+def node_look(cluster: str, node: Node, application: str, pods: Iterable[Pod]) -> Look:
+    """Return a node as a device."""
+    return Look(
+        device=device_id(cluster, node.name),
+        node=node,
+        given=tuple(names.releases_on(node.labels, application)),
+        pods=tuple(pod for pod in pods if pod.node == node.name),
+    )
+
+
+def device_id(cluster: str, node: str) -> str:
+    """Return the id of a node as a device."""
+    return f"{cluster}/{node}"
+
+
+def judge(
+    look: Look, release: int | None, *, now: float, patience: Patience
+) -> DeviceStatus | None:
+    """Say where a device stands with a release; None if it was never given it.
+
+    Args:
+        look: The device as it was found.
+        release: The release that is asked about; None asks for the last one.
+        now: Seconds since 1970 UTC, by the cluster's clock.
+        patience: How long things may take.
+    """
+    number = look.given[-1] if release is None and look.given else release
+    if number is None or number not in look.given:
+        return None
+    status = _judge_node(look, number, now, patience) or _judge_pod(look, number, now, patience)
+    if number != look.given[-1]:
+        status = DeviceStatus(
+            device=look.device,
+            state=State.SUPERSEDED,
+            release=number,
+            detail=f"release {look.given[-1]} took over",
+        )
+    return _with_active(status, look)
+
+
+def superseded_by(look: Look, status: DeviceStatus) -> tuple[int, ...]:
+    """Return the releases that a device has no more use for: the later one has proved itself."""
+    if status.state is not State.HEALTHY or not look.given or status.release != look.given[-1]:
+        return ()
+    return look.given[:-1]
+
+
+def unreachable(device: str, release: int | None, why: str, raw: str) -> DeviceStatus:
+    """Return the state of a device whose cluster cannot be reached."""
+    return DeviceStatus(
+        device=device,
+        state=State.UNREACHABLE,
+        release=release or 0,
+        reason=Reason.NOT_SEEN,
+        detail=why[:MAX_DETAIL],
+        raw=raw,
+    )
+
+
+def _judge_node(look: Look, number: int, now: float, patience: Patience) -> DeviceStatus | None:
+    node = look.node
+    if node is None or node.is_ready:
+        return None
+    if node.changed is not None and now - node.changed < patience.unreachable_s:
+        return None
+    return DeviceStatus(
+        device=look.device,
+        state=State.UNREACHABLE,
+        release=number,
+        reason=Reason.NOT_SEEN,
+        detail=f"the node is not ready: {node.reason}"[:MAX_DETAIL],
+        since=node.changed,
+        raw="NodeNotReady",
+    )
+
+
+def _judge_pod(look: Look, number: int, now: float, patience: Patience) -> DeviceStatus:
+    mine = [pod for pod in look.pods if pod.release == number and not pod.deleting]
+    if not mine:
+        return DeviceStatus(device=look.device, state=State.PENDING, release=number)
+    # While an evicted pod is still listed beside its successor, the younger one counts.
+    pod = max(mine, key=lambda p: (not p.evicted, p.created or 0.0))
+    status = _of_pod(pod, look.device, now)
+    return _out_of_patience(status, pod, now, patience)
+
+
+def _of_pod(pod: Pod, device: str, now: float) -> DeviceStatus:
+    if pod.evicted:
+        return _status(pod, device, State.PENDING, detail=pod.evicted, raw="Failed")
+    if pod.unscheduled:
+        return _status(pod, device, State.PENDING, detail=pod.unscheduled, raw="Unschedulable")
+    if not pod.prepare.ended or pod.prepare.exit_code != 0:
+        return _of_prepare(pod, device)
+    return _of_runtime(pod, device, now)
+
+
+def _of_prepare(pod: Pod, device: str) -> DeviceStatus:
+    prepare = pod.prepare
+    if prepare.waiting in IMAGE_WORDS:
+        return _of_image(pod, device, prepare)
+    if prepare.ended:
+        return _of_failed_prepare(pod, device)
+    if prepare.waiting in _CONFIG_WORDS:
+        return _status(pod, device, State.INSTALLING, detail=prepare.said, raw=prepare.waiting)
+    state = State.VERIFYING if prepare.running else State.DOWNLOADING
+    return _status(pod, device, state, raw=prepare.waiting, detail=prepare.said)
+
+
+def _of_failed_prepare(pod: Pod, device: str) -> DeviceStatus:
+    prepare = pod.prepare
+    report = read_report(prepare.message)
+    reason = report.reason if report is not None else Reason.INTERNAL
+    detail = (report.detail if report is not None else prepare.message.strip()) or prepare.why
+    raw = f"exit {prepare.exit_code}"
+    if prepare.why == _MEMORY:
+        reason, raw = Reason.LOAD_FAILED, _MEMORY
+        detail = "preparing took more memory than the pod may have"
+    final = prepare.exit_code == REFUSED
+    if prepare.exit_code != TEMPORARY and prepare.restarts >= TRIES - 1:
+        final = True
+    state = State.FAILED if final else State.DOWNLOADING
+    return _status(
+        pod, device, state, reason=reason, detail=detail, raw=raw, since=prepare.ended_at
+    )
+
+
+def _of_image(pod: Pod, device: str, container: Container) -> DeviceStatus:
+    """An image that is not there, or not for us, will not come: it has failed once it was tried."""
+    said = container.said.lower()
+    never = container.waiting == "InvalidImageName" or (
+        container.waiting == "ImagePullBackOff" and any(word in said for word in _NEVER)
+    )
+    return _status(
+        pod,
+        device,
+        State.FAILED if never else State.DOWNLOADING,
+        reason=Reason.DOWNLOAD_FAILED,
+        detail=container.said or container.waiting,
+        raw=container.waiting,
+    )
+
+
+def _of_runtime(pod: Pod, device: str, now: float) -> DeviceStatus:
+    runtime = pod.runtime
+    if runtime.waiting in IMAGE_WORDS:
+        return _of_image(pod, device, runtime)
+    if pod.ready_since is not None:
+        proved = pod.ready_since + pod.soak_s
+        state = State.HEALTHY if now >= proved else State.VERIFYING
+        since = proved if state is State.HEALTHY else pod.ready_since
+        return _prepared(_status(pod, device, state, since=since), pod)
+    if runtime.ended and runtime.restarts >= 1:
+        killed = runtime.why == _MEMORY
+        detail = "it took more memory than the pod may have" if killed else runtime.message.strip()
+        return _status(
+            pod,
+            device,
+            State.FAILED,
+            reason=Reason.RUNTIME_CRASHED,
+            detail=detail or f"{runtime.why} (exit {runtime.exit_code})",
+            raw=runtime.why or runtime.waiting,
+            since=runtime.ended_at,
+        )
+    if runtime.waiting in _CONFIG_WORDS:
+        return _status(pod, device, State.INSTALLING, detail=runtime.said, raw=runtime.waiting)
+    return _prepared(_status(pod, device, State.INSTALLING, raw=runtime.waiting), pod)
+
+
+def _out_of_patience(
+    status: DeviceStatus, pod: Pod, now: float, patience: Patience
+) -> DeviceStatus:
+    """Call a pod failed that has had long enough to start."""
+    begun = pod.created if pod.created is not None else now
+    if status.state.is_settled or pod.is_ready or now - begun < patience.progress_s:
+        return status
+    reason = status.reason or Reason.RUNTIME_NOT_READY
+    if status.raw == "Unschedulable":
+        reason = Reason.HARDWARE_MISMATCH
+    return msgspec.structs.replace(
+        status,
+        state=State.FAILED,
+        reason=reason,
+        detail=(status.detail or f"the pod did not start within {patience.progress_s:g} s"),
+    )
+
+
+def _status(
+    pod: Pod,
+    device: str,
+    state: State,
+    *,
+    reason: str = "",
+    detail: str = "",
+    raw: str = "",
+    since: float | None = None,
+) -> DeviceStatus:
+    return DeviceStatus(
+        device=device,
+        state=state,
+        release=pod.release,
+        reason=reason,
+        detail=" ".join(detail.split())[:MAX_DETAIL],
+        raw=raw,
+        since=since if since is not None else pod.created,
+    )
+
+
+def _prepared(status: DeviceStatus, pod: Pod) -> DeviceStatus:
+    """Add what ``prepare`` found to run best on this hardware."""
+    report = read_report(pod.prepare.message)
+    if report is None:
+        return status
+    return msgspec.structs.replace(
+        status, variant=report.variant, execution_provider=report.provider
+    )
+
+
+def _with_active(status: DeviceStatus, look: Look) -> DeviceStatus:
+    """Add which release answers now; a device that failed and answers by an older one went back."""
+    answering = [pod for pod in look.pods if pod.is_ready]
+    if not answering:
+        known = 0 if look.node is None or look.node.is_ready else None
+        return msgspec.structs.replace(status, active_release=known)
+    best = max(answering, key=lambda pod: pod.release)
+    state = status.state
+    if state is State.FAILED and best.release != status.release:
+        state = State.ROLLED_BACK
+    return msgspec.structs.replace(
+        status, state=state, active_release=best.release, active_package=best.package
+    )
+
+
+def by_node(pods: Iterable[Pod]) -> Mapping[str, list[Pod]]:
+    """Return pods by the node that they are on, or wait for."""
+    found: dict[str, list[Pod]] = {}
+    for pod in pods:
+        found.setdefault(pod.node, []).append(pod)
+    return found
