@@ -6,6 +6,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from edgectl.package.image import ImageLocation
     from edgectl.package.published import PublishedRelease, ReleaseLocation
 
 
@@ -90,3 +93,45 @@ def read_release(reference: str, release: int | str) -> PublishedRelease:
     from edgectl.package import published  # noqa: PLC0415 - as above
 
     return published.read_release(reference, release)
+
+
+def append_layer(
+    base: str,
+    files: Mapping[str, bytes | Path] | Path,
+    target: str,
+    *,
+    environment: Mapping[str, str] | None = None,
+    platforms: tuple[str, ...] = ("linux/amd64", "linux/arm64"),
+) -> ImageLocation:
+    """Make a container image of another one and a layer on top, without a container tool.
+
+    The layer has no clock in it, so the same base and files give the same digest.
+
+    Args:
+        base: ``host[:port]/repository`` with a tag or digest, or ``scratch`` for nothing.
+        files: Path in the image (without the leading slash) → content or a file; or a folder.
+        target: ``host[:port]/repository``, with a tag if it shall have one; a tag moves.
+        environment: Variables that processes in the image get besides.
+        platforms: What an image on ``scratch`` is for; one makes no index.
+
+    Returns:
+        The image's digest, and the bytes that really travelled.
+
+    Raises:
+        RegistryError: A registry refused, or could not be reached, or lacks the base image.
+        PackageError: A file cannot be read or has no plain path, or the base is not an image.
+    """
+    from edgectl.package import image  # noqa: PLC0415 - as above
+
+    return image.append_layer(base, files, target, environment=environment, platforms=platforms)
+
+
+def image_digest(reference: str) -> str:
+    """Return the digest of the image that a reference names now.
+
+    Raises:
+        RegistryError: The registry has none, refused, or could not be reached.
+    """
+    from edgectl.package import image  # noqa: PLC0415 - as above
+
+    return image.image_digest(reference)

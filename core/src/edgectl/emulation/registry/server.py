@@ -202,7 +202,9 @@ class _Handler(BaseHTTPRequestHandler):
             method=self.command,
             path=unquote(address.path),
             query={name: values[0] for name, values in query.items()},
-            headers={name.lower(): value for name, value in self.headers.items()},
+            headers={
+                name.lower(): ", ".join(self.headers.get_all(name, [])) for name in self.headers
+            },
             url=f"{scheme}://{host}",
         )
 
