@@ -53,6 +53,7 @@ from edge_components.contract.state import (
 )
 from edge_components.contract.telemetry import Kind, TelemetryRecord, from_otlp, to_otlp
 from edge_components.contract.twin import DesiredRelease, ModuleReport, parse_report
+from edgectl.artifacts import artifact_tags, fetch_artifact_file, push_artifact, read_artifact
 from edgectl.errors import (
     AuthError,
     ConflictError,
@@ -242,9 +243,11 @@ __all__ = [
     "WithdrawRequest",
     "WithdrawResult",
     "append_layer",
+    "artifact_tags",
     "canonical_json",
     "decode_json",
     "digest_hex",
+    "fetch_artifact_file",
     "from_attributes",
     "from_otlp",
     "git_revision",
@@ -263,8 +266,10 @@ __all__ = [
     "parse_release_envelope",
     "parse_report",
     "provider_from_plugin",
+    "push_artifact",
     "push_package",
     "push_release",
+    "read_artifact",
     "read_metrics",
     "read_release",
     "run_training",
