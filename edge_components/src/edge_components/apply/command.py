@@ -21,7 +21,7 @@ from edge_components.agent.control import ControlClient
 from edge_components.agent.layout import RUNTIME, layout_of
 from edge_components.agent.reporting import device_report
 from edge_components.apply.external import ExternalRuntime, RuntimeTiming
-from edge_components.apply.folder import Delivery
+from edge_components.apply.folder import Delivery, FolderSource
 from edge_components.apply.order import Order
 from edge_components.apply.reporters import reporters, tell
 from edge_components.apply.verdict import ExitCode, trouble
@@ -127,7 +127,9 @@ class _Device:
         tuning = self._tuning
         control = ControlClient(self._layout.control_socket, timeout_s=tuning.control_s)
         runtime = ExternalRuntime(control, store.versions.path, tuning.runtime)
-        order = Order(store, runtime, delivery, trust=self._trust, interrupt=self.interrupt)
+        order = Order(
+            store, runtime, FolderSource(delivery), trust=self._trust, interrupt=self.interrupt
+        )
         try:
             code = order.carry_out(self._updater(store, runtime, order))
         except CalledOffError:

@@ -6,10 +6,10 @@ The rules are ``verdict``'s and the updater's; here they are put in turn.
 from __future__ import annotations
 
 import logging
+import threading
 from contextlib import suppress
+from typing import Protocol
 
-from edge_components.apply.external import ExternalRuntime
-from edge_components.apply.folder import Delivery, FolderSource
 from edge_components.apply.verdict import (
     ExitCode,
     Step,
@@ -27,21 +27,31 @@ from edge_components.store.store import Store
 from edge_components.update import machine
 from edge_components.update.errors import RefusedError
 from edge_components.update.executor import Interrupt, Updater
-from edge_components.update.ports import Trust
-from edge_components.update.record import Record
+from edge_components.update.ports import Runtime, Source, Trust
+from edge_components.update.record import Installed, Record
 
 _LOG = logging.getLogger(__name__)
 _NOT_PROVED = "release {} was ordered before this one had proved itself"
 _TAKEN_BACK = "the device's supervisor went back to release {}"
 
 
+class ServingRuntime(Runtime, Protocol):
+    """The inference server on this device, which somebody keeps running."""
+
+    def reach(self, stop: threading.Event) -> object | None:
+        """Wait until it is there; None if it does not come in time. Raises ``CalledOffError``."""
+
+    def ensure(self, version: Installed, stop: threading.Event) -> None:
+        """See that it answers with a version that is in place already; raises as ``activate``."""
+
+
 class Order:
-    """An order to run a delivered release.
+    """An order to run a release.
 
     Args:
         store: The device's store, open.
         runtime: The inference server on this device.
-        delivery: The release and its package.
+        source: The release and its package.
         trust: Who is believed.
         interrupt: How it is told to end.
     """
@@ -49,15 +59,15 @@ class Order:
     def __init__(
         self,
         store: Store,
-        runtime: ExternalRuntime,
-        delivery: Delivery,
+        runtime: ServingRuntime,
+        source: Source,
         *,
         trust: Trust,
         interrupt: Interrupt,
     ) -> None:
         self._store = store
         self._runtime = runtime
-        self._source = FolderSource(delivery)
+        self._source = source
         self._trust = trust
         self._interrupt = interrupt
         self._switched = False
