@@ -32,8 +32,8 @@ class UplinkSettings(msgspec.Struct, frozen=True, kw_only=True):
     """Where records go.
 
     Attributes:
-        url: ``http(s)://`` an OTLP logs endpoint, ``mqtt(s)://host/topic``, ``file:///path``, or
-            ``greengrass-ipc:topic``.
+        url: ``http(s)://`` an OTLP logs endpoint, ``mqtt(s)://host/topic``, ``file:///path``,
+            ``greengrass-ipc:topic``, or ``edgehub:output``.
         authorization: Value of the HTTP Authorization header, or "".
         ca: Path of a PEM file with the authorities to trust, or "".
         certificate: Path of the device's client certificate (PEM), with ``key``, or "".

@@ -45,8 +45,16 @@ def make_sender(settings: UplinkSettings) -> Sender:
         )
 
         return GreengrassSender(settings)
+    if scheme == "edgehub":
+        from edge_components.telemetry.edgehub_sender import (  # noqa: PLC0415  # see above
+            EdgeHubSender,
+        )
+
+        return EdgeHubSender(settings)
     if scheme not in {"mqtt", "mqtts"}:
-        raise SenderError(f"'{scheme}' is no uplink; http(s), mqtt(s), file and greengrass-ipc are")
+        raise SenderError(
+            f"'{scheme}' is no uplink; http(s), mqtt(s), file, greengrass-ipc and edgehub are"
+        )
     try:
         from edge_components.telemetry.mqtt_sender import MqttSender  # noqa: PLC0415  # an extra
     except ModuleNotFoundError as exc:
