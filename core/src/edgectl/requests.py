@@ -100,9 +100,15 @@ class PreviewRequest(Record, frozen=True, kw_only=True):
 
 
 class PreviewResult(Record, frozen=True, kw_only=True):
-    """What an operator should know before it happens, a sentence each."""
+    """What an operator should know before it happens, a sentence each.
+
+    Attributes:
+        files: The documents that the provider would make, path to text, for teams that keep them
+            in Git (``edgectl plan --write``); none where it makes none that could stand there.
+    """
 
     notes: tuple[str, ...] = ()
+    files: dict[str, str] = {}
 
 
 class DeployRequest(Record, frozen=True, kw_only=True):

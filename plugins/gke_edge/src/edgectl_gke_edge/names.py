@@ -64,6 +64,11 @@ def former_key(application: str) -> str:
     return f"{PREFIX}/{slug(application)}.former"
 
 
+def refused_key(application: str) -> str:
+    """Return the node annotation that keeps why a release was taken off a node again."""
+    return f"{PREFIX}/{slug(application)}.refused"
+
+
 def trust_name(application: str) -> str:
     """Return the name of the ConfigMap with the public key that an application's pods trust."""
     return f"{slug(application)}-publishers"

@@ -32,6 +32,9 @@ _CONFIG_WORDS = frozenset(
 _MEMORY = "OOMKilled"
 
 
+_ORDER = (State.PENDING, State.DOWNLOADING, State.INSTALLING, State.VERIFYING)
+
+
 class Patience(Record, frozen=True, kw_only=True):
     """How long things may take, in seconds.
 
@@ -44,6 +47,16 @@ class Patience(Record, frozen=True, kw_only=True):
     unreachable_s: float = 40.0
 
 
+class Refused(Record, frozen=True, kw_only=True):
+    """Why a release was taken off a node again, as the node's annotation keeps it."""
+
+    release: int
+    reason: str = ""
+    detail: str = ""
+    raw: str = ""
+    since: float | None = None
+
+
 class Look(Record, frozen=True, kw_only=True):
     """One device as it was found.
 
@@ -51,13 +64,23 @@ class Look(Record, frozen=True, kw_only=True):
         device: Its id.
         node: Its node; None where the device is a cluster.
         given: The releases that it was given, lowest first.
+        refused: The release that was taken off it again, or None.
         pods: Its pods.
+        replicas: How many pods have to answer; 1 for a node.
     """
 
     device: str
     node: Node | None = None
     given: tuple[int, ...] = ()
+    refused: Refused | None = None
     pods: tuple[Pod, ...] = ()
+    replicas: int = 1
+
+    @property
+    def last(self) -> int | None:
+        """The last release that it was given, whatever became of that; None for none."""
+        known = [*self.given, *([self.refused.release] if self.refused is not None else [])]
+        return max(known, default=None)
 
 
 def node_look(cluster: str, node: Node, application: str, pods: Iterable[Pod]) -> Look:
@@ -66,8 +89,29 @@ def node_look(cluster: str, node: Node, application: str, pods: Iterable[Pod]) -
         device=device_id(cluster, node.name),
         node=node,
         given=tuple(names.releases_on(node.labels, application)),
+        refused=read_refused(node.annotations.get(names.refused_key(application), "")),
         pods=tuple(pod for pod in pods if pod.node == node.name),
     )
+
+
+def read_refused(text: str) -> Refused | None:
+    """Read what a node's annotation keeps of a release that it refused; None for anything else."""
+    try:
+        return msgspec.json.decode(text, type=Refused) if text else None
+    except msgspec.DecodeError:
+        return None
+
+
+def write_refused(status: DeviceStatus) -> str:
+    """Return what a node's annotation keeps of a release that failed on it."""
+    refused = Refused(
+        release=status.release,
+        reason=status.reason,
+        detail=status.detail,
+        raw=status.raw,
+        since=status.since,
+    )
+    return msgspec.json.encode(refused).decode()
 
 
 def device_id(cluster: str, node: str) -> str:
@@ -86,18 +130,40 @@ def judge(
         now: Seconds since 1970 UTC, by the cluster's clock.
         patience: How long things may take.
     """
-    number = look.given[-1] if release is None and look.given else release
-    if number is None or number not in look.given:
+    number = look.last if release is None else release
+    refused = look.refused if look.refused is not None and look.refused.release == number else None
+    if number is None or (number not in look.given and refused is None):
         return None
-    status = _judge_node(look, number, now, patience) or _judge_pod(look, number, now, patience)
-    if number != look.given[-1]:
-        status = DeviceStatus(
-            device=look.device,
-            state=State.SUPERSEDED,
-            release=number,
-            detail=f"release {look.given[-1]} took over",
+    if refused is not None and number not in look.given:
+        status = _refused(look, refused)
+    elif number != look.given[-1]:
+        status = _superseded(look, number)
+    else:
+        status = _judge_node(look, number, now, patience) or _judge_pods(
+            look, number, now, patience
         )
     return _with_active(status, look)
+
+
+def _refused(look: Look, refused: Refused) -> DeviceStatus:
+    return DeviceStatus(
+        device=look.device,
+        state=State.FAILED,
+        release=refused.release,
+        reason=refused.reason,
+        detail=refused.detail,
+        raw=refused.raw,
+        since=refused.since,
+    )
+
+
+def _superseded(look: Look, number: int) -> DeviceStatus:
+    return DeviceStatus(
+        device=look.device,
+        state=State.SUPERSEDED,
+        release=number,
+        detail=f"release {look.given[-1]} took over",
+    )
 
 
 def superseded_by(look: Look, status: DeviceStatus) -> tuple[int, ...]:
@@ -136,14 +202,22 @@ def _judge_node(look: Look, number: int, now: float, patience: Patience) -> Devi
     )
 
 
-def _judge_pod(look: Look, number: int, now: float, patience: Patience) -> DeviceStatus:
+def _judge_pods(look: Look, number: int, now: float, patience: Patience) -> DeviceStatus:
     mine = [pod for pod in look.pods if pod.release == number and not pod.deleting]
-    if not mine:
+    if look.node is not None and mine:
+        # While an evicted pod is still listed beside its successor, the younger one counts.
+        mine = [max(mine, key=lambda p: (not p.evicted, p.created or 0.0))]
+    judged = [_out_of_patience(_of_pod(pod, look.device, now), pod, now, patience) for pod in mine]
+    failed = [status for status in judged if status.state.is_failure]
+    if failed:
+        return min(failed, key=lambda status: status.since or now)
+    healthy = [status for status in judged if status.state is State.HEALTHY]
+    if len(healthy) >= look.replicas:
+        return max(healthy, key=lambda status: status.since or 0.0)
+    open_ = [status for status in judged if status.state is not State.HEALTHY]
+    if not open_:
         return DeviceStatus(device=look.device, state=State.PENDING, release=number)
-    # While an evicted pod is still listed beside its successor, the younger one counts.
-    pod = max(mine, key=lambda p: (not p.evicted, p.created or 0.0))
-    status = _of_pod(pod, look.device, now)
-    return _out_of_patience(status, pod, now, patience)
+    return min(open_, key=lambda status: _ORDER.index(status.state))
 
 
 def _of_pod(pod: Pod, device: str, now: float) -> DeviceStatus:

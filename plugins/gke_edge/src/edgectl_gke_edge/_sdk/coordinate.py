@@ -13,11 +13,11 @@ def coordinate(account: Account, request: CoordinateRequest) -> CoordinateResult
     Raises:
         UnreachableError: The coordination cluster does not answer; nothing is begun without it.
     """
-    where = (account, request.target, request.application, request.key)
+    text = shared.SharedText(account, request.target, request.application, request.key)
     try:
         if request.read_only:
-            return CoordinateResult(value=shared.read(*where))
-        value, swapped = shared.swap(*where, request.expect, request.value)
+            return CoordinateResult(value=text.read())
+        value, swapped = text.swap(request.expect, request.value)
     except UnreachableError as exc:
         raise UnreachableError(
             f"{exc.message}; operators share their leases there",

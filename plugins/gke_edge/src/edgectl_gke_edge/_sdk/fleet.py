@@ -129,7 +129,7 @@ def _remembered(name: str, known: dict[str, str], error: UnreachableError) -> It
 def recall(account: Account, target: Target) -> Memory:
     """Return what was remembered; nothing where the coordination cluster does not answer."""
     try:
-        text = shared.read(account, target, "", MEMORY)
+        text = shared.SharedText(account, target, "", MEMORY).read()
     except UnreachableError:
         return {}
     try:
@@ -151,4 +151,4 @@ def remember(account: Account, target: Target, answers: Iterable[Answer[list[Mem
     wanted = {name: had for name, had in {**known, **now}.items() if name in taken}
     if wanted != known:
         text = msgspec.json.encode(wanted, order="sorted").decode()
-        shared.write(account, target, "", MEMORY, text)
+        shared.SharedText(account, target, "", MEMORY).write(text)

@@ -59,62 +59,116 @@ def place(account: Account) -> Cluster:
     return clusters[0]
 
 
-def read(account: Account, target: Target, application: str, key: str) -> str | None:
-    """Return a text, None where there is none."""
-    kube = account.kube(place(account))
-    return _text(_get(account, kube, target, application), key).value
+class SharedText:
+    """One text of a target.
 
-
-def write(account: Account, target: Target, application: str, key: str, value: str) -> None:
-    """Write a text, whatever stands there."""
-    for _ in range(TRIES):
-        now = read(account, target, application, key)
-        if now == value or swap(account, target, application, key, now, value)[1]:
-            return
-    raise ConflictError(f"'{key}' of target '{target.name}' is changed by others all the time")
-
-
-def swap(
-    account: Account,
-    target: Target,
-    application: str,
-    key: str,
-    expect: str | None,
-    value: str | None,
-) -> tuple[str | None, bool]:
-    """Swap a text; return what stands there now, and whether it was this call.
-
-    Raises:
-        ConflictError: Other texts of the same object are changed all the time.
+    Args:
+        account: The clusters.
+        target: Whose text it is.
+        application: The application, or "" for what all applications share.
+        key: The text's name.
     """
-    kube = account.kube(place(account))
-    mine = uuid.uuid4().hex
-    for _ in range(TRIES):
-        there = _get(account, kube, target, application)
-        now = _text(there, key)
-        if now.write == mine:
-            return now.value, True
-        if now.value != expect:
-            return now.value, False
-        if value == expect:
-            return value, True
-        if _put(account, kube, target, application, there, key, value, mine):
-            return value, True
-    raise ConflictError(f"'{key}' of target '{target.name}' is changed by others all the time")
 
+    def __init__(self, account: Account, target: Target, application: str, key: str) -> None:
+        self._account = account
+        self._target = target
+        self._application = application
+        self._key = key
+        self._name = (
+            f"{names.slug(application) if application else 'fleet'}.{names.slug(target.name)}"
+        )
+        self._namespace = account.config.namespace or NAMESPACE_NAME
 
-def _get(account: Account, kube: Kube, target: Target, application: str) -> Document | None:
-    what = f"read what operators of target '{target.name}' share"
-    name = _name(target, application)
-    found = kube.get(what, CONFIG_MAP, name, _namespace(account))
-    if found is not None:
-        labels = (found.get("metadata") or {}).get("labels") or {}
-        if labels.get(names.MANAGED_BY) != names.FIELD_MANAGER:
-            raise ConflictError(
-                f"the ConfigMap '{name}' is there, and edgectl did not make it",
-                hint=f"remove or rename it in namespace '{_namespace(account)}'",
-            )
-    return found
+    def read(self) -> str | None:
+        """Return the text, None where there is none."""
+        return _text(self._get(self._kube()), self._key).value
+
+    def write(self, value: str) -> None:
+        """Write the text, whatever stands there."""
+        for _ in range(TRIES):
+            now = self.read()
+            if now == value or self.swap(now, value)[1]:
+                return
+        raise self._busy()
+
+    def swap(self, expect: str | None, value: str | None) -> tuple[str | None, bool]:
+        """Swap the text; return what stands there now, and whether it was this call.
+
+        Raises:
+            ConflictError: Other texts of the same object are changed all the time.
+        """
+        kube, mine = self._kube(), uuid.uuid4().hex
+        for _ in range(TRIES):
+            there = self._get(kube)
+            now = _text(there, self._key)
+            if now.write == mine:
+                return now.value, True
+            if now.value != expect:
+                return now.value, False
+            if value == expect or self._put(kube, there, value, mine):
+                return value, True
+        raise self._busy()
+
+    def _kube(self) -> Kube:
+        return self._account.kube(place(self._account))
+
+    def _busy(self) -> ConflictError:
+        return ConflictError(
+            f"'{self._key}' of target '{self._target.name}' is changed by others all the time"
+        )
+
+    def _get(self, kube: Kube) -> Document | None:
+        what = f"read what operators of target '{self._target.name}' share"
+        found = kube.get(what, CONFIG_MAP, self._name, self._namespace)
+        if found is not None:
+            labels = (found.get("metadata") or {}).get("labels") or {}
+            if labels.get(names.MANAGED_BY) != names.FIELD_MANAGER:
+                raise ConflictError(
+                    f"the ConfigMap '{self._name}' is there, and edgectl did not make it",
+                    hint=f"remove or rename it in namespace '{self._namespace}'",
+                )
+        return found
+
+    def _put(self, kube: Kube, there: Document | None, value: str | None, mark: str) -> bool:
+        what = f"write '{self._key}' of target '{self._target.name}'"
+        changed = _changed(there or self._document(), self._key, value, mark)
+        try:
+            if there is None:
+                self._create(kube, what, changed)
+            else:
+                kube.replace(what, changed)
+        except ConflictError:
+            return False
+        return True
+
+    def _create(self, kube: Kube, what: str, document: Document) -> None:
+        try:
+            kube.create(what, document)
+        except NotFoundError:
+            if self._account.config.namespace is not None:
+                raise
+            _create_namespace(kube)
+            kube.create(what, document)
+
+    def _document(self) -> Document:
+        return {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "metadata": {
+                "name": self._name,
+                "namespace": self._namespace,
+                "labels": {
+                    names.MANAGED_BY: names.FIELD_MANAGER,
+                    "app.kubernetes.io/part-of": "edgectl",
+                    names.ROLE: names.SHARED_ROLE,
+                    names.TARGET: names.slug(self._target.name),
+                },
+                "annotations": {
+                    names.TARGET: self._target.name,
+                    names.APPLICATION: self._application,
+                },
+            },
+        }
 
 
 def _text(document: Document | None, key: str) -> Text:
@@ -125,45 +179,12 @@ def _text(document: Document | None, key: str) -> Text:
     return Text(value=value, write=str(marks.get(f"{names.PREFIX}/write-{key}", "")))
 
 
-def _put(
-    account: Account,
-    kube: Kube,
-    target: Target,
-    application: str,
-    there: Document | None,
-    key: str,
-    value: str | None,
-    mark: str,
-) -> bool:
-    what = f"write '{key}' of target '{target.name}'"
-    document = there or _document(account, target, application)
+def _changed(document: Document, key: str, value: str | None, mark: str) -> Document:
     data = {k: v for k, v in (document.get("data") or {}).items() if k != key}
-    metadata = dict(document["metadata"])
-    metadata.pop("managedFields", None)
-    metadata["annotations"] = {
-        **(metadata.get("annotations") or {}),
-        f"{names.PREFIX}/write-{key}": mark,
-    }
     data |= {} if value is None else {key: value}
-    changed = {**document, "metadata": metadata, "data": data}
-    try:
-        if there is None:
-            _create(account, kube, what, changed)
-        else:
-            kube.replace(what, changed)
-    except ConflictError:
-        return False
-    return True
-
-
-def _create(account: Account, kube: Kube, what: str, document: Document) -> None:
-    try:
-        kube.create(what, document)
-    except NotFoundError:
-        if account.config.namespace is not None:
-            raise
-        _create_namespace(kube)
-        kube.create(what, document)
+    metadata = {k: v for k, v in document["metadata"].items() if k != "managedFields"}
+    marks = {**(metadata.get("annotations") or {}), f"{names.PREFIX}/write-{key}": mark}
+    return {**document, "metadata": {**metadata, "annotations": marks}, "data": data}
 
 
 def _create_namespace(kube: Kube) -> None:
@@ -178,30 +199,3 @@ def _create_namespace(kube: Kube) -> None:
     except ConflictError:
         if kube.get("look for the namespace", NAMESPACE, NAMESPACE_NAME) is None:
             raise ProviderError(f"namespace '{NAMESPACE_NAME}' is being removed") from None
-
-
-def _document(account: Account, target: Target, application: str) -> Document:
-    return {
-        "apiVersion": "v1",
-        "kind": "ConfigMap",
-        "metadata": {
-            "name": _name(target, application),
-            "namespace": _namespace(account),
-            "labels": {
-                names.MANAGED_BY: names.FIELD_MANAGER,
-                "app.kubernetes.io/part-of": "edgectl",
-                names.ROLE: names.SHARED_ROLE,
-                names.TARGET: names.slug(target.name),
-            },
-            "annotations": {names.TARGET: target.name, names.APPLICATION: application},
-        },
-    }
-
-
-def _name(target: Target, application: str) -> str:
-    first = names.slug(application) if application else "fleet"
-    return f"{first}.{names.slug(target.name)}"
-
-
-def _namespace(account: Account) -> str:
-    return account.config.namespace or NAMESPACE_NAME
