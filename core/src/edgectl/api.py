@@ -36,7 +36,7 @@ from edge_components.contract.package import (
     parse_package_info,
     parse_pipeline,
 )
-from edge_components.contract.pipeline import LambdaSink, Pipeline
+from edge_components.contract.pipeline import LambdaSink, ModuleSink, Pipeline
 from edge_components.contract.release import (
     MANIFEST_FILE,
     RELEASE_FILE,
@@ -193,6 +193,7 @@ __all__ = [
     "ModelError",
     "ModelVersion",
     "ModuleReport",
+    "ModuleSink",
     "NotFoundError",
     "ObservePage",
     "ObserveRequest",

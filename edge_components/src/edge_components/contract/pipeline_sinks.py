@@ -106,6 +106,28 @@ class LambdaSink(Part, frozen=True, kw_only=True, tag_field="kind", tag="lambda"
         return f"edgectl/lambda/{self.function}"
 
 
+class ModuleSink(Part, frozen=True, kw_only=True, tag_field="kind", tag="module"):
+    """Answers as messages to another module on the same device (Azure IoT Edge).
+
+    The runtime's module gives each answer to an output of its own, which a route of the deployment
+    takes to the other module's input; an Azure Function is such a module.
+
+    Attributes:
+        module: The name that the provider's settings have for the other module.
+        max_waiting: Answers that may wait for edgeHub.
+        when_full: What happens then: ``block`` the pipeline, or ``drop_oldest``.
+    """
+
+    module: Name
+    max_waiting: Count = 1000
+    when_full: WhenFull = "drop_oldest"
+
+    @property
+    def output(self) -> str:
+        """The output of the runtime's module that brings answers there."""
+        return f"answers-{self.module}"
+
+
 class AlarmSink(Part, frozen=True, kw_only=True, tag_field="kind", tag="alarm"):
     """Something that happens when answers fulfil a condition; stateful.
 
@@ -151,4 +173,4 @@ class AlarmSink(Part, frozen=True, kw_only=True, tag_field="kind", tag="alarm"):
             raise ValueError(f"asks for {self.votes[0]} votes of {self.votes[1]}")
 
 
-Sink = DirectorySink | HttpSink | MqttSink | StdoutSink | LambdaSink | AlarmSink
+Sink = DirectorySink | HttpSink | MqttSink | StdoutSink | LambdaSink | ModuleSink | AlarmSink

@@ -74,8 +74,12 @@ _THROTTLED = frozenset(
 _TIER = frozenset({"OperationNotAllowedInCurrentTier", "OperationNotAvailableInCurrentTier"})
 _WORDS = re.compile(r"ErrorCode:\s*(?P<code>[A-Za-z0-9]+)\s*;?\s*(?P<rest>.*)", re.DOTALL)
 _EXPIRED = re.compile(r"expired|AADSTS70008|AADSTS70043|AADSTS500133|AADSTS700082", re.IGNORECASE)
-_BASIC = re.compile(r"not (allowed|available|supported) in (the )?(current|basic|free)", re.I)
-_SIZE = re.compile(r"(twin|section|document).{0,40}(size|exceed|large)|exceeds? the maximum", re.I)
+_BASIC = re.compile(
+    r"not (allowed|available|supported) in (the )?(current|basic|free)", re.IGNORECASE
+)
+_SIZE = re.compile(
+    r"(twin|section|document).{0,40}(size|exceed|large)|exceeds? the maximum", re.IGNORECASE
+)
 _SECRET = re.compile(r"(SharedAccessKey=|sig=|SharedAccessSignature )[^;&\s\"]+")
 
 # What a call needs: the policy right of a connection string, and the action of a role.
@@ -95,6 +99,20 @@ RIGHTS: dict[str, tuple[str, str]] = {
     "query": ("RegistryRead", "Microsoft.Devices/IotHubs/twins/read"),
     "methods": ("ServiceConnect", "Microsoft.Devices/IotHubs/directMethods/invoke/action"),
 }
+
+
+def right_of(method: str, path: str) -> str:
+    """Return which of ``RIGHTS`` a call of the service API needs."""
+    first, _, rest = path.strip("/").partition("/")
+    if path.rstrip("/") == "/devices/query":
+        return "query"
+    if path.rstrip("/") == "/configurations/testQueries":
+        return "configurations.test"
+    if first == "twins" and rest.endswith("/methods"):
+        return "methods"
+    if method == "DELETE" and first != "twins":
+        return f"{first}.delete"
+    return f"{first}.{'read' if method == 'GET' else 'write'}"
 
 
 class Refusal(msgspec.Struct, frozen=True, kw_only=True):

@@ -48,6 +48,20 @@ class Rate(NamedTuple):
     seconds: float
 
 
+def kind_of(method: str, path: str) -> str:
+    """Return which rate a call of the service API counts against."""
+    first, _, rest = path.strip("/").partition("/")
+    if first == "configurations" or rest.endswith("/applyConfigurationContent"):
+        return CONFIGURATIONS
+    if path.rstrip("/") == "/devices/query":
+        return QUERIES
+    if first == "twins":
+        if rest.endswith("/methods"):
+            return METHODS
+        return TWIN_READS if method == "GET" else TWIN_UPDATES
+    return REGISTRY
+
+
 def documented_rates(tier: Tier, units: int) -> dict[str, Rate]:
     """Return the documented rate of each kind of call."""
     large = tier.endswith("3")
@@ -131,13 +145,13 @@ def _texts(value: object) -> Iterable[str]:
         yield value
 
 
-def check_reported(device: str, reported: Mapping[str, object], more_modules: int) -> None:
+def check_reported(device: str, reported_bytes: int, more_modules: int) -> None:
     """Check that edgeAgent can still report when there are more modules.
 
     Raises:
         LimitError: Its report would be too large, and the device's state could not be read.
     """
-    size = twin_bytes(reported) + more_modules * REPORTED_PER_MODULE
+    size = reported_bytes + more_modules * REPORTED_PER_MODULE
     if size > MAX_REPORTED_BYTES:
         raise LimitError(
             f"what edgeAgent of '{device}' reports would have about {size} bytes with "

@@ -123,14 +123,28 @@ def read_given(tags: object, application: str) -> Given:
     )
 
 
+def given_value(given: Given) -> dict[str, object]:
+    """Return what a device's tag holds."""
+    return {
+        "release": given.release,
+        "before": given.before,
+        "target": given.target,
+        "at": int(given.at),
+    }
+
+
 def given_patch(application: str, given: Given | None) -> dict[str, object]:
     """Return the twin patch that writes what a device is given; None takes it away."""
-    value: object = None
-    if given is not None:
-        value = {
-            "release": given.release,
-            "before": given.before or None,
-            "target": given.target,
-            "at": int(given.at),
-        }
+    value = None if given is None else given_value(given)
     return {"tags": {TAG: {tag_key(application): value}}}
+
+
+def given_tags(tags: dict[str, object], application: str, given: Given | None) -> dict[str, object]:
+    """Return a device's tags after that patch."""
+    there = tags.get(TAG)
+    ours = dict(there) if isinstance(there, dict) else {}
+    ours.pop(tag_key(application), None)
+    if given is not None:
+        ours[tag_key(application)] = given_value(given)
+    rest = {key: value for key, value in tags.items() if key != TAG}
+    return {**rest, TAG: ours} if ours else rest

@@ -11,7 +11,7 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-from edgectl.api import Record, sha256_digest
+from edgectl.api import DesiredRelease, Record, sha256_digest
 from edgectl_azure_iot_edge.config import AzureConfig, FunctionConfig
 from edgectl_azure_iot_edge.createoptions import module_options, split_options
 from edgectl_azure_iot_edge.limits import MAX_QUERY, check_desired, check_id
@@ -32,6 +32,7 @@ from edgectl_azure_iot_edge.names import (
     route_name,
     tag_key,
 )
+from edgectl_azure_iot_edge.queries import reported
 from edgectl_azure_iot_edge.schema import check_content
 from edgectl_azure_iot_edge.selector import Selector, quoted
 
@@ -132,22 +133,19 @@ def layer_content(config: AzureConfig, layer: Layer) -> Document:
 
 def desired(layer: Layer) -> Document:
     """Return what our module reads: which release, and where it lies."""
-    return {
-        "release": layer.number,
-        "package": layer.package,
-        "repository": layer.repository,
-        "artifact": layer.artifact,
-    }
+    return DesiredRelease(
+        release=layer.number,
+        package=layer.package,
+        repository=layer.repository,
+        artifact=layer.artifact,
+    ).to_twin()
 
 
 def metrics(layer: Layer) -> dict[str, str]:
     """Return queries whose numbers the portal shows beside the deployment."""
     name = module_name(layer.application)
-    of = f"SELECT deviceId FROM devices.modules WHERE moduleId = {quoted(name)}"
-    told = "properties.reported.edgectl"
     return {
-        phase: f"{of} AND {told}.desired = {layer.number} AND {told}.phase = {quoted(phase)}"
-        for phase in ("healthy", "failed", "rolled_back")
+        phase: reported(name, layer.number, phase) for phase in ("healthy", "failed", "rolled_back")
     }
 
 

@@ -1,0 +1,1 @@
+"""Everything that talks to Azure: one verb a module. Imported by hooks only."""

@@ -1,0 +1,59 @@
+"""Keeping below IoT Hub's request rates by design: no minute sees more calls than are allowed.
+
+A window that slides, in place of a bucket that refills: a bucket of 20 lets 40 calls into a
+minute. All targets of a process share the pace, as they share the hub.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import defaultdict, deque
+from collections.abc import Callable, Mapping
+
+from edgectl_azure_iot_edge.limits import SHARE, Rate
+
+SLACK = 1.02
+"""Windows are a little longer than the hub's: calls do not arrive as evenly as they are sent."""
+
+
+class Pace:
+    """Counts calls by kind, and waits where one would be too many.
+
+    Args:
+        rates: What the hub documents of each kind; a kind without one is not paced.
+        clock: Seconds, never going back.
+        sleep: Waits so many seconds.
+    """
+
+    def __init__(
+        self,
+        rates: Mapping[str, Rate],
+        clock: Callable[[], float] = time.monotonic,
+        sleep: Callable[[float], None] = time.sleep,
+    ) -> None:
+        self._rates = dict(rates)
+        self._clock = clock
+        self._sleep = sleep
+        self._lock = threading.Lock()
+        self._calls: dict[str, deque[float]] = defaultdict(deque)
+
+    def wait(self, kind: str) -> None:
+        """Wait until a call of this kind may be made, and count it."""
+        while pause := self._take(kind):
+            self._sleep(pause)
+
+    def _take(self, kind: str) -> float:
+        """Count the call and return 0, or return how long to wait before asking again."""
+        rate = self._rates.get(kind)
+        if rate is None:
+            return 0.0
+        window, most = rate.seconds * SLACK, max(int(rate.calls * SHARE), 1)
+        with self._lock:
+            now, calls = self._clock(), self._calls[kind]
+            while calls and now - calls[0] >= window:
+                calls.popleft()
+            if len(calls) >= most:
+                return max(window - (now - calls[0]), 0.001)
+            calls.append(now)
+            return 0.0
