@@ -1,0 +1,1 @@
+"""IoT Hub: the service API, the background work on deployments, and the devices' side over MQTT."""

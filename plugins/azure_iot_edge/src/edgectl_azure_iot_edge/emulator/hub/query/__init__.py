@@ -1,0 +1,1 @@
+"""The hub's query language: text → tree → answer. Pure."""

@@ -1,0 +1,438 @@
+"""All devices and modules with their twins, and what may be done to them.
+
+One lock keeps every operation whole. Who wants to hear of changes of desired properties gets them
+as a patch, in the order of their versions.
+
+Source: the service's OpenAPI (2021-04-12) for shapes; for ``If-Match``, keys and scopes reports of
+what a real hub does: a PUT without ``If-Match`` only creates and with it only updates, DELETE of an
+identity needs it, an update without ``authentication`` gets new keys.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from typing import Any
+
+from edgectl_azure_iot_edge.emulator.hub import etags
+from edgectl_azure_iot_edge.emulator.hub.errors import NUMBERED, HubError
+from edgectl_azure_iot_edge.emulator.hub.identity import (
+    MANAGED,
+    MAX_MODULES,
+    SYSTEM_MODULES,
+    Identity,
+    apply_body,
+    check_id,
+    new_etag,
+    new_key,
+)
+from edgectl_azure_iot_edge.emulator.hub.twin import (
+    MAX_PROPERTIES_BYTES,
+    MAX_TAGS_BYTES,
+    Json,
+    Section,
+    Twin,
+    check_patch,
+    check_size,
+    merged,
+    new_twin,
+    replace_section,
+    write_section,
+)
+
+MAX_DEVICES = 1_000_000
+
+DesiredListener = Callable[[str, str | None, Json], None]
+"""Told of (device, module, patch with ``$version``), with the registry's lock held."""
+
+
+@dataclass
+class Entry:
+    """An identity and its twin."""
+
+    identity: Identity
+    twin: Twin
+
+
+@dataclass
+class DeviceEntry(Entry):
+    """A device with its modules by id."""
+
+    modules: dict[str, Entry] = field(default_factory=dict)
+
+
+class Registry:
+    """The hub's devices.
+
+    Args:
+        now: The account's time.
+        changed: Called after each change that may make a deployment target other devices.
+
+    Attributes:
+        lock: Held by whoever reads or writes entries.
+        devices: By id.
+        revision: Rises with each change.
+    """
+
+    def __init__(self, now: Callable[[], datetime], changed: Callable[[], None]) -> None:
+        self.lock = threading.RLock()
+        self.devices: dict[str, DeviceEntry] = {}
+        self.revision = 0
+        self._now = now
+        self._changed = changed
+        self._listeners: list[DesiredListener] = []
+
+    def listen(self, listener: DesiredListener) -> None:
+        """Be told of changes of desired properties; must be quick."""
+        self._listeners.append(listener)
+
+    # --- identities
+
+    def device(self, device_id: str) -> DeviceEntry:
+        """Return a device.
+
+        Raises:
+            HubError: ``DeviceNotFound``.
+        """
+        found = self.devices.get(device_id)
+        if found is None:
+            raise HubError("DeviceNotFound", f"Unable to find device '{device_id}'")
+        return found
+
+    def entry(self, device_id: str, module_id: str | None = None) -> Entry:
+        """Return a device's or a module's identity and twin.
+
+        Raises:
+            HubError: ``DeviceNotFound``, ``ModuleNotFound``.
+        """
+        device = self.device(device_id)
+        if module_id is None:
+            return device
+        found = device.modules.get(module_id)
+        if found is None:
+            raise HubError(
+                "ModuleNotFound",
+                f"Unable to find module '{module_id}' on device '{device_id}'",
+                envelope=NUMBERED,
+            )
+        return found
+
+    def put_device(self, device_id: str, body: Json, if_match: str | None) -> Identity:
+        """Create or update a device.
+
+        Raises:
+            HubError: What the request breaks.
+        """
+        check_id(device_id, "device")
+        if body.get("deviceId") != device_id:
+            raise HubError("ArgumentInvalid", "The deviceId in the body is not the one in the path")
+        condition = etags.wanted(if_match)
+        with self.lock:
+            found = self.devices.get(device_id)
+            if condition is None:
+                if found is not None:
+                    said = f"A device with ID '{device_id}' is already registered."
+                    raise HubError("DeviceAlreadyExists", said)
+                if len(self.devices) >= MAX_DEVICES:
+                    raise HubError("TooManyDevices", "the hub has as many devices as it can have")
+                found = self._new_device(device_id)
+                apply_body(found.identity, body, self._now(), own=False)
+                self.devices[device_id] = found
+            else:
+                found = self.device(device_id)
+                etags.check(condition, found.identity.etag)
+                fresh = replace(found.identity, etag=new_etag())
+                apply_body(fresh, body, self._now(), own=False)
+                found.identity = fresh
+            self._fit_system_modules(found)
+            self._touch()
+            return found.identity
+
+    def delete_device(self, device_id: str, if_match: str | None) -> None:
+        """Delete a device, its modules and twins.
+
+        Raises:
+            HubError: ``DeviceNotFound``, ``PreconditionFailed``.
+        """
+        with self.lock:
+            found = self.device(device_id)
+            _check_delete(if_match, found.identity)
+            del self.devices[device_id]
+            self._touch()
+
+    def put_module(
+        self, device_id: str, module_id: str, body: Json, if_match: str | None, *, own: bool
+    ) -> Identity:
+        """Create or update a module; ``own`` when the device itself asks.
+
+        Raises:
+            HubError: What the request breaks.
+        """
+        check_id(module_id, "module")
+        condition = etags.wanted(if_match)
+        with self.lock:
+            device = self.device(device_id)
+            found = device.modules.get(module_id)
+            if condition is None:
+                found = self._new_module(device, module_id, found, own=own)
+            elif found is None:
+                self.entry(device_id, module_id)
+            if found is None:
+                raise AssertionError("a module that is not there was refused")
+            etags.check(condition, found.identity.etag)
+            fresh = replace(found.identity, etag=new_etag())
+            apply_body(fresh, body, self._now(), own=own)
+            found.identity = fresh
+            device.modules[module_id] = found
+            self._touch()
+            return fresh
+
+    def delete_module(self, device_id: str, module_id: str, if_match: str | None) -> None:
+        """Delete a module and its twin.
+
+        Raises:
+            HubError: ``ModuleNotFound``, ``PreconditionFailed``, or it is a system module.
+        """
+        with self.lock:
+            found = self.entry(device_id, module_id)
+            _check_delete(if_match, found.identity)
+            if module_id in SYSTEM_MODULES:
+                said = f"The system module '{module_id}' cannot be deleted."
+                raise HubError("GenericBadRequest", said, envelope=NUMBERED)
+            del self.devices[device_id].modules[module_id]
+            self._touch()
+
+    def manage_module(self, device: DeviceEntry, module_id: str) -> Entry:
+        """Return a module that a deployment names; it is made when it is not there."""
+        found = device.modules.get(module_id)
+        if found is None:
+            found = self._entry(device.identity.device_id, module_id)
+            found.identity.managed_by = MANAGED
+            device.modules[module_id] = found
+            self._touch()
+        return found
+
+    def _new_device(self, device_id: str) -> DeviceEntry:
+        entry = self._entry(device_id, None)
+        return DeviceEntry(identity=entry.identity, twin=entry.twin)
+
+    def _new_module(
+        self, device: DeviceEntry, module_id: str, found: Entry | None, *, own: bool
+    ) -> Entry:
+        name = device.identity.device_id
+        if found is not None:
+            raise HubError(
+                "ModuleAlreadyExistsOnDevice",
+                f"Device {name} already contains Module {module_id}.",
+                envelope=NUMBERED,
+            )
+        if module_id.startswith("$") and not own:
+            said = f"The module id '{module_id}' is reserved."
+            raise HubError("ArgumentInvalid", said, envelope=NUMBERED)
+        if len([m for m in device.modules if m not in SYSTEM_MODULES]) >= MAX_MODULES:
+            said = f"Device {name} has {MAX_MODULES} modules already."
+            raise HubError("TooManyModulesOnDevice", said, envelope=NUMBERED)
+        return self._entry(name, module_id)
+
+    def _entry(self, device_id: str, module_id: str | None) -> Entry:
+        now = self._now()
+        ticks = str(int(now.timestamp() * 10_000_000) + 621_355_968_000_000_000)
+        identity = Identity(
+            device_id=device_id,
+            module_id=module_id,
+            generation_id=ticks,
+            etag=new_etag(),
+            created=now,
+            keys=(new_key(), new_key()),
+        )
+        return Entry(identity=identity, twin=new_twin(now))
+
+    def _fit_system_modules(self, device: DeviceEntry) -> None:
+        for name in SYSTEM_MODULES:
+            if device.identity.iot_edge and name not in device.modules:
+                entry = self._entry(device.identity.device_id, name)
+                entry.identity.managed_by = MANAGED
+                entry.identity.auth, entry.identity.keys = "none", (None, None)
+                device.modules[name] = entry
+            elif not device.identity.iot_edge:
+                device.modules.pop(name, None)
+
+    # --- twins
+
+    def patch_twin(
+        self, device_id: str, module_id: str | None, body: Json, if_match: str | None
+    ) -> Entry:
+        """Merge a service's patch into tags and desired properties.
+
+        Raises:
+            HubError: ``DeviceNotFound`` (also for modules), ``PreconditionFailed``,
+                ``ArgumentInvalid``.
+        """
+        tags, desired = _writable(body)
+        with self.lock:
+            entry = self.twin_entry(device_id, module_id)
+            etags.check(etags.wanted(if_match), entry.twin.etag)
+            after = merged(entry.twin.tags, tags) if tags is not None else entry.twin.tags
+            self._check_tags(entry.twin, after)
+            if desired is not None:
+                self.write_desired(entry, desired)
+            entry.twin.tags = after
+            self._count(entry.twin)
+            return entry
+
+    def replace_twin(
+        self, device_id: str, module_id: str | None, body: Json, if_match: str | None
+    ) -> Entry:
+        """Set tags and desired properties whole, those that the body has.
+
+        Raises:
+            HubError: As ``patch_twin``.
+        """
+        tags, desired = _writable(body)
+        with self.lock:
+            entry = self.twin_entry(device_id, module_id)
+            etags.check(etags.wanted(if_match), entry.twin.etag)
+            after = merged({}, tags) if tags is not None else entry.twin.tags
+            self._check_tags(entry.twin, after)
+            if desired is not None:
+                self.set_desired(entry, merged({}, desired))
+            entry.twin.tags = after
+            self._count(entry.twin)
+            return entry
+
+    def twin_entry(self, device_id: str, module_id: str | None) -> Entry:
+        """Return an entry for its twin; a missing module is a ``DeviceNotFound`` here.
+
+        Raises:
+            HubError: ``DeviceNotFound``.
+        """
+        try:
+            return self.entry(device_id, module_id)
+        except HubError as exc:
+            raise HubError("DeviceNotFound", exc.message) from exc
+
+    def write_desired(self, entry: Entry, patch: Json) -> None:
+        """Merge a checked patch into desired properties and tell listeners.
+
+        Raises:
+            HubError: It would grow too large.
+        """
+        after = merged(entry.twin.desired.values, patch)
+        check_size(entry.twin.desired.values, after, MAX_PROPERTIES_BYTES, "properties.desired")
+        write_section(entry.twin.desired, patch, self._now(), desired=True)
+        self._tell(entry, patch)
+
+    def set_desired(self, entry: Entry, values: Json) -> None:
+        """Set desired properties whole and tell listeners what changes by it.
+
+        Raises:
+            HubError: They are too large.
+        """
+        before = entry.twin.desired.values
+        check_size(before, values, MAX_PROPERTIES_BYTES, "properties.desired")
+        replace_section(entry.twin.desired, values, self._now())
+        self._tell(entry, difference(before, values))
+
+    def report(self, device_id: str, module_id: str | None, patch: object) -> int:
+        """Merge what a device reports; return the section's new version.
+
+        Raises:
+            HubError: ``DeviceNotFound``, ``ArgumentInvalid``.
+        """
+        checked = check_patch(patch, "properties.reported")
+        with self.lock:
+            entry = self.twin_entry(device_id, module_id)
+            section: Section = entry.twin.reported
+            after = merged(section.values, checked)
+            check_size(section.values, after, MAX_PROPERTIES_BYTES, "properties.reported")
+            write_section(section, checked, self._now(), desired=False)
+            entry.twin.version += 1
+            self._touch()
+            return section.version
+
+    def is_connected(self, device_id: str, module_id: str | None, *, connected: bool) -> None:
+        """Note that a device or module came or went."""
+        with self.lock:
+            device = self.devices.get(device_id)
+            entry = device and (device.modules.get(module_id) if module_id else device)
+            if not entry:
+                return
+            entry.identity.connected = connected
+            entry.identity.connection_updated = entry.identity.last_activity = self._now()
+            self.revision += 1
+
+    def active(self, device_id: str, module_id: str | None) -> None:
+        """Note that a device or module did something."""
+        with self.lock:
+            device = self.devices.get(device_id)
+            entry = device and (device.modules.get(module_id) if module_id else device)
+            if entry:
+                entry.identity.last_activity = self._now()
+                self.revision += 1
+
+    def entries(self, *, modules: bool) -> Iterator[Entry]:
+        """Return all devices, or all modules; the caller holds the lock."""
+        for device in self.devices.values():
+            if modules:
+                yield from device.modules.values()
+            else:
+                yield device
+
+    def _check_tags(self, twin: Twin, after: Json) -> None:
+        check_size(twin.tags, after, MAX_TAGS_BYTES, "tags")
+
+    def _count(self, twin: Twin) -> None:
+        twin.counter += 1
+        twin.version += 1
+        self._touch()
+
+    def _touch(self) -> None:
+        self.revision += 1
+        self._changed()
+
+    def _tell(self, entry: Entry, patch: Json) -> None:
+        told = {**patch, "$version": entry.twin.desired.version}
+        for listener in self._listeners:
+            listener(entry.identity.device_id, entry.identity.module_id, told)
+
+
+def difference(before: Json, after: Json) -> Json:
+    """Return the patch that makes one document of another, with null for what goes."""
+    patch: Json = {key: None for key in before if key not in after}
+    for key, value in after.items():
+        old = before.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            inner = difference(old, value)
+            if inner:
+                patch[key] = inner
+        elif key not in before or old != value:
+            patch[key] = value
+    return patch
+
+
+def _check_delete(if_match: str | None, identity: Identity) -> None:
+    condition = etags.wanted(if_match)
+    if condition is None:
+        raise HubError("PreconditionFailed", "Precondition failed: Etag missing")
+    etags.check(condition, identity.etag)
+
+
+def _writable(body: Json) -> tuple[Json | None, Json | None]:
+    """Return the tags and desired properties of a request; system keys in them are left out."""
+    tags: Any = body.get("tags")
+    properties = body.get("properties")
+    if properties is not None and not isinstance(properties, dict):
+        raise HubError("ArgumentInvalid", "'properties' has to be an object")
+    desired: Any = (properties or {}).get("desired")
+    checked_tags = None if tags is None else check_patch(tags, "tags")
+    if desired is None:
+        return checked_tags, None
+    if not isinstance(desired, dict):
+        raise HubError("ArgumentInvalid", "'properties.desired' has to be an object")
+    plain = {key: value for key, value in desired.items() if key not in _SYSTEM_KEYS}
+    return checked_tags, check_patch(plain, "properties.desired")
+
+
+_SYSTEM_KEYS = frozenset({"$metadata", "$version"})
