@@ -41,7 +41,9 @@ def coordinate(account: Account, request: CoordinateRequest) -> CoordinateResult
         if request.value is None and now.value is None:
             return CoordinateResult(swapped=True)
         if not etag:
-            etag = _make(hub, identity)
+            _make(hub, identity)
+            now, etag = _read(hub, identity, request.key)  # somebody may have written it by now
+            continue
         mine = Shared(value=request.value, write=uuid.uuid4().hex)
         # A null takes the whole tag; the number of the write has to stay.
         patch = {"tags": {TAG: {request.key: msgspec.to_builtins(mine)}}}
@@ -57,8 +59,7 @@ def coordinate(account: Account, request: CoordinateRequest) -> CoordinateResult
     return CoordinateResult(value=now.value)
 
 
-def _make(hub: Hub, identity: str) -> str:
-    """Make the identity and return the ETag of its twin."""
+def _make(hub: Hub, identity: str) -> None:
     body = {
         "deviceId": identity,
         "status": "disabled",
@@ -67,8 +68,6 @@ def _make(hub: Hub, identity: str) -> str:
     }
     with contextlib.suppress(ConflictError):  # somebody was quicker
         hub.write("PUT", device_path(identity), f"make the identity '{identity}'", body=body)
-    found = read_twin(hub, identity)
-    return found.etag if found is not None else ""
 
 
 def _read(hub: Hub, identity: str, key: str) -> tuple[Shared, str]:
