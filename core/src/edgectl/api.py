@@ -138,6 +138,7 @@ from edgectl.requests import (
     WithdrawResult,
 )
 from edgectl.trained_from import git_revision, input_digest
+from edgectl.training_sources import training_sources
 
 __all__ = [
     "FILEPATH",
@@ -278,4 +279,5 @@ __all__ = [
     "to_attributes",
     "to_otlp",
     "training_environment",
+    "training_sources",
 ]

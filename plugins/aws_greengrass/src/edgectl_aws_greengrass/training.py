@@ -13,7 +13,6 @@ import io
 import os
 import re
 import tarfile
-from collections.abc import Iterator
 from importlib import resources
 from pathlib import Path
 from typing import Any
@@ -30,15 +29,10 @@ from edgectl_aws_greengrass.config import AwsConfig
 
 BASE = "/opt/ml"
 CODE_CHANNEL = "edgectl"
-MAX_CODE_BYTES = 100_000_000
-MAX_CODE_FILES = 10_000
 MAX_CHANNELS = 20
 """SageMaker API: CreateTrainingJob, InputDataConfig."""
 _CHANNEL = re.compile(r"[A-Za-z0-9.\-_]{1,57}")
 _NOT_NAME = re.compile(r"[^A-Za-z0-9]+")
-_LEFT_OUT = {"__pycache__", "node_modules", "venv", "site-packages"}
-_KEY_MARK = re.compile(rb"-----BEGIN [A-Z ]*PRIVATE KEY-----")
-_KEY_BYTES = 64 << 10
 
 
 class Input(Record, frozen=True, kw_only=True):
@@ -118,31 +112,6 @@ def plan_inputs(
             )
         )
     return tuple(found)
-
-
-def code_files(request: TrainRequest) -> dict[str, Path]:
-    """Return the project's sources: path in the project to file.
-
-    Hidden files, inputs, outputs, environments and private keys stay here.
-
-    Raises:
-        LimitError: There is too much of it.
-    """
-    skip = {*request.inputs.values(), request.model, request.metrics}
-    found: dict[str, Path] = {}
-    total = 0
-    for path in _walk(request.project_dir, skip):
-        if _holds_key(path):
-            continue
-        found[path.relative_to(request.project_dir).as_posix()] = path
-        total += path.stat().st_size
-        if total > MAX_CODE_BYTES or len(found) > MAX_CODE_FILES:
-            raise LimitError(
-                f"the project's folder has more than {MAX_CODE_BYTES:,} bytes or "
-                f"{MAX_CODE_FILES:,} files beside its inputs",
-                hint="name data under `train.inputs`: it travels once and by itself",
-            )
-    return found
 
 
 def pack(files: dict[str, Path]) -> bytes:
@@ -265,22 +234,3 @@ def _channel(name: str, uri: str) -> dict[str, Any]:
         "s3_data_distribution_type": "FullyReplicated",
     }
     return {"channel_name": name, "data_source": {"s3_data_source": source}, "input_mode": "File"}
-
-
-def _walk(folder: Path, skip: set[Path | None]) -> Iterator[Path]:
-    for path in sorted(folder.iterdir()):
-        if path.name.startswith(".") or path.name in _LEFT_OUT or path in skip:
-            continue
-        if path.is_symlink():
-            continue
-        if path.is_dir():
-            if not (path / "pyvenv.cfg").exists():
-                yield from _walk(path, skip)
-        elif path.is_file():
-            yield path
-
-
-def _holds_key(path: Path) -> bool:
-    """Whether a file is a private key, which has no business in a training job."""
-    with path.open("rb") as file:
-        return _KEY_MARK.search(file.read(_KEY_BYTES)) is not None

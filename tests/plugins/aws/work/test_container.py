@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from edgectl.api import TrainRequest, input_digest, training_environment
+from edgectl.api import TrainRequest, input_digest, training_environment, training_sources
 from edgectl_aws_greengrass import training
 
 TRAIN = """
@@ -50,7 +50,7 @@ def lay_out(request: TrainRequest, base: Path) -> Path:
     inputs = training.plan_inputs(request, digests, training_environment(request))
     code = base / "input/data" / training.CODE_CHANNEL
     code.mkdir(parents=True)
-    (code / "code.tar.gz").write_bytes(training.pack(training.code_files(request)))
+    (code / "code.tar.gz").write_bytes(training.pack(training_sources(request)))
     (code / "job.json").write_bytes(training.job_document(request, inputs))
     (code / "start.py").write_bytes(training.start_script())
     for entry in inputs:

@@ -11,7 +11,14 @@ from pathlib import Path
 import msgspec
 import pytest
 
-from edgectl.api import LimitError, ProjectError, TrainRequest, input_digest, training_environment
+from edgectl.api import (
+    LimitError,
+    ProjectError,
+    TrainRequest,
+    input_digest,
+    training_environment,
+    training_sources,
+)
 from edgectl_aws_greengrass import training
 from edgectl_aws_greengrass.config import AwsConfig, TrainingConfig
 
@@ -51,37 +58,37 @@ def test_what_is_no_source_stays_here(request_: TrainRequest, name: str) -> None
     path = request_.project_dir / name
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text("x")
-    assert set(training.code_files(request_)) == {"train.py"}
+    assert set(training_sources(request_)) == {"train.py"}
 
 
 def test_a_private_key_stays_here_whatever_its_name(request_: TrainRequest) -> None:
     (request_.project_dir / "notes.txt").write_text("my key\n" + KEY)
-    assert set(training.code_files(request_)) == {"train.py"}
+    assert set(training_sources(request_)) == {"train.py"}
 
 
 def test_an_environment_stays_here(request_: TrainRequest) -> None:
     (request_.project_dir / "env/lib").mkdir(parents=True)
     (request_.project_dir / "env/pyvenv.cfg").write_text("")
     (request_.project_dir / "env/lib/x.py").write_text("")
-    assert set(training.code_files(request_)) == {"train.py"}
+    assert set(training_sources(request_)) == {"train.py"}
 
 
 def test_a_link_out_of_the_project_is_not_followed(request_: TrainRequest) -> None:
     (request_.project_dir / "passwords").symlink_to("/etc/passwd")
-    assert set(training.code_files(request_)) == {"train.py"}
+    assert set(training_sources(request_)) == {"train.py"}
 
 
 def test_too_much_beside_the_inputs_is_refused_with_the_way_out(
     request_: TrainRequest, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(training, "MAX_CODE_BYTES", 3)
+    monkeypatch.setattr("edgectl.training_sources.MAX_SOURCE_BYTES", 3)
     with pytest.raises(LimitError, match="beside its inputs") as caught:
-        training.code_files(request_)
+        training_sources(request_)
     assert "train.inputs" in caught.value.hint
 
 
 def test_the_same_sources_give_the_same_archive(request_: TrainRequest) -> None:
-    files = training.code_files(request_)
+    files = training_sources(request_)
     before = training.pack(files)
     os.utime(request_.project_dir / "train.py", (1, 1))
     assert training.pack(dict(reversed(files.items()))) == before

@@ -22,6 +22,7 @@ from edgectl.api import (
     read_metrics,
     sha256_digest,
     training_environment,
+    training_sources,
 )
 from edgectl_aws_greengrass import training
 from edgectl_aws_greengrass._sdk import blobs, jobs
@@ -51,7 +52,7 @@ def train(account: Account, request: TrainRequest, progress: Progress) -> Traine
     digests = {name: input_digest(path) for name, path in sorted(request.inputs.items())}
     revision = git_revision(request.project_dir)
     inputs = training.plan_inputs(request, digests, variables)
-    sources = training.code_files(request)
+    sources = training_sources(request)
     parts = {
         "code.tar.gz": training.pack(sources),
         "start.py": training.start_script(),
