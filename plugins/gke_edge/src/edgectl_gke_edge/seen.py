@@ -16,6 +16,8 @@ from edgectl_gke_edge import names
 from edgectl_gke_edge.pod import PREPARE, RUNTIME
 
 Document = dict[str, Any]
+_REPORT = msgspec.json.Decoder(DeviceReport)
+"""Made while importing: two threads that first decode a type at the same time crash msgspec."""
 PRESSURES = ("DiskPressure", "MemoryPressure", "PIDPressure", "NetworkUnavailable")
 
 
@@ -177,7 +179,7 @@ def read_pod(document: Document) -> Pod:
 def read_report(message: str) -> DeviceReport | None:
     """Read the report that ``prepare`` leaves as its termination message; None for other text."""
     try:
-        return msgspec.json.decode(message, type=DeviceReport)
+        return _REPORT.decode(message)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 

@@ -57,6 +57,9 @@ class Refused(Record, frozen=True, kw_only=True):
     since: float | None = None
 
 
+_REFUSED = msgspec.json.Decoder(Refused)
+
+
 class Look(Record, frozen=True, kw_only=True):
     """One device as it was found.
 
@@ -97,7 +100,7 @@ def node_look(cluster: str, node: Node, application: str, pods: Iterable[Pod]) -
 def read_refused(text: str) -> Refused | None:
     """Read what a node's annotation keeps of a release that it refused; None for anything else."""
     try:
-        return msgspec.json.decode(text, type=Refused) if text else None
+        return _REFUSED.decode(text) if text else None
     except msgspec.DecodeError:
         return None
 

@@ -152,6 +152,14 @@ class Account:
             self._notes[key] = value
         return value
 
+    def close(self) -> None:
+        """Close the connections."""
+        with self._lock:
+            kubes = list(self._kubes.values())
+            self._kubes.clear()
+        for kube in kubes:
+            kube.close()
+
     def _note_down(self, cluster: Cluster, error: UnreachableError) -> None:
         with self._lock:
             known = self._down.get(cluster.name)
@@ -161,6 +169,15 @@ class Account:
 
 _SHARED: dict[bytes, Account] = {}
 _SHARED_LOCK = threading.Lock()
+
+
+def close_accounts() -> None:
+    """Close every connection and forget what is known; for whoever opens many configurations."""
+    with _SHARED_LOCK:
+        accounts = list(_SHARED.values())
+        _SHARED.clear()
+    for account in accounts:
+        account.close()
 
 
 def shared_account(config: GkeConfig, project_dir: Path) -> Account:

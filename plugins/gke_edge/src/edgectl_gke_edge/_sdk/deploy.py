@@ -10,12 +10,12 @@ from collections.abc import Iterable
 
 from edgectl.api import DeployRequest, DeployResult, NotFoundError
 from edgectl_gke_edge import names
-from edgectl_gke_edge._sdk import fleet
+from edgectl_gke_edge._sdk import fleet, kinds
 from edgectl_gke_edge._sdk.account import Account, Answer
 from edgectl_gke_edge._sdk.clusters import Cluster
 from edgectl_gke_edge._sdk.fleet import Member, members_of
 from edgectl_gke_edge._sdk.give import Giving
-from edgectl_gke_edge._sdk.kube import DEPLOYMENT, Kube
+from edgectl_gke_edge._sdk.kube import Kube
 from edgectl_gke_edge._sdk.releases import Packaged, packaged
 
 Given = tuple[list[str], list[str]]
@@ -105,7 +105,7 @@ def _default(members: list[Member]) -> str | None:
 def _has(account: Account, kube: Kube, application: str, number: int) -> bool:
     found = kube.get(
         f"look for '{application}'",
-        DEPLOYMENT,
+        kinds.Deployment,
         names.slug(application),
         account.namespace(application),
     )

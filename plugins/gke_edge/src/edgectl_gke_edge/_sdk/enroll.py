@@ -17,9 +17,10 @@ from edgectl.api import (
     RetireResult,
 )
 from edgectl_gke_edge import names
+from edgectl_gke_edge._sdk import kinds
 from edgectl_gke_edge._sdk.account import Account
 from edgectl_gke_edge._sdk.clusters import Cluster
-from edgectl_gke_edge._sdk.kube import NODE, Kube
+from edgectl_gke_edge._sdk.kube import Kube
 from edgectl_gke_edge._sdk.publisher import trusted
 from edgectl_gke_edge.pod import PUBLISHER_FILE
 from edgectl_gke_edge.render import namespace, trust
@@ -47,7 +48,7 @@ def enroll(account: Account, request: EnrollRequest) -> EnrollResult:
         for key, value in labels.items():
             names.check_label(key, value)
         what = f"add node '{node}' of cluster '{cluster.name}'"
-        kube.merge(what, NODE, node, {"metadata": {"labels": labels}})
+        kube.merge(what, kinds.Node, node, {"metadata": {"labels": labels}})
     device = Device(
         id=request.name,
         name=node or cluster.name,
@@ -69,7 +70,7 @@ def retire(account: Account, request: RetireRequest) -> RetireResult:
     if cluster is None or not node:
         return RetireResult(removed=False)
     kube = account.kube(cluster)
-    found = kube.get(f"look for node '{node}'", NODE, node)
+    found = kube.get(f"look for node '{node}'", kinds.Node, node)
     if found is None:
         return RetireResult(removed=False)
     labels = read_node(found).labels
@@ -83,7 +84,7 @@ def retire(account: Account, request: RetireRequest) -> RetireResult:
     ours = {key for key in labels if key.startswith(f"{names.PREFIX}/")}
     gone = dict.fromkeys(sorted(ours | selector.nodes.keys()))
     what = f"remove '{request.device}' from target '{request.target.name}'"
-    kube.merge(what, NODE, node, {"metadata": {"labels": gone}})
+    kube.merge(what, kinds.Node, node, {"metadata": {"labels": gone}})
     return RetireResult(removed=True)
 
 
@@ -104,7 +105,7 @@ def _place(account: Account, request: EnrollRequest) -> tuple[Cluster, str]:
                 hint=f"a device is CLUSTER/NODE, for example {name}/NODE",
             )
         kube = account.kube(cluster)
-        if kube.get(f"look for node '{node}'", NODE, node) is None:
+        if kube.get(f"look for node '{node}'", kinds.Node, node) is None:
             raise NotFoundError(
                 f"cluster '{name}' has no node '{node}'",
                 hint="a node joins its cluster first; then it can be added here",

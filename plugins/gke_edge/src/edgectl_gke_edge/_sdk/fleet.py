@@ -11,10 +11,10 @@ from collections.abc import Iterable
 import msgspec
 
 from edgectl.api import Record, Target, UnreachableError
-from edgectl_gke_edge._sdk import shared
+from edgectl_gke_edge._sdk import kinds, shared
 from edgectl_gke_edge._sdk.account import Account, Answer
 from edgectl_gke_edge._sdk.clusters import Cluster
-from edgectl_gke_edge._sdk.kube import NODE, Kube
+from edgectl_gke_edge._sdk.kube import Kube
 from edgectl_gke_edge.hardware import hardware_of, is_device
 from edgectl_gke_edge.seen import Node, read_node
 from edgectl_gke_edge.selector import Selector
@@ -65,6 +65,9 @@ Memory = dict[str, dict[str, str]]
 """Cluster to node to hardware profile ("" for none)."""
 
 
+_MEMORY = msgspec.json.Decoder(Memory)
+
+
 def find(account: Account, target: Target) -> Found:
     """Return a target's devices.
 
@@ -109,7 +112,7 @@ def members_of(
 def nodes(account: Account, selector: Selector, kube: Kube) -> list[Node]:
     """Return the nodes of a cluster that a selector takes and our pods may run on."""
     what = "list nodes"
-    listed = kube.list(what, NODE, labels=dict(selector.nodes))
+    listed = kube.list(what, kinds.Node, labels=dict(selector.nodes))
     found = (read_node(document) for document in listed)
     tolerations = account.config.runtime.tolerations
     return sorted((n for n in found if is_device(n, tolerations)), key=lambda node: node.name)
@@ -133,7 +136,7 @@ def recall(account: Account, target: Target) -> Memory:
     except UnreachableError:
         return {}
     try:
-        return msgspec.json.decode(text or "{}", type=Memory)
+        return _MEMORY.decode(text or "{}")
     except msgspec.DecodeError:
         return {}
 

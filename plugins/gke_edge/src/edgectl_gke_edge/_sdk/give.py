@@ -11,15 +11,9 @@ from typing import Any
 
 from edgectl.api import ConflictError
 from edgectl_gke_edge import names
-from edgectl_gke_edge._sdk import publisher
+from edgectl_gke_edge._sdk import kinds, publisher
 from edgectl_gke_edge._sdk.account import Account
-from edgectl_gke_edge._sdk.kube import (
-    CONFIG_MAP,
-    DAEMON_SET,
-    DEPLOYMENT,
-    NODE,
-    Kube,
-)
+from edgectl_gke_edge._sdk.kube import Kube
 from edgectl_gke_edge._sdk.package import takes_volume
 from edgectl_gke_edge._sdk.releases import Packaged
 from edgectl_gke_edge.hardware import hardware_of
@@ -78,8 +72,10 @@ class Giving:
         )
         return release_documents(self._account.config, order)
 
-    def _place(self, kinds: list[str]) -> None:
-        kind = DAEMON_SET if self._account.config.workload == "daemonset" else DEPLOYMENT
+    def _place(self, profiles: list[str]) -> None:
+        kind: kinds.Kind = kinds.Deployment
+        if self._account.config.workload == "daemonset":
+            kind = kinds.DaemonSet
         what = f"look for release {self._number} of '{self._application}'"
         there = self._kube.list(
             what,
@@ -88,11 +84,11 @@ class Giving:
             {names.APPLICATION: names.slug(self._application)},
         )
         marks = {d["metadata"]["name"]: d["metadata"].get("annotations") or {} for d in there}
-        wanted = [document for hardware in kinds for document in self.documents(hardware)]
+        wanted = [document for hardware in profiles for document in self.documents(hardware)]
         missing = [
             document
             for document in wanted
-            if document["kind"] == kind[1]
+            if document["kind"] == kind.__name__
             and marks.get(document["metadata"]["name"], {}).get(names.CONTENT)
             != document["metadata"]["annotations"][names.CONTENT]
         ]
@@ -102,7 +98,7 @@ class Giving:
             self._share()
         for document in wanted:
             self._apply(_with_former(document, there))
-        if kind == DAEMON_SET:
+        if kind == kinds.DaemonSet:
             self._collect(there)
 
     def _share(self) -> None:
@@ -129,7 +125,7 @@ class Giving:
             marks[names.former_key(self._application)] = f"{last}={before[last]}"
         what = f"give release {self._number} to node '{node.name}'"
         metadata: Document = {"labels": labels, **({"annotations": marks} if marks else {})}
-        self._kube.merge(what, NODE, node.name, {"metadata": metadata})
+        self._kube.merge(what, kinds.Node, node.name, {"metadata": metadata})
 
     def _collect(self, there: list[Document]) -> None:
         """Remove releases that no node has any more, but for the one to fall back to."""
@@ -139,14 +135,14 @@ class Giving:
         )
         for number in older[KEPT:]:
             key = names.release_key(self._application, number)
-            if self._kube.list(what, NODE, labels={key: None}):
+            if self._kube.list(what, kinds.Node, labels={key: None}):
                 continue
             remove_release(self._account, self._kube, self._application, there, number)
 
 
 def _with_former(document: Document, there: list[Document]) -> Document:
     """Note in a Deployment which release it had before: that is what it would go back to."""
-    if document["kind"] != DEPLOYMENT[1] or not there:
+    if document["kind"] != kinds.Deployment.__name__ or not there:
         return document
     metadata = there[0]["metadata"]
     before = number_of(there[0])
@@ -164,8 +160,8 @@ def remove_release(
     for document in there:
         name = document["metadata"]["name"]
         if number_of(document) == number and _is_ours(document):
-            kube.delete(f"remove DaemonSet '{name}'", DAEMON_SET, name, namespace)
-            kube.delete(f"remove ConfigMap '{name}'", CONFIG_MAP, name, namespace)
+            kube.delete(f"remove DaemonSet '{name}'", kinds.DaemonSet, name, namespace)
+            kube.delete(f"remove ConfigMap '{name}'", kinds.ConfigMap, name, namespace)
 
 
 def check_ours(document: Document) -> None:

@@ -49,6 +49,9 @@ class Images(Record, frozen=True, kw_only=True):
     volume: str = ""
 
 
+_IMAGES = msgspec.json.Decoder(Images)
+
+
 def settle_images(account: Account, request: PackageRequest, *, with_volume: bool) -> int:
     """Write down the images of a release, and make the one for volumes; the bytes sent.
 
@@ -142,4 +145,4 @@ def _read(place: str, number: int) -> Images | None:
     with tempfile.TemporaryDirectory() as folder:
         target = Path(folder) / FILE
         fetch_artifact_file(place, file, target)
-        return msgspec.json.decode(target.read_bytes(), type=Images)
+        return _IMAGES.decode(target.read_bytes())

@@ -12,7 +12,6 @@ from typing import Any
 
 import httpx2
 from lightkube import ApiError, Client
-from lightkube.codecs import resource_registry
 from lightkube.config.client_adapter import user_auth, verify_cluster
 from lightkube.config.kubeconfig import SingleConfig
 from lightkube.config.models import User
@@ -20,6 +19,7 @@ from lightkube.core.exceptions import ConfigError
 from lightkube.types import CascadeType, PatchType
 
 from edgectl.api import AuthError, NotFoundError, ProviderError
+from edgectl_gke_edge._sdk.kinds import BY_NAME, Kind
 from edgectl_gke_edge._sdk.wire import Token, Wire
 from edgectl_gke_edge.errors import (
     KUBECONFIG_HINT,
@@ -91,6 +91,7 @@ class Kube:
     def close(self) -> None:
         """Close the connections."""
         self._client.close()
+        self._plain.close()
 
     def version(self) -> tuple[int, int]:
         """Return the server's major and minor version."""
@@ -107,12 +108,12 @@ class Kube:
             ) from exc
 
     def get(
-        self, what: str, kind: tuple[str, str], name: str, namespace: str | None = None
+        self, what: str, kind: Kind, name: str, namespace: str | None = None
     ) -> Document | None:
         """Return an object, or None if there is none."""
         try:
             with self._told(what):
-                found = self._client.get(_class(kind), name, **_within(namespace))
+                found = self._client.get(kind, name, **_within(namespace))
         except NotFoundError:
             return None
         return _plain(found)
@@ -120,14 +121,14 @@ class Kube:
     def list(
         self,
         what: str,
-        kind: tuple[str, str],
+        kind: Kind,
         namespace: str | None = None,
         labels: Labels | None = None,
     ) -> list[Document]:
         """Return all objects of a kind, read in chunks."""
         with self._told(what):
             found = self._client.list(
-                _class(kind), chunk_size=CHUNK, labels=labels or None, **_within(namespace)
+                kind, chunk_size=CHUNK, labels=labels or None, **_within(namespace)
             )
             return [_plain(item) for item in found]
 
@@ -136,7 +137,7 @@ class Kube:
         metadata = document["metadata"]
         with self._told(what):
             made = self._client.patch(
-                _class((document["apiVersion"], document["kind"])),
+                BY_NAME[document["kind"]],
                 metadata["name"],
                 document,
                 patch_type=PatchType.APPLY,
@@ -148,7 +149,7 @@ class Kube:
     def merge(
         self,
         what: str,
-        kind: tuple[str, str],
+        kind: Kind,
         name: str,
         patch: Document,
         namespace: str | None = None,
@@ -156,20 +157,20 @@ class Kube:
         """Change some fields of an object."""
         with self._told(what):
             changed = self._client.patch(
-                _class(kind), name, patch, patch_type=PatchType.MERGE, **_within(namespace)
+                kind, name, patch, patch_type=PatchType.MERGE, **_within(namespace)
             )
         return _plain(changed)
 
     def create(self, what: str, document: Document) -> Document:
         """Make an object that must not be there yet."""
-        kind = _class((document["apiVersion"], document["kind"]))
+        kind = BY_NAME[document["kind"]]
         with self._told(what):
             made = self._client.create(kind.from_dict(document))
         return _plain(made)
 
     def replace(self, what: str, document: Document) -> Document:
         """Write an object anew, if it still has the resource version that the document says."""
-        kind = _class((document["apiVersion"], document["kind"]))
+        kind = BY_NAME[document["kind"]]
         with self._told(what):
             made = self._client.replace(kind.from_dict(document))
         return _plain(made)
@@ -177,7 +178,7 @@ class Kube:
     def delete(
         self,
         what: str,
-        kind: tuple[str, str],
+        kind: Kind,
         name: str,
         namespace: str | None = None,
     ) -> bool:
@@ -185,7 +186,7 @@ class Kube:
         try:
             with self._told(what):
                 self._client.delete(
-                    _class(kind), name, cascade=CascadeType.BACKGROUND, **_within(namespace)
+                    kind, name, cascade=CascadeType.BACKGROUND, **_within(namespace)
                 )
         except NotFoundError:
             return False
@@ -255,24 +256,6 @@ class Kube:
                 for c in causes
             ),
         )
-
-
-NAMESPACE = ("v1", "Namespace")
-NODE = ("v1", "Node")
-POD = ("v1", "Pod")
-CONFIG_MAP = ("v1", "ConfigMap")
-SERVICE = ("v1", "Service")
-SERVICE_ACCOUNT = ("v1", "ServiceAccount")
-NETWORK_POLICY = ("networking.k8s.io/v1", "NetworkPolicy")
-DISRUPTION_BUDGET = ("policy/v1", "PodDisruptionBudget")
-DAEMON_SET = ("apps/v1", "DaemonSet")
-DEPLOYMENT = ("apps/v1", "Deployment")
-REPLICA_SET = ("apps/v1", "ReplicaSet")
-JOB = ("batch/v1", "Job")
-
-
-def _class(kind: tuple[str, str]) -> Any:
-    return resource_registry.load(*kind)
 
 
 def _plain(found: Any) -> Document:

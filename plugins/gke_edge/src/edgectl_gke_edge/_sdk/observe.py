@@ -23,11 +23,11 @@ from edgectl.api import (
     State,
 )
 from edgectl_gke_edge import names
-from edgectl_gke_edge._sdk import fleet
+from edgectl_gke_edge._sdk import fleet, kinds
 from edgectl_gke_edge._sdk.account import Account
 from edgectl_gke_edge._sdk.clusters import Cluster
 from edgectl_gke_edge._sdk.give import number_of
-from edgectl_gke_edge._sdk.kube import DEPLOYMENT, NODE, POD, Kube
+from edgectl_gke_edge._sdk.kube import Kube
 from edgectl_gke_edge.seen import Node, Pod, read_pod, read_report
 from edgectl_gke_edge.selector import Selector
 from edgectl_gke_edge.states import (
@@ -116,7 +116,7 @@ class _ClusterLook:
             names.APPLICATION: names.slug(application),
             names.ROLE: names.RUNTIME_ROLE,
         }
-        listed = self._kube.list(f"list pods of '{application}'", POD, namespace, labels)
+        listed = self._kube.list(f"list pods of '{application}'", kinds.Pod, namespace, labels)
         pods = [read_pod(document) for document in listed]
         if self._account.config.workload == "deployment":
             return cluster_looks(self._account, self._kube, application, pods)
@@ -170,7 +170,7 @@ class _ClusterLook:
         }
         what = f"bring the release before back to node '{node.name}'"
         metadata = {"labels": labels, "annotations": marks}
-        self._kube.merge(what, NODE, node.name, {"metadata": metadata})
+        self._kube.merge(what, kinds.Node, node.name, {"metadata": metadata})
         return status
 
     def _let_go(self, look: Look, older: Iterable[int]) -> None:
@@ -178,7 +178,7 @@ class _ClusterLook:
         labels = {names.release_key(application, number): None for number in older}
         if look.node is not None:
             what = f"take the release before off node '{look.node.name}'"
-            self._kube.merge(what, NODE, look.node.name, {"metadata": {"labels": labels}})
+            self._kube.merge(what, kinds.Node, look.node.name, {"metadata": {"labels": labels}})
 
 
 def _judged(status: DeviceStatus, report: DeviceReport) -> DeviceStatus:
@@ -203,7 +203,7 @@ def cluster_looks(account: Account, kube: Kube, application: str, pods: list[Pod
     """Return the cluster as one device, or nothing where it does not have the application."""
     found = kube.get(
         f"look for '{application}'",
-        DEPLOYMENT,
+        kinds.Deployment,
         names.slug(application),
         account.namespace(application),
     )

@@ -20,11 +20,11 @@ from edgectl.api import (
     load_project,
 )
 from edgectl_gke_edge import names
-from edgectl_gke_edge._sdk import fleet, publisher
+from edgectl_gke_edge._sdk import fleet, kinds, publisher
 from edgectl_gke_edge._sdk.account import Account
 from edgectl_gke_edge._sdk.clusters import Cluster
 from edgectl_gke_edge._sdk.images import planned_images
-from edgectl_gke_edge._sdk.kube import NAMESPACE, Kube
+from edgectl_gke_edge._sdk.kube import Kube
 from edgectl_gke_edge._sdk.package import takes_volume
 from edgectl_gke_edge._sdk.releases import Packaged, packaged
 from edgectl_gke_edge.limits import OLDEST
@@ -52,13 +52,13 @@ def preview(account: Account, request: PreviewRequest) -> PreviewResult:
         + (", and its nodes are not known: they are left out" if name in found.unknown else "")
         for name in sorted(found.lost)
     ]
-    kinds = _kinds(found, request.target)
+    profiles = _profiles(found, request.target)
     release = _release(account, request)
     _, clusters = account.of(request.target)
-    wanted = [cluster for cluster in clusters if kinds.get(cluster.name)]
+    wanted = [cluster for cluster in clusters if profiles.get(cluster.name)]
 
     def look(cluster: Cluster, kube: Kube) -> tuple[list[str], dict[str, str]]:
-        return _look(account, kube, release, kinds[cluster.name])
+        return _look(account, kube, release, profiles[cluster.name])
 
     files: dict[str, str] = {}
     for answer in account.each(wanted, look):
@@ -66,18 +66,18 @@ def preview(account: Account, request: PreviewRequest) -> PreviewResult:
             told, written = answer.value
             notes += told
             files |= {f"{answer.cluster.name}/{name}": text for name, text in written.items()}
-    notes += _common_notes(account, kinds)
+    notes += _common_notes(account, profiles)
     return PreviewResult(notes=tuple(dict.fromkeys(notes)), files=files)
 
 
-def _kinds(found: fleet.Found, target: Target) -> dict[str, list[str]]:
+def _profiles(found: fleet.Found, target: Target) -> dict[str, list[str]]:
     """Return the kinds of hardware in each cluster that can be reached."""
-    kinds: dict[str, set[str]] = {}
+    profiles: dict[str, set[str]] = {}
     for member in found.members:
         if not member.lost:
             hardware = member.hardware or target.hardware or "x86-64-cpu"
-            kinds.setdefault(member.cluster, set()).add(hardware)
-    return {cluster: sorted(known) for cluster, known in kinds.items()}
+            profiles.setdefault(member.cluster, set()).add(hardware)
+    return {cluster: sorted(known) for cluster, known in profiles.items()}
 
 
 def _release(account: Account, request: PreviewRequest) -> Packaged:
@@ -106,7 +106,7 @@ def _settings(account: Account) -> DeviceSettings:
 
 
 def _look(
-    account: Account, kube: Kube, release: Packaged, kinds: list[str]
+    account: Account, kube: Kube, release: Packaged, profiles: list[str]
 ) -> tuple[list[str], dict[str, str]]:
     application, config = release.document.application, account.config
     version = account.remember(("version", kube.cluster), kube.version)
@@ -118,7 +118,7 @@ def _look(
         )
     key = publisher.trusted(account, kube, application)
     documents = shared_documents(config, application, key or publisher.own_key(account))
-    for hardware in kinds:
+    for hardware in profiles:
         order = release.order(
             account,
             cluster=kube.cluster,
@@ -141,7 +141,7 @@ def _namespace_is_there(account: Account, kube: Kube, application: str) -> bool:
         ConflictError: Somebody else has a namespace of our name.
     """
     name = account.namespace(application)
-    found = kube.get(f"look for namespace '{name}'", NAMESPACE, name)
+    found = kube.get(f"look for namespace '{name}'", kinds.Namespace, name)
     if found is None and account.config.namespace is not None:
         raise NotFoundError(
             f"cluster '{kube.cluster}' has no namespace '{name}'",
@@ -163,14 +163,14 @@ def _dry_run(kube: Kube, documents: list[Document]) -> None:
         kube.apply(f"apply {kind} '{name}'", document, dry_run=True)
 
 
-def _common_notes(account: Account, kinds: dict[str, list[str]]) -> list[str]:
+def _common_notes(account: Account, profiles: dict[str, list[str]]) -> list[str]:
     config, notes = account.config, []
     if not is_restricted(config):
         notes.append(
             "pods mount folders of the node, so the namespace cannot be `restricted`: it has to be "
             "`privileged`"
         )
-    replacing = sorted({h for known in kinds.values() for h in known if is_replacing(config, h)})
+    replacing = sorted({h for known in profiles.values() for h in known if is_replacing(config, h)})
     if replacing and config.workload == "daemonset":
         notes.append(
             f"{', '.join(replacing)}: the pod before ends before the new one starts, so a node "

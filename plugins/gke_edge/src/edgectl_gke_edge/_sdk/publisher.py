@@ -11,8 +11,9 @@ from pathlib import Path
 
 from edgectl.api import ProjectError, load_project
 from edgectl_gke_edge import names
+from edgectl_gke_edge._sdk import kinds
 from edgectl_gke_edge._sdk.account import Account
-from edgectl_gke_edge._sdk.kube import CONFIG_MAP, Kube
+from edgectl_gke_edge._sdk.kube import Kube
 from edgectl_gke_edge.pod import PUBLISHER_FILE
 
 _PRIVATE = frozenset({".pem", ".key"})
@@ -23,7 +24,7 @@ def trusted(account: Account, kube: Kube, application: str) -> str:
     """Return the key that a cluster's pods trust, or "" where none is set."""
     found = kube.get(
         "look for the publisher's key",
-        CONFIG_MAP,
+        kinds.ConfigMap,
         names.trust_name(application),
         account.namespace(application),
     )

@@ -12,9 +12,10 @@ from typing import Any
 
 from edgectl.api import ConflictError, NotFoundError, ProviderError, Record, Target
 from edgectl_gke_edge import names
+from edgectl_gke_edge._sdk import kinds
 from edgectl_gke_edge._sdk.account import Account
 from edgectl_gke_edge._sdk.clusters import Cluster
-from edgectl_gke_edge._sdk.kube import CONFIG_MAP, NAMESPACE, Kube
+from edgectl_gke_edge._sdk.kube import Kube
 
 NAMESPACE_NAME = "edgectl"
 TRIES = 10
@@ -119,7 +120,7 @@ class SharedText:
 
     def _get(self, kube: Kube) -> Document | None:
         what = f"read what operators of target '{self._target.name}' share"
-        found = kube.get(what, CONFIG_MAP, self._name, self._namespace)
+        found = kube.get(what, kinds.ConfigMap, self._name, self._namespace)
         if found is not None:
             labels = (found.get("metadata") or {}).get("labels") or {}
             if labels.get(names.MANAGED_BY) != names.FIELD_MANAGER:
@@ -197,5 +198,5 @@ def _create_namespace(kube: Kube) -> None:
     try:
         kube.create(f"make namespace '{NAMESPACE_NAME}'", document)
     except ConflictError:
-        if kube.get("look for the namespace", NAMESPACE, NAMESPACE_NAME) is None:
+        if kube.get("look for the namespace", kinds.Namespace, NAMESPACE_NAME) is None:
             raise ProviderError(f"namespace '{NAMESPACE_NAME}' is being removed") from None

@@ -10,27 +10,17 @@ from collections.abc import Iterable
 
 from edgectl.api import ObserveRequest, WithdrawRequest, WithdrawResult
 from edgectl_gke_edge import names
-from edgectl_gke_edge._sdk import fleet
+from edgectl_gke_edge._sdk import fleet, kinds
 from edgectl_gke_edge._sdk.account import Account
 from edgectl_gke_edge._sdk.clusters import Cluster
 from edgectl_gke_edge._sdk.give import Giving, remove_release
-from edgectl_gke_edge._sdk.kube import (
-    CONFIG_MAP,
-    DAEMON_SET,
-    DEPLOYMENT,
-    DISRUPTION_BUDGET,
-    NETWORK_POLICY,
-    NODE,
-    SERVICE,
-    SERVICE_ACCOUNT,
-    Kube,
-)
+from edgectl_gke_edge._sdk.kube import Kube
 from edgectl_gke_edge._sdk.observe import observe
 from edgectl_gke_edge._sdk.releases import packaged
 from edgectl_gke_edge.seen import Node
 from edgectl_gke_edge.states import device_id
 
-_SHARED = (SERVICE, NETWORK_POLICY, DISRUPTION_BUDGET, SERVICE_ACCOUNT)
+_SHARED = (kinds.Service, kinds.NetworkPolicy, kinds.PodDisruptionBudget, kinds.ServiceAccount)
 
 
 def withdraw(account: Account, request: WithdrawRequest) -> WithdrawResult:
@@ -83,7 +73,7 @@ def _clusters(
         application = request.application
         what = f"look for '{application}'"
         namespace, name = account.namespace(application), names.slug(application)
-        found = kube.get(what, DEPLOYMENT, name, namespace)
+        found = kube.get(what, kinds.Deployment, name, namespace)
         if found is None:
             return []
         if request.release is None:
@@ -95,7 +85,7 @@ def _clusters(
             release = packaged(account, application, int(former))
             Giving(account, kube, release).to_cluster(hardware)
         else:
-            kube.delete(f"remove Deployment '{name}'", DEPLOYMENT, name, namespace)
+            kube.delete(f"remove Deployment '{name}'", kinds.Deployment, name, namespace)
         return [cluster.name]
 
     wanted = [
@@ -123,7 +113,7 @@ def _off_nodes(
         node, numbers = one
         labels = {names.release_key(request.application, n): None for n in numbers}
         what = f"take '{request.application}' off node '{node.name}'"
-        kube.merge(what, NODE, node.name, {"metadata": {"labels": labels}})
+        kube.merge(what, kinds.Node, node.name, {"metadata": {"labels": labels}})
         return node.name
 
     return account.at_once(take, todo)
@@ -134,21 +124,21 @@ def _remove_all(account: Account, kube: Kube, application: str) -> None:
     namespace = account.namespace(application)
     ours = {names.APPLICATION: names.slug(application), names.MANAGED_BY: names.FIELD_MANAGER}
     what = f"look for what '{application}' has"
-    sets = kube.list(what, DAEMON_SET, namespace, ours)
+    sets = kube.list(what, kinds.DaemonSet, namespace, ours)
     kept = 0
     for number in sorted({int(s["metadata"]["labels"].get(names.RELEASE, "0")) for s in sets}):
         key = names.release_key(application, number)
-        if kube.list("look for nodes that have it", NODE, labels={key: None}):
+        if kube.list("look for nodes that have it", kinds.Node, labels={key: None}):
             kept += 1
             continue
         remove_release(account, kube, application, sets, number)
     if kept:
         return
-    for kind in (DEPLOYMENT, *_SHARED):
+    for kind in (kinds.Deployment, *_SHARED):
         for found in kube.list(what, kind, namespace, ours):
             name = found["metadata"]["name"]
-            kube.delete(f"remove {kind[1]} '{name}'", kind, name, namespace)
-    for found in kube.list(what, CONFIG_MAP, namespace, ours):
+            kube.delete(f"remove {kind.__name__} '{name}'", kind, name, namespace)
+    for found in kube.list(what, kinds.ConfigMap, namespace, ours):
         name = found["metadata"]["name"]
         if name != names.trust_name(application):
-            kube.delete(f"remove ConfigMap '{name}'", CONFIG_MAP, name, namespace)
+            kube.delete(f"remove ConfigMap '{name}'", kinds.ConfigMap, name, namespace)
