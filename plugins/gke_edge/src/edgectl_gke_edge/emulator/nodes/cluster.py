@@ -1,0 +1,115 @@
+"""The virtual nodes and the controllers of one cluster, in one process.
+
+They share one copy of the cluster's objects. Killed at any time and started again they go on from
+what the API server and the containers' folders say.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+from pathlib import Path
+
+import msgspec
+
+from edgectl.emulation import Authority
+from edgectl_gke_edge.emulator.nodes.api import Access, Api
+from edgectl_gke_edge.emulator.nodes.controllers.daemonset import DaemonSets
+from edgectl_gke_edge.emulator.nodes.informer import Informer
+from edgectl_gke_edge.emulator.nodes.kubelet.backoff import BackOff
+from edgectl_gke_edge.emulator.nodes.kubelet.events import Events
+from edgectl_gke_edge.emulator.nodes.kubelet.network import NodeNetwork
+from edgectl_gke_edge.emulator.nodes.kubelet.node import Node
+from edgectl_gke_edge.emulator.nodes.kubelet.registration import NodeSettings
+from edgectl_gke_edge.emulator.nodes.kubelet.server import KubeletServer
+from edgectl_gke_edge.emulator.nodes.scheduler import Scheduler
+
+_LOG = logging.getLogger(__name__)
+
+
+class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
+    """What runs for one cluster.
+
+    Attributes:
+        access: Its API server, with the rights of an administrator.
+        folder: Where nodes keep images, pods and disks.
+        nodes: Its virtual nodes.
+        network: The first two numbers of its addresses, for example ``127.31``.
+        controllers: Whether the controllers run here too.
+        backoff: How long a kubelet waits before it tries again.
+        node_grace_s: After how long without a heartbeat a node is not ready.
+    """
+
+    access: Access
+    folder: str
+    nodes: tuple[NodeSettings, ...] = ()
+    network: str = "127.31"
+    controllers: bool = True
+    backoff: BackOff = BackOff()
+    node_grace_s: float = 40.0
+
+
+class Cluster:
+    """Nodes and controllers of one cluster."""
+
+    def __init__(self, settings: ClusterSettings) -> None:
+        self._settings = settings
+        self._apis: list[Api] = []
+        self._informers: dict[str, Informer] = {}
+        self.nodes: list[Node] = []
+
+    async def run(self) -> None:
+        """Run until cancelled."""
+        api = self._api("edgectl-kubelet")
+        manager = self._api("kube-controller-manager")
+        for kind in ("pods", "nodes", "daemonsets"):
+            self._informers[kind] = Informer(api, kind)
+        try:
+            async with asyncio.TaskGroup() as group:
+                controllers = self._controllers(manager) if self._settings.controllers else []
+                servers = [await self._node(api, n) for n in range(len(self._settings.nodes))]
+                for informer in self._informers.values():
+                    group.create_task(informer.run())
+                await self._informers["pods"].synced.wait()
+                for node in self.nodes:
+                    group.create_task(node.run())
+                for controller in controllers:
+                    group.create_task(controller.run())
+        finally:
+            for server in servers:
+                server.stop()
+            for one in self._apis:
+                with contextlib.suppress(Exception):
+                    await one.close()
+
+    def _api(self, agent: str) -> Api:
+        api = Api(self._settings.access, agent)
+        self._apis.append(api)
+        return api
+
+    def _controllers(self, api: Api) -> list[DaemonSets | Scheduler]:
+        all_of = self._informers
+        events = Events(api, "default-scheduler")
+        return [
+            DaemonSets(api, all_of["daemonsets"], all_of["nodes"], all_of["pods"]),
+            Scheduler(api, all_of["pods"], all_of["nodes"], events),
+        ]
+
+    async def _node(self, api: Api, number: int) -> KubeletServer:
+        settings = self._settings
+        wanted = settings.nodes[number]
+        network = NodeNetwork(prefix=f"{settings.network}.{number + 1}")
+        node = Node(
+            api,
+            self._informers["pods"],
+            wanted,
+            Path(settings.folder) / wanted.name,
+            network=network,
+            backoff=settings.backoff,
+        )
+        authority = Authority(Path(settings.folder) / "pki")
+        server = KubeletServer(node, authority.server_context((node.ip,), demand=False))
+        await server.start()
+        self.nodes.append(node)
+        return server

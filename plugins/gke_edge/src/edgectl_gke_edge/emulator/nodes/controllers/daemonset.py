@@ -1,0 +1,248 @@
+"""DaemonSets: a pod on each node that fits, replaced by the update strategy.
+
+Source: kubernetes.io, "DaemonSet", "Perform a Rolling Update on a DaemonSet".
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+
+import msgspec
+
+from edgectl_gke_edge.emulator.nodes.api import Api, Obj
+from edgectl_gke_edge.emulator.nodes.controllers.base import Controller
+from edgectl_gke_edge.emulator.nodes.controllers.quota import refused_by_quota
+from edgectl_gke_edge.emulator.nodes.informer import Informer
+from edgectl_gke_edge.emulator.nodes.podfacts import (
+    is_available,
+    is_going,
+    is_owned_by,
+    is_ready,
+    owner_reference,
+    phase,
+    pod_from,
+    template_hash,
+)
+from edgectl_gke_edge.emulator.nodes.selection import labels_of, node_fits, untolerated
+
+HASH = "controller-revision-hash"
+_TOLERATED = (
+    ("node.kubernetes.io/not-ready", "NoExecute"),
+    ("node.kubernetes.io/unreachable", "NoExecute"),
+    ("node.kubernetes.io/disk-pressure", "NoSchedule"),
+    ("node.kubernetes.io/memory-pressure", "NoSchedule"),
+    ("node.kubernetes.io/pid-pressure", "NoSchedule"),
+    ("node.kubernetes.io/unschedulable", "NoSchedule"),
+)
+_FAILED_AGAIN_S = 1.0
+
+
+class Plan(msgspec.Struct, frozen=True, kw_only=True):
+    """What is to be done for a DaemonSet.
+
+    Attributes:
+        create: Nodes that get a pod.
+        delete: Pods to delete.
+        status: Its status.
+    """
+
+    create: tuple[str, ...] = ()
+    delete: tuple[Obj, ...] = ()
+    status: Obj = {}
+
+
+def number_of(value: int | str | None, of: int, *, default: int, up: bool) -> int:
+    """Return a number that may be given in percent."""
+    if value is None:
+        return default
+    if isinstance(value, int):
+        return value
+    share = of * int(value.removesuffix("%")) / 100
+    return math.ceil(share) if up else math.floor(share)
+
+
+def plan(daemonset: Obj, nodes: list[Obj], pods: list[Obj]) -> Plan:
+    """Return what is to be done.
+
+    Args:
+        daemonset: The DaemonSet.
+        nodes: Every node.
+        pods: Its own pods.
+    """
+    spec = with_tolerations(daemonset["spec"]["template"]["spec"])
+    revision = template_hash(daemonset["spec"]["template"])
+    wanted = {n["metadata"]["name"] for n in nodes if _should_run(spec, n)}
+    tolerable = {n["metadata"]["name"] for n in nodes if _may_stay(spec, n)}
+    by_node: dict[str, list[Obj]] = {}
+    for pod in pods:
+        by_node.setdefault(node_of(pod), []).append(pod)
+    delete = [p for name, ps in by_node.items() if name not in tolerable for p in ps]
+    delete += [p for ps in by_node.values() for p in ps if phase(p) in ("Failed", "Succeeded")]
+    live = {
+        name: [p for p in ps if not is_going(p) and p not in delete] for name, ps in by_node.items()
+    }
+    create = [name for name in sorted(wanted) if not by_node.get(name)]
+    rolled_out, rolled_in = _roll(daemonset, wanted, live, by_node, revision)
+    delete += rolled_out
+    unique = {p["metadata"]["uid"]: p for p in delete if not is_going(p)}
+    status = _status(daemonset, wanted, live, revision)
+    return Plan(create=(*create, *rolled_in), delete=tuple(unique.values()), status=status)
+
+
+def node_of(pod: Obj) -> str:
+    """Return the node that a DaemonSet's pod is for, also before it is bound."""
+    if pod["spec"].get("nodeName"):
+        return str(pod["spec"]["nodeName"])
+    affinity = ((pod["spec"].get("affinity") or {}).get("nodeAffinity") or {}).get(
+        "requiredDuringSchedulingIgnoredDuringExecution"
+    ) or {}
+    for term in affinity.get("nodeSelectorTerms") or ():
+        for field in term.get("matchFields") or ():
+            return str(field["values"][0])
+    return ""
+
+
+def with_tolerations(spec: Obj) -> Obj:
+    """Return a pod's specification with what every DaemonSet's pod tolerates."""
+    extra = [{"key": k, "operator": "Exists", "effect": effect} for k, effect in _TOLERATED]
+    present = list(spec.get("tolerations") or ())
+    return {**spec, "tolerations": present + [one for one in extra if one not in present]}
+
+
+def pod_for(daemonset: Obj, node: str) -> Obj:
+    """Return the pod of a DaemonSet for one node; the scheduler binds it there."""
+    template = copy.deepcopy(daemonset["spec"]["template"])
+    template["spec"] = with_tolerations(template["spec"])
+    affinity = template["spec"].setdefault("affinity", {}) or {}
+    field = {"key": "metadata.name", "operator": "In", "values": [node]}
+    affinity.setdefault("nodeAffinity", {})["requiredDuringSchedulingIgnoredDuringExecution"] = {
+        "nodeSelectorTerms": [{"matchFields": [field]}]
+    }
+    template["spec"]["affinity"] = affinity
+    reference = owner_reference(daemonset, "apps/v1", "DaemonSet")
+    labels = {HASH: template_hash(daemonset["spec"]["template"])}
+    return pod_from(template, reference, daemonset["metadata"]["namespace"], labels)
+
+
+def _should_run(spec: Obj, node: Obj) -> bool:
+    return node_fits(spec, node) and untolerated(spec, node, ("NoSchedule", "NoExecute")) is None
+
+
+def _may_stay(spec: Obj, node: Obj) -> bool:
+    return node_fits(spec, node) and untolerated(spec, node, ("NoExecute",)) is None
+
+
+def _is_current(pod: Obj, revision: str) -> bool:
+    return labels_of(pod).get(HASH) == revision
+
+
+def _roll(
+    daemonset: Obj,
+    wanted: set[str],
+    live: dict[str, list[Obj]],
+    by_node: dict[str, list[Obj]],
+    revision: str,
+) -> tuple[list[Obj], list[str]]:
+    """Return pods of an older template to delete, and nodes that get a new one beside the old."""
+    strategy = daemonset["spec"].get("updateStrategy") or {}
+    if strategy.get("type") == "OnDelete":
+        return [], []
+    rolling = strategy.get("rollingUpdate") or {}
+    min_ready = daemonset["spec"].get("minReadySeconds") or 0
+    surge = number_of(rolling.get("maxSurge"), len(wanted), default=0, up=True)
+    allowed = number_of(rolling.get("maxUnavailable"), len(wanted), default=1, up=True)
+    if surge == 0 and allowed == 0:
+        allowed = 1
+    delete: list[Obj] = []
+    old_nodes = []
+    unavailable = surging = 0
+    for name in sorted(wanted):
+        pods = live.get(name, [])
+        new = [p for p in pods if _is_current(p, revision)]
+        old = [p for p in pods if not _is_current(p, revision)]
+        if surge and new and old:
+            surging += 1
+            if is_available(new[0], min_ready):
+                delete += old
+            continue
+        if not any(is_available(p, min_ready) for p in pods):
+            unavailable += 1
+            # One that does not work is replaced without counting: it serves nobody.
+            delete += old if not surge else []
+        if old and not new:
+            old_nodes.append((name, old))
+    if surge:
+        room = max(surge - surging, 0)
+        return delete, [name for name, _ in old_nodes][:room]
+    budget = max(allowed - unavailable, 0)
+    for name, old in old_nodes:
+        if any(is_available(p, min_ready) for p in old) and budget > 0:
+            budget -= 1
+            delete += old
+    del by_node
+    return delete, []
+
+
+def _status(daemonset: Obj, wanted: set[str], live: dict[str, list[Obj]], revision: str) -> Obj:
+    min_ready = daemonset["spec"].get("minReadySeconds") or 0
+    present = {name for name, pods in live.items() if pods}
+    ready = {n for n in wanted & present if any(is_ready(p) for p in live[n])}
+    available = {n for n in wanted & present if any(is_available(p, min_ready) for p in live[n])}
+    updated = {n for n in wanted & present if any(_is_current(p, revision) for p in live[n])}
+    return {
+        "currentNumberScheduled": len(wanted & present),
+        "desiredNumberScheduled": len(wanted),
+        "numberMisscheduled": len(present - wanted),
+        "numberReady": len(ready),
+        "numberAvailable": len(available),
+        "numberUnavailable": len(wanted) - len(available),
+        "updatedNumberScheduled": len(updated),
+        "observedGeneration": daemonset["metadata"].get("generation", 1),
+    }
+
+
+class DaemonSets(Controller):
+    """Keeps DaemonSets.
+
+    Args:
+        api: The API server.
+        daemonsets: All DaemonSets.
+        nodes: All nodes.
+        pods: All pods.
+    """
+
+    def __init__(self, api: Api, daemonsets: Informer, nodes: Informer, pods: Informer) -> None:
+        super().__init__(api, "daemonsets", daemonsets)
+        self._nodes = nodes
+        self._pods = pods
+        nodes.on_change(self._on_node)
+        pods.on_change(self.wake_owner("DaemonSet"))
+
+    async def sync(self, key: str) -> float | None:
+        """Create and delete the pods of one DaemonSet, and write its status."""
+        daemonset = self.objects.get(key)
+        if daemonset is None or is_going(daemonset):
+            return None
+        own = [pod for pod in self._pods.items.values() if is_owned_by(pod, daemonset)]
+        found = plan(daemonset, list(self._nodes.items.values()), own)
+        failed = any(phase(pod) == "Failed" for pod in found.delete)
+        for pod in found.delete:
+            await self.api.delete("pods", pod)
+        for node in found.create:
+            with refused_by_quota(daemonset, "DaemonSet"):
+                body = pod_for(daemonset, node)
+                namespace = daemonset["metadata"]["namespace"]
+                self._pods.put(await self.api.create("pods", namespace, body))
+        await self.write_status(daemonset, found.status)
+        min_ready = daemonset["spec"].get("minReadySeconds") or 0
+        waits = found.status["numberReady"] > found.status["numberAvailable"]
+        return _FAILED_AGAIN_S if failed else (min(min_ready, 2) or None) if waits else None
+
+    def _on_node(self, before: Obj | None, after: Obj | None) -> None:
+        """A heartbeat changes nothing; labels and taints do."""
+        if before is not None and after is not None:
+            same_labels = before["metadata"].get("labels") == after["metadata"].get("labels")
+            if same_labels and before.get("spec") == after.get("spec"):
+                return
+        self.wake_all()
