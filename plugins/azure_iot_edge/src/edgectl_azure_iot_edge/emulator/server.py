@@ -1,4 +1,4 @@
-"""The one door of the emulated subscription: control routes, counts, faults, then the right room."""
+"""The one door of the emulated subscription: control routes, counts, faults, then a room."""
 
 from __future__ import annotations
 
@@ -52,9 +52,8 @@ class Front:
         for room in self._site.rooms:
             if isinstance(room, WebRoom) and room.serves(request):
                 return self._by(room, request)
-        return _json(
-            {"error": {"code": "NotFound", "message": f"nothing at '{request.path}'"}}, 404
-        )
+        said = f"nothing at '{request.path}'"
+        return _json({"error": {"code": "NotFound", "message": said}}, 404)
 
     def _by(self, room: WebRoom, request: Request) -> Response:
         try:

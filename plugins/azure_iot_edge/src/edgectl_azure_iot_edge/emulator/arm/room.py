@@ -137,23 +137,22 @@ class ArmRoom:
 
     def _hubs(self, request: Request, operation: str) -> Response:
         wanted = _HUBS.fullmatch(request.path)
-        if wanted is None:
-            return _error(404, "NotFound", f"nothing at '{request.path}'")
-        if wanted["s"] != self._site.subscription:
-            return self._no_subscription(wanted["s"])
+        if wanted is None or wanted["s"] != self._site.subscription:
+            return self._no_subscription(wanted["s"] if wanted else "")
         if operation == "ListHubs":
             return _json({"value": [self._hub()]})
         if wanted["hub"].lower() != self._site.hub.lower():
             said = f"The Resource 'Microsoft.Devices/IotHubs/{wanted['hub']}' was not found."
             return _error(404, "ResourceNotFound", said)
-        if operation == "GetHub":
-            return _json(self._hub())
+        return _json(self._hub()) if operation == "GetHub" else self._listed_keys(wanted["key"])
+
+    def _listed_keys(self, name: str | None) -> Response:
         keys = self._keys()
-        if wanted["key"] is None:
+        if name is None:
             return _json({"value": keys})
-        found = [key for key in keys if key["keyName"] == wanted["key"]]
+        found = [key for key in keys if key["keyName"] == name]
         if not found:
-            return _error(404, "IotHubKeyNotFound", f"There is no policy '{wanted['key']}'.")
+            return _error(404, "IotHubKeyNotFound", f"There is no policy '{name}'.")
         return _json(found[0])
 
     def _hub(self) -> dict[str, Any]:

@@ -155,10 +155,6 @@ def _check_own_key(token: sas.SasToken, need: Need, device: Identity | None) -> 
     return Caller(name=device.device_id, device_id=need.device_id)
 
 
-def _signed(token: sas.SasToken, keys: Iterable[str | None]) -> bool:
-    return any(token.is_signed_by(key) for key in keys)
-
-
 def check_connection(
     password: str,
     identity: Identity,
@@ -196,28 +192,35 @@ def check_connection(
         expired = token.is_expired(now.timestamp())
     except sas.SasError as exc:
         raise refused from exc
-    resources = [f"{host}/devices/{device.device_id}" for host in hosts]
-    own = [f"{r}/modules/{identity.module_id}" for r in resources] if identity.module_id else []
-    if expired:
-        raise refused
+    below = [f"{host}/devices/{device.device_id}" for host in hosts]
+    pairs = _own_and_others(identity, family, below)
     if token.policy:
         policy = policies.get(token.policy)
-        if (
-            policy is None
-            or DEVICE not in policy.permissions
-            or not _signed(token, (policy.primary, policy.secondary))
-            or not any(token.covers(resource) for resource in resources)
-        ):
-            raise refused
-        return float(token.expiry)
-    if any(token.covers(r) for r in own or resources) and _signed(token, identity.keys):
-        return float(token.expiry)
-    for_others = [(resources, device.keys)]
-    if EDGE_HUB in family:
-        behalf = [f"{r}/modules/{EDGE_HUB}" for r in resources]
-        for_others.append((behalf, family[EDGE_HUB].keys))
-    if identity.module_id and device.iot_edge:
-        for places, keys in for_others:
-            if any(token.covers(place) for place in places) and _signed(token, keys):
-                return float(token.expiry)
-    raise refused
+        allowed = policy is not None and DEVICE in policy.permissions
+        pairs = [(below, (policy.primary, policy.secondary))] if policy and allowed else []
+    if expired or not any(_good(token, places, keys) for places, keys in pairs):
+        raise refused
+    return float(token.expiry)
+
+
+def _own_and_others(
+    identity: Identity, family: Mapping[str | None, Identity], below: list[str]
+) -> list[tuple[list[str], tuple[str | None, ...]]]:
+    """Return which keys connect an identity, each for the resources that it may sign."""
+    device = family[None]
+    if identity.module_id is None:
+        return [(below, identity.keys)]
+    own = [f"{place}/modules/{identity.module_id}" for place in below]
+    pairs: list[tuple[list[str], tuple[str | None, ...]]] = [(own, identity.keys)]
+    if device.iot_edge:
+        behalf = [f"{place}/modules/{EDGE_HUB}" for place in below]
+        pairs += [(own, device.keys), (behalf, family[EDGE_HUB].keys)]
+    return pairs
+
+
+def _good(token: sas.SasToken, places: Iterable[str], keys: Iterable[str | None]) -> bool:
+    return any(token.covers(place) for place in places) and _signed(token, keys)
+
+
+def _signed(token: sas.SasToken, keys: Iterable[str | None]) -> bool:
+    return any(token.is_signed_by(key) for key in keys)

@@ -1,4 +1,4 @@
-"""The hub's own work: assign deployments to devices, count metrics. One thread, woken by changes."""
+"""The hub's own work, in one thread woken by changes: assign deployments, count metrics."""
 
 from __future__ import annotations
 

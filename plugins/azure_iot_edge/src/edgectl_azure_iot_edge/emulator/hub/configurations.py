@@ -39,6 +39,7 @@ MAX_PRIORITY = 2**31 - 1
 CONTENTS = ("deviceContent", "modulesContent", "moduleContent")
 DESIRED = "properties.desired"
 _ID = re.compile(r"[a-z0-9\-:+%_#*?!(),=@;$']{1,128}")
+_MODULES_WHERE = re.compile(r"(?i)^\s*from\s+devices\.modules\s+where\s+")
 _LAYER = f"{DESIRED}.modules."
 
 
@@ -89,41 +90,41 @@ class Configuration:
         """Return the queries that the hub counts by itself."""
         if self.is_edge:
             return _edge_queries(self.id, self.target_condition)
-        collection = "devices.modules" if self.content.get("moduleContent") else "devices"
-        if collection == "devices":
-            applied = f"select deviceId from devices where {_applied(self.id)}"
-            return {
-                "targetedCount": _targeted(collection, self.target_condition),
-                "appliedCount": applied,
-            }
-        applied = f"select deviceId, moduleId from devices.modules where {_applied(self.id)}"
+        of_modules = bool(self.content.get("moduleContent"))
+        collection = "devices.modules" if of_modules else "devices"
+        columns = "deviceId, moduleId" if of_modules else "deviceId"
+        condition = _MODULES_WHERE.sub("", self.target_condition)
+        targeted = "" if condition in {"", "*"} else condition
         return {
-            "targetedCount": _targeted(collection, self.target_condition),
-            "appliedCount": applied,
+            "targetedCount": _select(columns, collection, targeted),
+            "appliedCount": _select(columns, collection, _applied(self.id)),
         }
+
+
+def _select(columns: str, collection: str, condition: str) -> str:
+    words = ["select", columns, "from", collection]
+    return " ".join([*words, "where", condition] if condition else words)
 
 
 def _applied(name: str) -> str:
     return f"configurations.[[{name}]].status = 'Applied'"
 
 
-def _targeted(collection: str, condition: str) -> str:
-    columns = "deviceId" if collection == "devices" else "deviceId, moduleId"
-    tail = "" if condition in {"", "*"} else f" where {condition}"
-    return f"select {columns} from {collection}{tail}"
-
-
 def _edge_queries(name: str, condition: str) -> dict[str, str]:
-    of_agent = f"select deviceId from devices.modules where moduleId = '{AGENT}'"
-    current = "properties.desired.$version = properties.reported.lastDesiredVersion"
-    reported = f"{of_agent} and {_applied(name)} and {current}"
+    agent = f"moduleId = '{AGENT}' and {_applied(name)}"
+    current = f"{agent} and properties.desired.$version = properties.reported.lastDesiredVersion"
     code = "properties.reported.lastDesiredStatus.code"
-    targeted = "" if condition in {"", "*"} else f" and ({condition})"
+    edge = "capabilities.iotEdge = true"
+    targeted = edge if condition in {"", "*"} else f"{edge} and ({condition})"
     return {
-        "targetedCount": f"select deviceId from devices where capabilities.iotEdge = true{targeted}",
-        "appliedCount": f"{of_agent} and {_applied(name)}",
-        "reportedSuccessfulCount": f"{reported} and {code} = 200",
-        "reportedFailedCount": f"{reported} and {code} != 200",
+        "targetedCount": _select("deviceId", "devices", targeted),
+        "appliedCount": _select("deviceId", "devices.modules", agent),
+        "reportedSuccessfulCount": _select(
+            "deviceId", "devices.modules", f"{current} and {code} = 200"
+        ),
+        "reportedFailedCount": _select(
+            "deviceId", "devices.modules", f"{current} and {code} != 200"
+        ),
     }
 
 
@@ -322,7 +323,7 @@ def condition_problem(condition: object, *, of_modules: bool = False) -> str:
         return ""
     text = condition
     if of_modules:
-        text = re.sub(r"(?i)^\s*from\s+devices\.modules\s+where\s+", "", text)
+        text = _MODULES_WHERE.sub("", text)
     try:
         tree = parse_condition(text)
     except QueryError as exc:

@@ -161,8 +161,8 @@ class Jobs:
         for thread in self._threads:
             thread.join()
 
-    def create(self, job_id: str, body: Json) -> Job:
-        """Take a job; it begins at its start time.
+    def create(self, job_id: str, body: Json) -> Json:
+        """Take a job, which begins at its start time; return it as it is before.
 
         Raises:
             HubError: What the request breaks, ``JobAlreadyExists``, or too many run already.
@@ -178,10 +178,11 @@ class Jobs:
                     f"The hub has {active} active jobs, {self._limit} may be.",
                 )
             self.all[job.id] = job
+            taken = document(job)
         thread = threading.Thread(target=self._run, args=(job,), name=f"job-{job.id}", daemon=True)
         self._threads.append(thread)
         thread.start()
-        return job
+        return taken
 
     def get(self, job_id: str) -> Json:
         """Return a job, or the answer for one that is not known."""

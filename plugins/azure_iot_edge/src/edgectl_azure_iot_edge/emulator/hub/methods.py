@@ -56,7 +56,9 @@ class Methods:
         who = f"{device_id}/{module_id or ''}"
         request_id, future = self._begin(who)
         try:
-            self._deliver(device_id, module_id, name, request_id, payload, connect_s)
+            self._deliver(
+                lambda: self.send(device_id, module_id, name, request_id, payload), connect_s
+            )
             status, answer = future.result(response_s)
         except FutureTimeout as exc:
             said = "Timed out waiting for the response from device."
@@ -92,19 +94,9 @@ class Methods:
             self._waiting[request_id] = (who, future)
         return request_id, future
 
-    def _deliver(
-        self,
-        device_id: str,
-        module_id: str | None,
-        name: str,
-        request_id: str,
-        payload: bytes,
-        connect_s: int,
-    ) -> None:
+    def _deliver(self, send: Callable[[], bool], connect_s: int) -> None:
         with self._listening:
-            sent = self._listening.wait_for(
-                lambda: self.send(device_id, module_id, name, request_id, payload), connect_s
-            )
+            sent = self._listening.wait_for(send, connect_s)
         if not sent:
             raise HubError(
                 "DeviceNotOnline",

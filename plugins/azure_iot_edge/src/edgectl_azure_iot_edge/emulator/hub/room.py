@@ -129,6 +129,7 @@ class HubRoom:
                 "hub to the Standard tier.",
             )
         if not caller.device_id:
+            self._site.calls.count("rate", operation.rate)
             self.hub.rates.take(operation.rate, operation.throttle)
         return self._service.answer(operation, names, request, caller)
 

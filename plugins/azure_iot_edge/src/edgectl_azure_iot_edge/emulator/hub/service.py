@@ -9,7 +9,6 @@ import msgspec
 from werkzeug.wrappers import Request, Response
 
 from edgectl_azure_iot_edge.emulator.hub import configurations as deployments
-from edgectl_azure_iot_edge.emulator.hub import jobs
 from edgectl_azure_iot_edge.emulator.hub.access import Caller
 from edgectl_azure_iot_edge.emulator.hub.bulk import update_registry
 from edgectl_azure_iot_edge.emulator.hub.documents import twin_document
@@ -252,7 +251,7 @@ class Service:
 
     def _create_job(self, names: Names, request: Request, caller: Caller) -> Response:
         del caller
-        return _json(jobs.document(self._hub.jobs.create(names["id"], _body(request))))
+        return _json(self._hub.jobs.create(names["id"], _body(request)))
 
 
 def _json(
