@@ -43,6 +43,7 @@ from edgectl.emulation.mqtt import (
 
 HUB, DEVICE, MODULE, GENERATION = "hub.example", "gate-7", "edgectl-plates", "637"
 NOT_AUTHORIZED = 5
+MAX_PACKET = 256 << 10  # what IoT Hub takes of a message, with its topic
 
 
 class Workload:
@@ -149,7 +150,7 @@ class EdgeHub:
         self.port = 0
 
     def start(self) -> None:
-        self._listener = Listener(self._serve, self._tls, port=self.port)
+        self._listener = Listener(self._serve, self._tls, port=self.port, max_packet=MAX_PACKET)
         self._listener.start()
         self.port = self._listener.port
 
@@ -196,9 +197,14 @@ class EdgeHub:
     def call(self, method: str, payload: object = None, timeout_s: float = 10.0) -> tuple[int, Any]:
         """Call a direct method, as the hub would."""
         rid = f"m{time.monotonic_ns()}"
+        self.until(self._is_listening, timeout_s, "the module does not listen for methods")
         self._send(f"$iothub/methods/POST/{method}/?$rid={rid}", payload)
         self.until(lambda: rid in self.answers, timeout_s, f"no answer to '{method}'")
         return self.answers.pop(rid)
+
+    def _is_listening(self) -> bool:
+        session = self._session
+        return session is not None and any("methods" in name for name in session.subscriptions)
 
     def until(self, holds: Any, timeout_s: float = 15.0, why: str = "") -> None:
         """Wait until something holds."""
@@ -308,6 +314,8 @@ class EdgeHub:
             case Subscribe():
                 for name, qos in packet.filters:
                     session.subscriptions[name] = qos
+                with self._changed:
+                    self._changed.notify_all()
                 codes = [qos for _, qos in packet.filters]
                 transport.write(building.suback(V311, packet.packet_id, codes))
             case Publish():

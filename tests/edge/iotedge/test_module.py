@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import threading
 import time
 from pathlib import Path
 
@@ -105,12 +106,14 @@ def test_of_two_wishes_while_files_are_fetched_only_the_newer_is_carried_out(
     device.start()
     device.install(1, "v1")
     stuck = device.release(2, "v2", size=300_000)
-    device.registry.cut = [0] * 100_000
+    weights = max(stuck.package.blobs, key=lambda digest: len(stuck.package.blobs[digest]))
+    held = threading.Event()
+    device.registry.gates[weights] = 0, held
     device.wish(2, stuck)
     device.until(desired=2, phase="downloading")
     newer = device.release(3, "v3")
     device.wish(3, newer)
-    device.registry.cut = []
+    held.set()
     device.until(desired=3, phase="healthy", current=3)
     assert all(report["current"] != 2 for report in device.hub.reports)
 

@@ -99,6 +99,7 @@ class Misbehaving:
         counts: Requests by method and path.
         cut: Bytes of a blob after which the connection ends, once for each entry.
         answers: Statuses that the next requests get, with headers.
+        gates: By digest, how many requests are answered before the next ones wait for an event.
         user: Name and password that the token service asks for, or None for no login.
     """
 
@@ -116,6 +117,7 @@ class Misbehaving:
         self.on_blob: Callable[[], None] = lambda: None
         self.published: list[Published] = []
         self.replaced: dict[str, bytes] = {}
+        self.gates: dict[str, tuple[int, threading.Event]] = {}
         handler = type("Handler", (_Handler,), {"registry": self})
         self._server = _Server(("127.0.0.1", 0), handler)
         self.host = f"127.0.0.1:{self._server.server_address[1]}"
@@ -204,6 +206,9 @@ class _Handler(BaseHTTPRequestHandler):
         if kind == "blobs":
             if self.registry.redirect_to:
                 return self._send(307, b"", {"Location": self.registry.redirect_to + self.path})
+            after, gate = self.registry.gates.get(name, (0, None))
+            if gate is not None and self.registry.counts[path] > after:
+                gate.wait(30)
             return self._blob(data)
         return self._send(200, data)
 

@@ -435,10 +435,8 @@ def test_killed_in_the_middle_of_a_file_the_next_call_continues_it(
     held = threading.Event()
     cache = tmp_path / "cache"
     partial = cache / "blobs/sha256" / (digest.removeprefix("sha256:") + ".partial")
-    registry.cut = [1_500_000] * 1000
-    registry.on_blob = lambda: (
-        held.wait(30) and None if partial.exists() and _size(partial) else None
-    )
+    registry.cut = [1_500_000]
+    registry.gates[digest] = 1, held
     process = child(registry.reference, one.digest, str(tmp_path / "d"), str(cache), 0)
     deadline = time.monotonic() + 20
     while not (partial.exists() and _size(partial) >= 1_000_000):
