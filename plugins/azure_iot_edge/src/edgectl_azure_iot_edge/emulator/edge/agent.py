@@ -138,6 +138,12 @@ class EdgeAgent:
                 break
         return DeploymentStatus(code=500, description=told(failures)) if failures else _OK
 
+    def _users(self) -> list[str]:
+        """Return the user's modules that are there or wanted, as far as is known."""
+        wanted = self._deployment.modules if self._deployment is not None else {}
+        names = {*wanted, *self._carrier.modules(self._pace.restarts)}
+        return sorted(names - {EDGE_HUB})
+
     def _env(self, deployment: Deployment | None) -> Mapping[str, str]:
         own = self._ground.settings.agent_env
         return own if deployment is None else {**own, **deployment.agent.env}
@@ -187,15 +193,14 @@ class EdgeAgent:
             return
         identities = self._ground.identities
         identity = identities.get(AGENT_ID)
-        if identity is None:
+        if identity is None or not identity.key:
             try:
-                identities.fetch()
+                identities.ensure(self._users())
             except UnreachableError as exc:
                 log.info("the device's modules are not known yet: %s", exc)
                 return
             identity = identities.get(AGENT_ID)
         if identity is None:
-            log.warning("the device has no $edgeAgent: it is no IoT Edge device")
             return
         self._link = HubLink(
             self._ground.settings,

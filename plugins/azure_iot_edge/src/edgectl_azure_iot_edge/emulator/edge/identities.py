@@ -6,7 +6,9 @@ those that it made and that are wanted no more are deleted. What was read is kep
 
 from __future__ import annotations
 
+import base64
 import json
+import secrets
 import threading
 from collections.abc import Callable, Iterable
 from pathlib import Path
@@ -75,51 +77,42 @@ class Identities:
         """Return an identity; that of ``edgeHub`` is called ``$edgeHub``."""
         return self._known.get(module_id)
 
-    def fetch(self) -> None:
-        """Read them all.
-
-        Raises:
-            UnreachableError: The hub does not tell them.
-        """
-        answer = self._ask("GET", "modules")
-        found = {entry["moduleId"]: _identity(entry) for entry in answer}
-        self._replace(found)
-
     def ensure(self, names: Iterable[str]) -> None:
-        """Have an identity for each of these modules, and none of ours for others.
+        """Have an identity with a key for each of these modules, and none of ours for others.
+
+        ``$edgeAgent`` and ``$edgeHub`` are the hub's own, and get their keys from the device too.
 
         Raises:
             UnreachableError: Some cannot be made now.
         """
-        wanted = set(names)
-        missing = sorted(wanted - set(self._known))
-        extra = [
-            name
-            for name, identity in self._known.items()
-            if identity.managed_by == MANAGED
-            and name not in wanted
-            and name not in {AGENT_ID, HUB_ID}
-        ]
-        if not missing and not extra:
+        wanted = {*names, AGENT_ID, HUB_ID}
+        known = self._known
+        extra = [name for name in known if self._is_extra(known[name], wanted)]
+        if not extra and all(name in known and known[name].key for name in wanted):
             return
-        self.fetch()
-        found = dict(self._known)
-        for name in missing:
-            found[name] = found.get(name) or self._make(name)
-        for name in extra:
-            if name in found:
-                self._ask("DELETE", f"modules/{quote(name, safe='$')}", header={"If-Match": "*"})
-                del found[name]
+        found = {entry["moduleId"]: _identity(entry) for entry in self._ask("GET", "modules")}
+        for name in sorted(wanted):
+            if name not in found or not found[name].key:
+                found[name] = self._make(name, is_new=name not in found)
+        for name in [name for name in found if self._is_extra(found[name], wanted)]:
+            self._ask("DELETE", f"modules/{quote(name, safe='$')}", header={"If-Match": "*"})
+            del found[name]
         self._replace(found)
 
-    def _make(self, name: str) -> Identity:
+    def _is_extra(self, identity: Identity, wanted: set[str]) -> bool:
+        return identity.managed_by.lower() == MANAGED.lower() and identity.module_id not in wanted
+
+    def _make(self, name: str, *, is_new: bool) -> Identity:
+        keys = {part: _new_key() for part in ("primaryKey", "secondaryKey")}
         body = {
             "deviceId": self._settings.device_id,
             "moduleId": name,
             "managedBy": MANAGED,
-            "authentication": {"type": "sas"},
+            "authentication": {"type": "sas", "symmetricKey": keys},
         }
-        return _identity(self._ask("PUT", f"modules/{quote(name, safe='$')}", body=body))
+        path = f"modules/{quote(name, safe='$')}"
+        header = {} if is_new else {"If-Match": "*"}
+        return _identity(self._ask("PUT", path, body=body, header=header))
 
     def _replace(self, found: dict[str, Identity]) -> None:
         with self._lock:
@@ -162,6 +155,10 @@ def http_pool(trust: Path | None) -> urllib3.PoolManager:
     return urllib3.PoolManager(
         ca_certs=None if trust is None else str(trust), retries=False, timeout=_TIMEOUT
     )
+
+
+def _new_key() -> str:
+    return base64.b64encode(secrets.token_bytes(32)).decode()
 
 
 def _identity(entry: Any) -> Identity:
