@@ -19,6 +19,7 @@ from edge_components.contract.pipeline import (
     DirectorySource,
     HttpSink,
     LambdaSink,
+    ModuleSink,
     MqttSink,
     MqttSource,
     PreprocessStep,
@@ -173,6 +174,8 @@ def build_writer(sink: Sink, site: Site, reports: Reports) -> Writer:
     match sink:
         case LambdaSink():
             writer = module.FunctionWriter(sink, reports)
+        case ModuleSink():
+            writer = module.ModuleWriter(sink, reports)
         case DirectorySink():
             writer = module.DirectoryWriter(sink, site.state_dir / sink.path)
         case HttpSink():
