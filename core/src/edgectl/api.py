@@ -79,6 +79,7 @@ from edgectl.errors import (
 )
 from edgectl.hookspecs import hookimpl
 from edgectl.localtrain import read_metrics, run_training, training_environment
+from edgectl.otlpfiles import read_otlp_files
 from edgectl.plugins import open_provider, provider_from_plugin
 from edgectl.project.load import Project, load_project
 from edgectl.provider import Provider, ProviderContext
@@ -273,6 +274,7 @@ __all__ = [
     "push_release",
     "read_artifact",
     "read_metrics",
+    "read_otlp_files",
     "read_release",
     "run_training",
     "sha256_digest",

@@ -79,24 +79,15 @@ class CollectorConfig(Record, frozen=True, kw_only=True):
         endpoint: The OTLP/HTTP logs endpoint (``…/v1/logs``) that pods write to, or "" for none.
         files: Glob of OTLP JSON lines files as a collector's file exporter writes them, relative
             to the project; what is read back.
-        url: A server with edgectl's own record API (``edgectl hub``) to read back from.
-        token_file: A file with a bearer token for ``url``, relative to the project.
-        ca: PEM file with the authorities to trust for ``url``, relative to the project.
     """
 
     endpoint: str = ""
     files: str = ""
-    url: str = ""
-    token_file: str = ""
-    ca: str = ""
 
     def __post_init__(self) -> None:
         """Check what the types cannot say."""
-        for key, value in (("endpoint", self.endpoint), ("url", self.url)):
-            if value and not value.startswith(("http://", "https://")):
-                raise ValueError(f"`{key}` is '{value}', expected an http or https address")
-        if self.files and self.url:
-            raise ValueError("give `files` or `url` to read telemetry back from, not both")
+        if self.endpoint and not self.endpoint.startswith(("http://", "https://")):
+            raise ValueError(f"`endpoint` is '{self.endpoint}', expected an http or https address")
 
 
 class TrainingConfig(Record, frozen=True, kw_only=True):

@@ -66,7 +66,7 @@ def settle_images(account: Account, request: PackageRequest, *, with_volume: boo
     if known is not None and (known.volume or not with_volume):
         return 0
     sent = 0
-    runtime = known.runtime if known is not None else _by_digest(_runtime(account))
+    runtime = known.runtime if known is not None else _by_digest(runtime_reference(account))
     volume = ""
     if with_volume:
         target = f"{place}:{volume_tag(release.number)}"
@@ -99,7 +99,7 @@ def planned_images(account: Account, application: str, number: int) -> Images:
     if known is not None:
         return known
     zeros = "sha256:" + "0" * 64
-    return Images(runtime=_by_digest(_runtime(account)), volume=f"{place}@{zeros}")
+    return Images(runtime=_by_digest(runtime_reference(account)), volume=f"{place}@{zeros}")
 
 
 def volume_files(request: PackageRequest) -> dict[str, bytes | Path]:
@@ -116,7 +116,8 @@ def volume_files(request: PackageRequest) -> dict[str, bytes | Path]:
     }
 
 
-def _runtime(account: Account) -> str:
+def runtime_reference(account: Account) -> str:
+    """Return the runtime image as the settings name it."""
     return runtime_image(account.config, metadata.version(DISTRIBUTION))
 
 

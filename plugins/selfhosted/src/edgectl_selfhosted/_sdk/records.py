@@ -16,12 +16,12 @@ from edgectl.api import (
     TelemetryRecord,
     TelemetryRequest,
     UnsupportedError,
+    read_otlp_files,
 )
 from edgectl_selfhosted import fiql
 from edgectl_selfhosted._sdk.client import Client
 from edgectl_selfhosted._sdk.devices import Scope
 from edgectl_selfhosted.config import SelfhostedConfig, in_project
-from edgectl_selfhosted.otlpfiles import read_page
 
 RECORDS = "/telemetry/v1/records"
 
@@ -54,7 +54,9 @@ def records(
 
     if config.telemetry_files:
         pattern = str(in_project(config.telemetry_files, project_dir))
-        found, after = read_page(pattern, wanted=wanted, cursor=request.cursor, limit=request.limit)
+        found, after = read_otlp_files(
+            pattern, wanted=wanted, cursor=request.cursor, limit=request.limit
+        )
         return TelemetryPage(records=found, next=after)
     with connect(config.telemetry_server) as client:
         page = _ask(client, request)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from edgectl.api import Kind, NotFoundError, ProviderError, TelemetryRecord, to_otlp
-from edgectl_selfhosted.otlpfiles import read_page
+from edgectl.otlpfiles import read_otlp_files as read_page
 
 
 def record(number: int, device: str = "cam-1") -> TelemetryRecord:

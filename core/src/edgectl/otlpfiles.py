@@ -13,12 +13,13 @@ from pathlib import Path
 
 import msgspec
 
-from edgectl.api import NotFoundError, ProviderError, TelemetryRecord, from_otlp
+from edge_components.contract.telemetry import TelemetryRecord, from_otlp
+from edgectl.errors import NotFoundError, ProviderError
 
 Key = tuple[int, str]
 
 
-def read_page(
+def read_otlp_files(
     pattern: str,
     *,
     wanted: Callable[[TelemetryRecord], bool],
@@ -41,7 +42,7 @@ def read_page(
     if not paths:
         raise NotFoundError(
             f"no telemetry file matches '{pattern}'",
-            hint="`telemetry_files` is a glob of what the collector's file exporter writes",
+            hint="name what the collector's file exporter writes",
         )
     after = _parse(cursor)
     records = (record for path in paths for record in read_file(Path(path)) if wanted(record))

@@ -1,0 +1,23 @@
+"""Where Google's APIs are: Google's own addresses, or an emulator's; pure."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Mapping
+
+from edgectl_gke_edge.config import GkeConfig
+
+VARIABLE = "EDGECTL_GKE_ENDPOINT"
+"""``host:port`` of an emulator that answers for all of Google's APIs, without TLS."""
+
+
+def address_of(config: GkeConfig, api: str, environ: Mapping[str, str] = os.environ) -> str:
+    """Return an emulator's address for an API, or "" for Google's own.
+
+    Args:
+        config: The settings, which come first.
+        api: ``container``, ``edgecontainer``, ``gkehub`` or ``connectgateway``.
+        environ: Where the address of an emulator may stand.
+    """
+    configured: str = getattr(config.endpoints, api)
+    return configured or environ.get(VARIABLE, "")
