@@ -13,7 +13,8 @@ from pathlib import Path
 from edgectl.api import append_layer
 from edgectl_gke_edge.emulator.nodes.kubelet.rootfs import HOST_MARK
 
-RUNTIME = "edgectl/edge-runtime"
+PATH_PREFIX = "edgectl"
+RUNTIME = f"{PATH_PREFIX}/edge-runtime"
 PYTHON = "library/python"
 BIN = "opt/edgectl/bin"
 _PATH = f"/{BIN}:/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"

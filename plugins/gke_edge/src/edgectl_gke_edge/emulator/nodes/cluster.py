@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 from pathlib import Path
 
 import msgspec
@@ -23,9 +22,11 @@ from edgectl_gke_edge.emulator.nodes.kubelet.network import NodeNetwork
 from edgectl_gke_edge.emulator.nodes.kubelet.node import Node
 from edgectl_gke_edge.emulator.nodes.kubelet.registration import NodeSettings
 from edgectl_gke_edge.emulator.nodes.kubelet.server import KubeletServer
+from edgectl_gke_edge.emulator.nodes.orders import obey
+from edgectl_gke_edge.emulator.nodes.proxy import ServiceProxy
 from edgectl_gke_edge.emulator.nodes.scheduler import Scheduler
 
-_LOG = logging.getLogger(__name__)
+READY_FILE = "ready"
 
 
 class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -39,6 +40,8 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
         controllers: Whether the controllers run here too.
         backoff: How long a kubelet waits before it tries again.
         node_grace_s: After how long without a heartbeat a node is not ready.
+        crowd: How many more nodes only pretend to run pods.
+        crowd_labels: What those are labelled with.
     """
 
     access: Access
@@ -48,6 +51,8 @@ class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
     controllers: bool = True
     backoff: BackOff = BackOff()
     node_grace_s: float = 40.0
+    crowd: int = 0
+    crowd_labels: dict[str, str] = {}
 
 
 class Cluster:
@@ -63,19 +68,28 @@ class Cluster:
         """Run until cancelled."""
         api = self._api("edgectl-kubelet")
         manager = self._api("kube-controller-manager")
-        for kind in ("pods", "nodes", "daemonsets"):
+        all_of, folder = self._informers, Path(self._settings.folder)
+        servers: list[KubeletServer] = []
+        for kind in ("pods", "nodes", "services", "daemonsets"):
             self._informers[kind] = Informer(api, kind)
         try:
             async with asyncio.TaskGroup() as group:
                 controllers = self._controllers(manager) if self._settings.controllers else []
-                servers = [await self._node(api, n) for n in range(len(self._settings.nodes))]
+                for number in range(len(self._settings.nodes)):
+                    servers.append(await self._node(api, number))
                 for informer in self._informers.values():
                     group.create_task(informer.run())
                 await self._informers["pods"].synced.wait()
                 for node in self.nodes:
                     group.create_task(node.run())
+                    proxy = ServiceProxy(node, all_of["services"], all_of["pods"])
+                    group.create_task(proxy.run())
                 for controller in controllers:
                     group.create_task(controller.run())
+                group.create_task(obey(folder, self.nodes))
+                for node in self.nodes:
+                    await node.registered.wait()
+                (folder / READY_FILE).touch()
         finally:
             for server in servers:
                 server.stop()

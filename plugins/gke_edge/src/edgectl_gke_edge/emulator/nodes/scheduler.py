@@ -133,7 +133,7 @@ class Scheduler(Controller):
 
     async def _tell(self, pod: Obj, why: str) -> None:
         conditions = (pod.get("status") or {}).get("conditions") or []
-        before = next((one for one in conditions if one["type"] == "PodScheduled"), {})
+        before: Obj = next((one for one in conditions if one["type"] == "PodScheduled"), {})
         if before.get("message") == why:
             return
         condition = {

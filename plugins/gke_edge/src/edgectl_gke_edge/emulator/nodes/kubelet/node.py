@@ -8,6 +8,7 @@ import platform
 import shutil
 import signal
 from collections.abc import Coroutine, Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,7 @@ class Node:
         self.backoff = backoff or BackOff()
         self.images = ImageStore(folder / "images")
         self.kubelet_port = 0
+        self.registered = asyncio.Event()
         self.heartbeat = asyncio.Event()
         self.heartbeat.set()
         self.no_pulls: set[str] = set()
@@ -152,8 +154,10 @@ class Node:
         meta = pod["metadata"]
         account = pod["spec"].get("serviceAccountName") or "default"
         path = path_of("serviceaccounts", meta["namespace"], account, "token")
-        spec = {"audiences": [wanted["audience"]] if wanted.get("audience") else []}
-        spec["expirationSeconds"] = wanted.get("expirationSeconds") or 3600
+        spec = {
+            "audiences": [wanted["audience"]] if wanted.get("audience") else [],
+            "expirationSeconds": wanted.get("expirationSeconds") or 3600,
+        }
         body = {"apiVersion": "authentication.k8s.io/v1", "kind": "TokenRequest", "spec": spec}
         try:
             answer = await self._api.call("POST", path, body)
@@ -187,6 +191,7 @@ class Node:
                 _LOG.info("node '%s' is not registered: %s", self.name, exc)
                 await asyncio.sleep(_AGAIN_S)
             else:
+                self.registered.set()
                 return
 
     def _place(self) -> Obj:
@@ -247,7 +252,7 @@ class Node:
         worker = self._workers.get(uid)
         if pod is None:
             if worker is not None:
-                worker.end(0.5, lambda: self._forget(worker))
+                worker.end(0.5, partial(self._forget, worker))
             return
         if worker is None:
             if is_over(pod):
@@ -261,7 +266,7 @@ class Node:
             grace = pod["metadata"].get("deletionGracePeriodSeconds")
             self._end(worker, 30.0 if grace is None else float(grace))
         elif is_over(pod) and worker.is_failed:
-            worker.end(1.0, lambda: self._release(worker))
+            worker.end(1.0, partial(self._release, worker))
 
     def _end(self, worker: Worker, grace_s: float) -> None:
         async def gone() -> None:

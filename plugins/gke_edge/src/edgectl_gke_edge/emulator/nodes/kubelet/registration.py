@@ -71,16 +71,26 @@ def own_labels(settings: NodeSettings, place: Obj) -> dict[str, str]:
     return {
         "kubernetes.io/hostname": settings.name,
         "kubernetes.io/os": "linux",
-        "kubernetes.io/arch": _ARCHITECTURES.get(place["machine"], place["machine"]),
+        "kubernetes.io/arch": _architecture(place),
         "topology.kubernetes.io/region": settings.region,
         "topology.kubernetes.io/zone": settings.zone,
         "node.kubernetes.io/instance-type": "edgectl-virtual",
     }
 
 
+def _architecture(place: Obj) -> str:
+    machine: str = place["machine"]
+    return _ARCHITECTURES.get(machine, machine)
+
+
 def capacity_of(settings: NodeSettings) -> dict[str, str]:
     """Return what a node has."""
-    usual = {"cpu": "4", "memory": "16Gi", "pods": "110", "ephemeral-storage": "100Gi"}
+    usual: dict[str, str] = {
+        "cpu": "4",
+        "memory": "16Gi",
+        "pods": "110",
+        "ephemeral-storage": "100Gi",
+    }
     return {**usual, **settings.capacity}
 
 
@@ -109,7 +119,7 @@ def node_status(settings: NodeSettings, place: Obj, node: Obj | None, images: li
             "kubeletVersion": settings.kubelet,
             "kubeProxyVersion": settings.kubelet,
             "operatingSystem": "linux",
-            "architecture": _ARCHITECTURES.get(place["machine"], place["machine"]),
+            "architecture": _architecture(place),
         },
         "images": images,
     }

@@ -71,7 +71,8 @@ class KubeletServer:
                 _head(writer, 200)
                 _chunk(writer, b"ok")
             elif words[0] == "containerLogs" and len(words) == 4:
-                chunks = self._log(*words[1:], dict(parse_qsl(parts.query)))
+                _, namespace, pod, container = words
+                chunks = self._log(namespace, pod, container, dict(parse_qsl(parts.query)))
                 await _stream(writer, chunks)
             else:
                 raise _RefusedError(404, "404 page not found")

@@ -19,6 +19,7 @@ import select
 import signal
 import sys
 import time
+from typing import Any
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
 _NEW_NS, _NEW_USER, _NEW_PID, _NEW_UTS, _NEW_IPC = (
@@ -58,7 +59,7 @@ def main() -> int:
         return 1
 
 
-def _run(spec: dict, folder: str) -> int:
+def _run(spec: dict[str, Any], folder: str) -> int:
     outer_uid, outer_gid = os.geteuid(), os.getegid()
     _call("unshare", _NEW_USER | _NEW_PID | _NEW_UTS | _NEW_IPC, what="user name spaces")
     _map("setgroups", "deny")
@@ -85,7 +86,7 @@ def _run(spec: dict, folder: str) -> int:
     return 0
 
 
-def _child(spec: dict, folder: str, out: int, err: int, told: int) -> None:
+def _child(spec: dict[str, Any], folder: str, out: int, err: int, told: int) -> None:
     """Become the container's program; never returns."""
     try:
         _LIBC.prctl(_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
@@ -113,7 +114,7 @@ def _child(spec: dict, folder: str, out: int, err: int, told: int) -> None:
         os._exit(START_ERROR)
 
 
-def _build(root: str, spec: dict) -> None:
+def _build(root: str, spec: dict[str, Any]) -> None:
     """Put the root together and make it this process's."""
     _mount(None, "/", None, _REC | _PRIVATE)
     os.makedirs(root, exist_ok=True)
@@ -134,7 +135,7 @@ def _build(root: str, spec: dict) -> None:
     os.chdir("/")
 
 
-def _carry_out(step: list, root: str) -> None:
+def _carry_out(step: list[str], root: str) -> None:
     verb, path = step[0], f"{root}/{step[-1]}"
     if verb == "dir":
         os.mkdir(path, 0o755)
@@ -189,7 +190,7 @@ def _call(name: str, *arguments: int, what: str) -> None:
         raise ShimError(f"this machine allows no {what}: {name}: {reason}")
 
 
-def _pump(pipes: dict, log: str, child: int, memory: int) -> bool:
+def _pump(pipes: dict[int, str], log: str, child: int, memory: int) -> bool:
     """Copy what the container prints into its log until it ends; say whether it was too large."""
     lines = dict.fromkeys(pipes, b"")
     poll, oom, look = select.poll(), False, time.monotonic() + _LOOK_S
@@ -261,7 +262,7 @@ def _resident(pid: int) -> int:
     return total
 
 
-def _enter(pid: int, argv: list) -> int:
+def _enter(pid: int, argv: list[str]) -> int:
     """Run a program in the name spaces of a container, with its environment."""
     with open(f"/proc/{pid}/environ", "rb") as file:
         pairs = [entry.split(b"=", 1) for entry in file.read().split(b"\0") if b"=" in entry]
@@ -297,7 +298,7 @@ def _read_all(fd: int) -> bytes:
     return data
 
 
-def _write(path: str, document: dict) -> None:
+def _write(path: str, document: dict[str, Any]) -> None:
     with open(path + ".part", "w", encoding="utf-8") as file:
         json.dump(document, file)
     os.replace(path + ".part", path)

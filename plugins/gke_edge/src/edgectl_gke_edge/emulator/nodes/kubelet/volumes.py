@@ -81,7 +81,7 @@ class Volumes:
         return found
 
     async def _one(self, volume: Obj) -> Path:
-        folder = self._folder / volume["name"]
+        folder: Path = self._folder / volume["name"]
         if "hostPath" in volume:
             return self._host_path(volume["hostPath"])
         if "image" in volume:
@@ -104,7 +104,7 @@ class Volumes:
         return folder
 
     def _host_path(self, volume: Obj) -> Path:
-        path = self._host / volume["path"].lstrip("/")
+        path: Path = self._host / volume["path"].lstrip("/")
         kind = volume.get("type") or ""
         if kind in ("", "DirectoryOrCreate"):
             path.mkdir(parents=True, exist_ok=True)
@@ -145,7 +145,7 @@ class Volumes:
                     continue
                 raise ConfigError(f"references non-existent config key: {item['key']}")
             mode = item.get("mode") or volume.get("defaultMode") or 0o644
-            _write(folder, item["path"], data[item["key"]], mode)
+            _write(folder, item["path"], data[item["key"]], int(mode))
 
     def _downward(self, volume: Obj, folder: Path) -> None:
         containers = {one["name"]: one for one in self._pod["spec"]["containers"]}

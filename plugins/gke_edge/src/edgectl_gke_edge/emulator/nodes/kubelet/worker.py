@@ -7,17 +7,17 @@ import contextlib
 import logging
 import shutil
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
 from edgectl_gke_edge.emulator.nodes.api import Obj
 from edgectl_gke_edge.emulator.nodes.kubelet.backoff import BackOff
-from edgectl_gke_edge.emulator.nodes.kubelet.container import Container, Pull, Surroundings
-from edgectl_gke_edge.emulator.nodes.kubelet.environment import Environment, Lookup
-from edgectl_gke_edge.emulator.nodes.kubelet.images import Logins, PullError
+from edgectl_gke_edge.emulator.nodes.kubelet.container import Container, Surroundings
+from edgectl_gke_edge.emulator.nodes.kubelet.environment import Environment
+from edgectl_gke_edge.emulator.nodes.kubelet.images import Image, Logins, PullError
 from edgectl_gke_edge.emulator.nodes.kubelet.status import Facts, Whole, pod_status
-from edgectl_gke_edge.emulator.nodes.kubelet.volumes import Read, VolumeError, Volumes
+from edgectl_gke_edge.emulator.nodes.kubelet.volumes import VolumeError, Volumes
 from edgectl_gke_edge.emulator.nodes.podfacts import age_s, timestamp
 
 _LOG = logging.getLogger(__name__)
@@ -32,10 +32,18 @@ class Host(Protocol):
     disk: Path
     backoff: BackOff
     ip: str
-    pull: Pull
-    read: Read
-    config_map: Lookup
-    secret: Lookup
+
+    async def pull(self, text: str, policy: str, logins: Logins) -> tuple[Image, bool]:
+        """Return an image, and whether the registry was asked for it."""
+
+    async def read(self, kind: str, namespace: str, name: str) -> Obj | None:
+        """Read a ConfigMap or Secret; None if there is none."""
+
+    def config_map(self, namespace: str, name: str) -> Mapping[str, str] | None:
+        """Return a ConfigMap's data as ``load`` read it."""
+
+    def secret(self, namespace: str, name: str) -> Mapping[str, str] | None:
+        """Return a Secret's data as ``load`` read it."""
 
     def address(self, uid: str, wanted: str) -> str:
         """Return the pod's address."""
@@ -171,8 +179,8 @@ class Worker:
                     self.over.set()
                     return
             await asyncio.gather(*(one.run() for one in mains))
-            for one in sidecars:
-                one.cancel()
+            for task in sidecars:
+                task.cancel()
         for one in inits:
             if one.facts.is_sidecar:
                 await one.stop(self._grace())

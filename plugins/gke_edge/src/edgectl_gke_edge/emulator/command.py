@@ -1,0 +1,170 @@
+"""``edgectl emulate gke``."""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import metadata
+from pathlib import Path
+
+import click
+import msgspec
+
+from edgectl.api import Project, Target, load_project
+from edgectl.emulation import run_until_told
+from edgectl_gke_edge.emulator.control import Control
+from edgectl_gke_edge.emulator.fleet import Fleet, FleetInfo, VirtualCluster
+from edgectl_gke_edge.selector import read_selector
+
+_DISTRIBUTION = "edgectl-gke-edge"
+
+
+@click.command("gke")
+@click.option(
+    "-p",
+    "--project",
+    type=click.Path(path_type=Path),
+    default=None,
+    metavar="PATH",
+    help="A project whose targets say how clusters are called and nodes labelled.",
+)
+@click.option(
+    "--dir",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    default=Path(".edgectl/emulator-gke"),
+    show_default=True,
+    help="Where registry, clusters, nodes and logs are kept.",
+)
+@click.option(
+    "--clusters",
+    "cluster_count",
+    default=3,
+    show_default=True,
+    type=click.IntRange(1, 50),
+    help="Clusters, unless the project names them.",
+)
+@click.option(
+    "--nodes",
+    "node_count",
+    default=3,
+    show_default=True,
+    type=click.IntRange(0, 100),
+    help="Nodes in each cluster.",
+)
+@click.option(
+    "--crowd",
+    default=0,
+    type=click.IntRange(0, 5000),
+    help="More nodes in each cluster that only pretend to run pods.",
+)
+@click.option(
+    "--label",
+    "labels",
+    multiple=True,
+    metavar="KEY=VALUE",
+    help="A label of every node; may be given several times.",
+)
+@click.option("--registry-port", default=0, help="Port of the registry; 0 takes a free one.")
+@click.option(
+    "--info",
+    type=click.Path(path_type=Path, dir_okay=False),
+    help="Write addresses and settings as JSON once all is up.",
+)
+@click.option("--stop-on-eof", is_flag=True, help="End when standard input ends.")
+def emulate(
+    *,
+    project: Path | None,
+    folder: Path,
+    cluster_count: int,
+    node_count: int,
+    crowd: int,
+    labels: tuple[str, ...],
+    registry_port: int,
+    info: Path | None,
+    stop_on_eof: bool,
+) -> None:
+    """Start clusters with virtual nodes whose pods really run, and a registry.
+
+    Every cluster has a Kubernetes API server of its own. Serves until Ctrl-C, and prints the
+    settings that a project file takes.
+    """
+    loaded = None if project is None else load_project(project)
+    wanted = _clusters(loaded, cluster_count, node_count, crowd)
+    given = dict(_label(text) for text in labels)
+    fleet = Fleet(folder, labels={**_target_labels(loaded), **given}, registry_port=registry_port)
+    control = Control(fleet)
+
+    def start() -> None:
+        running = fleet.start(wanted, metadata.version(_DISTRIBUTION))
+        _show(msgspec.structs.replace(running, control=control.start()), info)
+
+    try:
+        run_until_told(fleet, start, stop_on_eof=stop_on_eof)
+    finally:
+        control.stop()
+
+
+def _show(running: FleetInfo, file: Path | None) -> None:
+    for name, value in running.env.items():
+        click.echo(f"export {name}={value}")
+    click.echo(f"# registry with the runtime's image: {running.registry}")
+    click.echo(f"# control: {running.control}")
+    for cluster in running.clusters:
+        click.echo(f"# cluster {cluster.name} ({cluster.location}): {cluster.server}")
+        for node in cluster.nodes:
+            click.echo(f"#   {node.device}: services answer at {node.address}")
+    sys.stdout.flush()
+    if file is not None:
+        part = file.with_name(file.name + ".part")
+        part.write_bytes(msgspec.json.encode(running))
+        part.chmod(0o600)
+        os.replace(part, file)
+
+
+def _clusters(
+    project: Project | None, count: int, nodes: int, crowd: int
+) -> tuple[VirtualCluster, ...]:
+    """Return the clusters that targets name, or else so many numbered ones."""
+    names: dict[str, dict[str, str]] = {}
+    labels: dict[str, str] = {}
+    locations: list[str] = []
+    for target in _targets(project):
+        selector = read_selector(target)
+        labels |= selector.labels
+        locations += [one for one in selector.locations if one not in locations]
+        names |= dict.fromkeys(selector.names, {})
+    for number in range(1, count + 1) if not names else ():
+        names[f"cluster-{number}"] = {}
+    return tuple(
+        VirtualCluster(
+            name=name,
+            nodes=tuple(f"node-{number}" for number in range(1, nodes + 1)),
+            labels=labels,
+            location=locations[index % len(locations)] if locations else "us-central1",
+            crowd=crowd,
+        )
+        for index, name in enumerate(names)
+    )
+
+
+def _target_labels(project: Project | None) -> dict[str, str]:
+    """Return the node labels that the project's targets ask for."""
+    found: dict[str, str] = {}
+    for target in _targets(project):
+        found |= read_selector(target).nodes
+    return found
+
+
+def _targets(project: Project | None) -> list[Target]:
+    if project is None:
+        return []
+    specs = sorted(project.spec.targets.items())
+    return [project.target(name) for name, spec in specs if spec.provider == "gke"]
+
+
+def _label(text: str) -> tuple[str, str]:
+    key, separator, value = text.partition("=")
+    if not separator or not key:
+        raise click.BadParameter(f"'{text}' is not KEY=VALUE", param_hint="--label")
+    return key, value

@@ -1,0 +1,131 @@
+"""``/_edgectl/…``: what tests and users steer the emulator with. Not part of any real service.
+
+| route | body | what happens |
+|---|---|---|
+| ``POST clusters/NAME/cut``, ``…/mend`` | | operators do not reach the cluster, or do again |
+| ``POST nodes/CLUSTER/NODE/silence``, ``…/wake`` | | the node tells its API server nothing |
+| ``POST pulls`` | ``{cluster, node, word}`` | images with that word cannot be pulled there |
+| ``DELETE pulls`` | | they can |
+| ``POST denials`` | ``{cluster, verb, resource}`` | nobody may do that, whatever roles say |
+| ``DELETE denials`` | | roles decide |
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable
+from wsgiref.types import StartResponse, WSGIEnvironment
+
+import msgspec
+from msgspec.structs import replace
+
+from edgectl.api import Record
+from edgectl.emulation import WebServer
+from edgectl_gke_edge.emulator.fleet import Fleet, Site
+
+PREFIX = "/_edgectl/"
+
+
+class NoPull(Record, frozen=True, kw_only=True):
+    """Images that cannot be pulled; ``*`` is every node."""
+
+    cluster: str
+    word: str
+    node: str = "*"
+
+
+class Denial(Record, frozen=True, kw_only=True):
+    """What nobody may do; ``*`` stands for any verb or resource."""
+
+    cluster: str
+    verb: str
+    resource: str
+
+
+class Control:
+    """The routes, on a port of their own.
+
+    Args:
+        fleet: What is steered.
+    """
+
+    def __init__(self, fleet: Fleet) -> None:
+        self._fleet = fleet
+        self._lock = threading.Lock()
+        self._server = WebServer(self._answer)
+
+    def start(self) -> str:
+        """Serve; return the address of the routes."""
+        self._server.start()
+        return f"{self._server.url}{PREFIX.rstrip('/')}"
+
+    def stop(self) -> None:
+        """End."""
+        self._server.stop()
+
+    def _answer(self, environ: WSGIEnvironment, start: StartResponse) -> Iterable[bytes]:
+        path = str(environ["PATH_INFO"]).removeprefix(PREFIX).split("/")
+        size = int(environ.get("CONTENT_LENGTH") or 0)
+        body = environ["wsgi.input"].read(size) if size else b"{}"
+        try:
+            with self._lock:
+                result = self._route(str(environ["REQUEST_METHOD"]), path)(body)
+        except KeyError as exc:
+            start("404 Not Found", [("Content-Type", "text/plain")])
+            return [f"there is no {exc}".encode()]
+        except (msgspec.ValidationError, msgspec.DecodeError) as exc:
+            start("400 Bad Request", [("Content-Type", "text/plain")])
+            return [str(exc).encode()]
+        start("200 OK", [("Content-Type", "application/json")])
+        return [msgspec.json.encode(result)]
+
+    def _route(self, method: str, path: list[str]) -> Callable[[bytes], object]:
+        match method, path:
+            case "POST", ["clusters", name, "cut" | "mend" as verb]:
+                return lambda _: self._cut(self._fleet.sites[name], cut=verb == "cut")
+            case "POST", ["nodes", cluster, node, "silence" | "wake" as verb]:
+                site = self._fleet.sites[cluster]
+                return lambda _: self._silence(site, node, silent=verb == "silence")
+            case "POST", ["pulls"]:
+                return self._no_pull
+            case "DELETE", ["pulls"]:
+                return self._all_pulls
+            case "POST", ["denials"]:
+                return self._deny
+            case "DELETE", ["denials"]:
+                return self._allow
+        raise KeyError(f"route {method} {'/'.join(path)}")
+
+    def _cut(self, site: Site, *, cut: bool) -> object:
+        if site.gate is not None:
+            site.gate.cut() if cut else site.gate.mend()
+        return {"cluster": site.wanted.name, "cut": cut}
+
+    def _silence(self, site: Site, node: str, *, silent: bool) -> object:
+        if node not in site.wanted.nodes:
+            raise KeyError(f"node {node}")
+        others = tuple(one for one in site.orders.silent if one != node)
+        site.order(replace(site.orders, silent=(*others, node) if silent else others))
+        return {"silent": site.orders.silent}
+
+    def _no_pull(self, body: bytes) -> object:
+        wanted = msgspec.json.decode(body, type=NoPull)
+        site = self._fleet.sites[wanted.cluster]
+        words = (*site.orders.no_pulls.get(wanted.node, ()), wanted.word)
+        site.order(replace(site.orders, no_pulls={**site.orders.no_pulls, wanted.node: words}))
+        return site.orders.no_pulls
+
+    def _all_pulls(self, _body: bytes) -> object:
+        for site in self._fleet.sites.values():
+            site.order(replace(site.orders, no_pulls={}))
+        return {}
+
+    def _deny(self, body: bytes) -> object:
+        wanted = msgspec.json.decode(body, type=Denial)
+        self._fleet.sites[wanted.cluster].server.deny(wanted.verb, wanted.resource)
+        return {"verb": wanted.verb, "resource": wanted.resource}
+
+    def _allow(self, _body: bytes) -> object:
+        for site in self._fleet.sites.values():
+            site.server.allow_again()
+        return {}
