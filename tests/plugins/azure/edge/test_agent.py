@@ -209,8 +209,10 @@ def test_direct_methods_of_the_agent(devices: Runner, service: Service) -> None:
     status(service, 200)
     assert service.method("d1", "$edgeAgent", "ping")["status"] == 200
     request: dict[str, Any] = {"schemaVersion": "1.0", "items": [{"id": "app"}]}
-    logs = service.method("d1", "$edgeAgent", "GetModuleLogs", request)
-    assert logs["payload"] == [{"id": "app", "payload": "began\n"}]
+    printed = [{"id": "app", "payload": "began\n"}]
+    eventually(
+        lambda: service.method("d1", "$edgeAgent", "GetModuleLogs", request)["payload"] == printed
+    )
     before = device.engine.containers()["app"].started_at
     restart = {"schemaVersion": "1.0", "id": "app"}
     assert service.method("d1", "$edgeAgent", "RestartModule", restart)["status"] == 200

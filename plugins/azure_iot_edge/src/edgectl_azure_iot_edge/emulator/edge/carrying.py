@@ -28,6 +28,7 @@ from edgectl_azure_iot_edge.emulator.edge.records import (
     Module,
     ModuleSpec,
     RuntimeStatus,
+    Status,
 )
 from edgectl_azure_iot_edge.emulator.edge.restarts import Pace, status_under
 from edgectl_azure_iot_edge.emulator.edge.workload import API_VERSION, Workload
@@ -36,6 +37,7 @@ log = logging.getLogger(__name__)
 
 _HUB_KEPT = "module-edgehub"
 _RESTARTS = "restarts"
+_WANTED = "wanted"
 
 
 class StepError(Exception):
@@ -68,6 +70,8 @@ class Carrier:
         if self._hub_module is not None:  # it ended with the process that it was a part of
             self._keep_hub(msgspec.structs.replace(self._hub_module, state="created", exit_code=0))
         self._restarts = ground.kept.read(_RESTARTS, dict[str, _Restarts], {})
+        # A deployment may want another status of a module without its being made anew.
+        self._wanted = ground.kept.read(_WANTED, dict[str, Status], {})
 
     def modules(self, pace: Pace) -> dict[str, Module]:
         """Return every module but ``edgeAgent`` as it is now."""
@@ -90,6 +94,9 @@ class Carrier:
                 raise StepError(str(exc)) from exc
             except (EngineError, OptionsError, OSError) as exc:
                 raise StepError(f"Could not {action.lower()} module {step.module}: {exc}") from exc
+        if step.spec is not None and self._wanted.get(step.module) != step.spec.status:
+            self._wanted[step.module] = step.spec.status
+            self._ground.kept.write(_WANTED, self._wanted)
 
     def restart(self, name: str) -> None:
         """Stop and start a module, whatever is wanted of it.
@@ -174,7 +181,8 @@ class Carrier:
 
     def _module(self, name: str, container: Container, pace: Pace) -> Module:
         restarts = self._restarts.get(name, _Restarts(0, 0.0))
-        spec = container.spec
+        wanted = self._wanted.get(name, container.spec.status)
+        spec = msgspec.structs.replace(container.spec, status=wanted)
         status = container.status
         if spec.status == "running":
             status = status_under(spec.restart_policy, status, restarts.count, pace)

@@ -121,6 +121,7 @@ class CliEngine:
         if self._seen(name, made).state == "running":
             return
         self._forwards.open(name, made.ports)
+        self._note(name, was_stopped=False)
         try:
             self._run("start", self._name(name))
         except EngineError:
@@ -130,6 +131,7 @@ class CliEngine:
 
     def stop(self, name: str, grace_s: float = STOP_GRACE_S) -> None:
         """End a container."""
+        self._note(name, was_stopped=True)
         self._run("stop", "--time", str(int(grace_s)), self._name(name), check=False)
         self._forwards.close(name)
 
@@ -155,6 +157,14 @@ class CliEngine:
     def close(self) -> None:
         """Close the ports that are forwarded."""
         self._forwards.close_all()
+
+    def _note(self, name: str, *, was_stopped: bool) -> None:
+        with self._lock:
+            made = self._made.get(name)
+            if made is not None:
+                container = msgspec.structs.replace(made.container, was_stopped=was_stopped)
+                self._made[name] = msgspec.structs.replace(made, container=container)
+                self._kept.write(_CONTAINERS, self._made)
 
     def _name(self, module: str) -> str:
         return f"{self._prefix}-{module}"

@@ -26,6 +26,7 @@ class Container(Record, frozen=True, kw_only=True):
     Attributes:
         state: ``created`` until its first start.
         exit_code: As a shell has it: 128 and the signal's number for one that was killed.
+        was_stopped: Whether it ended because it was asked to.
     """
 
     spec: ModuleSpec
@@ -34,13 +35,15 @@ class Container(Record, frozen=True, kw_only=True):
     exit_code: int = 0
     started_at: float = 0.0
     exited_at: float = 0.0
+    was_stopped: bool = False
 
     @property
     def status(self) -> RuntimeStatus:
-        """What it means to the agent (edgelet-docker: only exit code 0 is a good end)."""
+        """What it means to the agent: only exit code 0 is a good end of its own."""
         if self.state == "running":
             return RuntimeStatus.RUNNING
-        return RuntimeStatus.FAILED if self.exit_code else RuntimeStatus.STOPPED
+        is_bad = self.exit_code and not self.was_stopped
+        return RuntimeStatus.FAILED if is_bad else RuntimeStatus.STOPPED
 
 
 class Making(Record, frozen=True, kw_only=True):

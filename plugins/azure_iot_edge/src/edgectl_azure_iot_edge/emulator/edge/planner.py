@@ -127,10 +127,10 @@ def _keeping(spec: ModuleSpec, module: Module, now: float, pace: Pace) -> Iterat
     name, status = spec.name, module.status
     if spec.status == "stopped":
         if status is RuntimeStatus.RUNNING:
-            yield Step(module=name, actions=(Action.STOP, Action.FORGET))
+            yield Step(module=name, actions=(Action.STOP, Action.FORGET), spec=spec)
         return
     if module.spec.status == "stopped" and status is not RuntimeStatus.RUNNING:
-        yield Step(module=name, actions=(Action.START, Action.FORGET))
+        yield Step(module=name, actions=(Action.START, Action.FORGET), spec=spec)
     elif restarts.is_due(module, now, pace):
         yield Step(module=name, actions=(Action.STOP, Action.START, Action.COUNT))
     elif status is RuntimeStatus.STOPPED and (

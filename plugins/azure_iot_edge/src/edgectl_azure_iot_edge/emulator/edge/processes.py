@@ -79,6 +79,7 @@ class ProcessEngine:
         self._lock = threading.RLock()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         self._forwards = Forwards()
+        self._asked: set[str] = set()
         folder.mkdir(parents=True, exist_ok=True)
         self._saved = self._read()
         if not self._boxed:
@@ -168,12 +169,14 @@ class ProcessEngine:
             process = self._processes.get(name)
         if process is None:
             return
+        self._asked.add(name)
         _signal(process.pid, signal.SIGTERM, group=False)
         with contextlib.suppress(subprocess.TimeoutExpired):
             process.wait(grace_s)
         _signal(process.pid, signal.SIGKILL, group=True)
         process.wait()
         self._ended(name, process)
+        self._asked.discard(name)
 
     def remove(self, name: str) -> None:
         """Remove a container."""
@@ -268,7 +271,11 @@ class ProcessEngine:
             self._forwards.close(name)
             code = process.returncode if process.returncode >= 0 else 128 - process.returncode
             container = msgspec.structs.replace(
-                saved.container, state="exited", exit_code=code, exited_at=self._faults.clock()
+                saved.container,
+                state="exited",
+                exit_code=code,
+                exited_at=self._faults.clock(),
+                was_stopped=name in self._asked,
             )
             self._save(name, msgspec.structs.replace(saved, container=container, pid=0, began=""))
             return True
