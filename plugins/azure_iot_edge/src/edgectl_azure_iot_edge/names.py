@@ -26,7 +26,6 @@ HUB = "$edgeHub"
 DESIRED = "edgectl"
 """The key in the module's desired and reported properties."""
 _ID = re.compile(r"edgectl-(?P<stem>.*)-r(?P<number>[1-9]\d{0,15})")
-_UNFIT = re.compile(r"[^a-z0-9-]+")
 
 
 def tag_key(application: str) -> str:
@@ -50,14 +49,13 @@ def route_name(application: str, what: str) -> str:
 
 
 def _stem(application: str, target: str) -> str:
-    plain = f"{target}-{application}"
-    fit = _UNFIT.sub("-", plain.lower())
+    # No name has an underscore, so no two pairs become one.
+    plain = f"{target}_{application}"
     longest = MAX_ID - len("edgectl--r") - 16
-    if fit == plain and len(fit) <= longest and "-r" not in target:
-        return fit
-    # Two names that become one, or "a-r1" + "b" beside "a" + "r1-b", are kept apart.
-    digest = sha256_digest(f"{target}\n{application}".encode()).removeprefix("sha256:")[:8]
-    return f"{fit[: longest - 9]}-{digest}"
+    if len(plain) <= longest:
+        return plain
+    digest = sha256_digest(plain.encode()).removeprefix("sha256:")[:8]
+    return f"{plain[: longest - 9]}-{digest}"
 
 
 def configuration_id(application: str, target: str, number: int) -> str:

@@ -111,7 +111,8 @@ def target_condition(application: str, target: str, number: int, selector: Selec
     ours = f"{path}.release = {number} AND {path}.target = {quoted(target)}"
     whole = f"{ours} AND ({selector.condition})"
     # Named devices may be many; only they are ever given the tag.
-    return ours if selector.devices or len(whole) > MAX_QUERY // 2 else whole
+    alone = selector.devices or not selector.condition or len(whole) > MAX_QUERY // 2
+    return ours if alone else whole
 
 
 def layer_content(config: AzureConfig, layer: Layer) -> Document:

@@ -270,4 +270,5 @@ def _against(path: str, value: object, schema: Mapping[str, Any]) -> Iterable[st
 
     for error in Draft202012Validator(schema).iter_errors(value):
         place = ".".join([path, *(str(step) for step in error.absolute_path)])
-        yield f"{place}: {error.message[:200]}"
+        said = error.message
+        yield f"{place}: {said if len(said) < 200 else f'{said[:80]} … {said[-80:]}'}"

@@ -23,7 +23,7 @@ class Selector(Record, frozen=True, kw_only=True):
     """What a selector says.
 
     Attributes:
-        condition: The query's condition; true for exactly the target's devices among edge devices.
+        condition: True for exactly the target's devices among edge devices; "" for all of them.
         devices: The devices' names, where they are named one by one.
         tags: The tags that a device of the target has, where the selector says so.
     """
@@ -35,7 +35,8 @@ class Selector(Record, frozen=True, kw_only=True):
     @property
     def query_condition(self) -> str:
         """The condition for a query over device twins."""
-        return f"capabilities.iotEdge = true AND ({self.condition})"
+        edge = "capabilities.iotEdge = true"
+        return f"{edge} AND ({self.condition})" if self.condition else edge
 
 
 def read_selector(target: Target) -> Selector:
@@ -108,7 +109,7 @@ def _by_condition(target: Target, condition: object) -> Selector:
         raise _wrong(target, "condition", "a target condition, such as tags.site='dc'")
     text = condition.strip()
     if text == "*":
-        return Selector(condition="is_defined(deviceId)")
+        return Selector(condition="")
     if len(text) > MAX_CONDITION:
         raise _wrong(target, "condition", f"at most {MAX_CONDITION} characters")
     return Selector(condition=text)
