@@ -54,6 +54,7 @@ from edge_components.contract.state import (
 from edge_components.contract.telemetry import Kind, TelemetryRecord, from_otlp, to_otlp
 from edge_components.contract.twin import DesiredRelease, ModuleReport, parse_report
 from edgectl.artifacts import artifact_tags, fetch_artifact_file, push_artifact, read_artifact
+from edgectl.attest import attest, read_attestation
 from edgectl.errors import (
     AuthError,
     ConflictError,
@@ -247,6 +248,7 @@ __all__ = [
     "WithdrawResult",
     "append_layer",
     "artifact_tags",
+    "attest",
     "canonical_json",
     "decode_json",
     "digest_hex",
@@ -273,6 +275,7 @@ __all__ = [
     "push_package",
     "push_release",
     "read_artifact",
+    "read_attestation",
     "read_metrics",
     "read_otlp_files",
     "read_release",

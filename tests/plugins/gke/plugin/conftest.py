@@ -17,7 +17,6 @@ from typing import Any
 import msgspec
 import pytest
 import yaml
-from cryptography.hazmat.primitives.asymmetric import ec
 from lightkube import ApiError, Client, KubeConfig
 from lightkube.resources.apps_v1 import DaemonSet, Deployment
 from lightkube.resources.core_v1 import Node, NodeStatus, Pod, PodStatus
@@ -26,7 +25,7 @@ from lightkube.types import PatchType
 from edgectl import api
 from edgectl.api import DeviceReport, Provider, State
 from edgectl.emulation.registry import RegistryServer
-from edgectl.package.keys import SigningKey
+from edgectl.package.keys import SigningKey, ensure_key
 from edgectl_gke_edge import names
 from edgectl_gke_edge._sdk import wire
 from edgectl_gke_edge._sdk.account import close_accounts
@@ -271,10 +270,10 @@ def asked(monkeypatch: pytest.MonkeyPatch) -> Requests:
 
 
 @pytest.fixture
-def key(tmp_path: Path) -> SigningKey:
+def key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> SigningKey:
     """The publisher's key; its public half lies where the settings say."""
-    made = SigningKey(ec.generate_private_key(ec.SECP256R1()))
-    (tmp_path / "publisher.pub").write_text(made.public_pem)
+    made = ensure_key(tmp_path / "publisher.pem")
+    monkeypatch.setenv("EDGECTL_SIGNING_KEY", str(tmp_path / "publisher.pem"))
     return made
 
 

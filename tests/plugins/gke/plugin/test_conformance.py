@@ -1,4 +1,4 @@
-"""The conformance kit against two API servers and a registry, with nodes that take what they get."""
+"""The conformance kit against two API servers and a registry, with nodes that act at once."""
 
 from __future__ import annotations
 
