@@ -101,6 +101,10 @@ class _Parser:
     def _next(self) -> Word:
         return self._words[self._at]
 
+    def _is_call(self) -> bool:
+        following = self._words[self._at + 1 : self._at + 2]
+        return bool(following) and (following[0].kind, following[0].text) == ("sign", "(")
+
     def _take(self) -> Word:
         word = self._next()
         self._at += 1
@@ -156,9 +160,9 @@ class _Parser:
         return None if self._took_sign("*") else tuple(self._list(self._column))
 
     def _column(self) -> Column:
-        word, following = self._next(), self._words[self._at + 1]
+        word = self._next()
         value: Path | Aggregate
-        if word.text.lower() in AGGREGATES and following.text == "(":
+        if word.text.lower() in AGGREGATES and self._is_call():
             self._at += 2
             path = None if self._next().text == ")" else self._path()
             self._sign(")")
@@ -257,7 +261,7 @@ class _Parser:
             return inner
         if word.kind in {"text", "number"} or word.text.lower() in _LITERALS:
             return Constant(self._constant())
-        if word.kind == "name" and self._words[self._at + 1].text == "(":
+        if word.kind == "name" and self._is_call():
             return self._call()
         return self._path()
 
