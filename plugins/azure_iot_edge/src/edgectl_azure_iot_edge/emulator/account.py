@@ -9,15 +9,17 @@ from typing import Self
 
 from edgectl.emulation import WebServer
 from edgectl_azure_iot_edge.emulator.arm.room import ArmRoom
+from edgectl_azure_iot_edge.emulator.blob.room import BlobRoom, keep_names
 from edgectl_azure_iot_edge.emulator.hub.room import HubRoom
 from edgectl_azure_iot_edge.emulator.login import LoginRoom
+from edgectl_azure_iot_edge.emulator.ml.room import MlRoom
 from edgectl_azure_iot_edge.emulator.rooms import Room
 from edgectl_azure_iot_edge.emulator.server import Front
 from edgectl_azure_iot_edge.emulator.site import Site
 
 MakeRoom = Callable[[Site], Room]
 
-ROOMS: tuple[MakeRoom, ...] = (LoginRoom, ArmRoom, HubRoom)
+ROOMS: tuple[MakeRoom, ...] = (LoginRoom, BlobRoom, MlRoom, ArmRoom, HubRoom)
 """All rooms, in the order in which they are asked for a web request; the hub takes the rest."""
 
 
@@ -47,7 +49,7 @@ class RunningAccount:
         self.site = site or Site(folder, names=names, host=host)
         self.site.rooms = tuple(make(self.site) for make in (ROOMS if rooms is None else rooms))
         tls = self.site.authority.server_context(self.site.names, demand=False)
-        self.server = WebServer(Front(self.site), host=host, port=port, tls=tls)
+        self.server = WebServer(Front(self.site), host=host, port=port, tls=tls, extend=keep_names)
 
     @property
     def url(self) -> str:

@@ -12,9 +12,10 @@ from __future__ import annotations
 import base64
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from datetime import datetime
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, unquote
 
 from werkzeug.wrappers import Request, Response
@@ -30,7 +31,13 @@ from edgectl_azure_iot_edge.emulator.site import Site
 ACCOUNT = "edgectlstorage"
 _AUDIENCE = "https://storage.azure.com"
 _PATH = re.compile(rf"/({ACCOUNT}(?:\.blob\.[^/]+)?)(?:/([^/]*)(?:/(.*))?)?", re.DOTALL)
+_HEADERS = "edgectl.headers"
 _VERSION = re.compile(r"20\d\d-\d\d-\d\d")
+
+
+def keep_names(environ: dict[str, Any], headers: Iterable[tuple[str, str]]) -> None:
+    """Keep the names of headers as they came: WSGI makes ``_`` and ``-`` the same."""
+    environ[_HEADERS] = {name.lower(): value for name, value in headers}
 
 
 class BlobRoom:
@@ -172,7 +179,7 @@ def _call(request: Request, endpoint: str) -> Call:
         container=container,
         blob=blob,
         query=dict(parse_qsl(query, keep_blank_values=True)),
-        headers={name.lower(): value for name, value in request.headers.items()},
+        headers=dict(request.environ[_HEADERS]),
         body=request.get_data(cache=True),
         endpoint=endpoint,
     )

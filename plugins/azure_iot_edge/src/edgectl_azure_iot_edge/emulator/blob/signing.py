@@ -78,7 +78,7 @@ def check_shared_key(asked: Asked, authorization: str, key: str, now: datetime) 
     Raises:
         BlobError: ``AuthenticationFailed``.
     """
-    account, _, signature = authorization.removeprefix("SharedKey ").partition(":")
+    account, _, signature = authorization.removeprefix("SharedKey ").rpartition(":")
     date = asked.headers.get("x-ms-date") or asked.headers.get("date", "")
     try:
         sent = datetime.strptime(date, "%a, %d %b %Y %H:%M:%S GMT").replace(tzinfo=UTC)

@@ -1,0 +1,1 @@
+"""Azure Machine Learning of the emulated subscription: one workspace whose jobs really run."""
