@@ -1,0 +1,1 @@
+"""What runs inside a training's container: Python's standard library only."""
