@@ -10,11 +10,13 @@ from __future__ import annotations
 import base64
 import binascii
 import json
+from collections.abc import Iterator
 from datetime import datetime
 from typing import Any
 
 import yaml
 
+from edgectl_gke_edge.emulator.kube import quantities
 from edgectl_gke_edge.emulator.kube.errors import Json, StatusError, bad_request
 from edgectl_gke_edge.emulator.kube.schema import ListOf, MapOf, Node, Scalar, Struct
 
@@ -26,19 +28,23 @@ _GO_TYPES = {
 }
 
 
-class _Duplicates:
-    """Notes the keys that stand twice in one JSON object."""
+class _Object(dict[str, Any]):
+    """A JSON object that knows which of its keys stood twice."""
 
-    def __init__(self) -> None:
-        self.names: list[str] = []
+    def __init__(self, pairs: list[tuple[str, Any]]) -> None:
+        super().__init__(pairs)
+        names = [name for name, _ in pairs]
+        self.twice = sorted({name for name in names if names.count(name) > 1})
 
-    def pairs(self, pairs: list[tuple[str, Any]]) -> Json:
-        found: Json = {}
-        for name, value in pairs:
-            if name in found:
-                self.names.append(name)
-            found[name] = value
-        return found
+
+def _twice(value: Any, path: str = "") -> Iterator[str]:
+    if isinstance(value, _Object):
+        yield from (f"{path}{name}" for name in value.twice)
+        for name, item in value.items():
+            yield from _twice(item, f"{path}{name}.")
+    elif isinstance(value, list):
+        for at, item in enumerate(value):
+            yield from _twice(item, f"{path[:-1]}[{at}].")
 
 
 def parse(body: bytes, content_type: str) -> tuple[Any, list[str]]:
@@ -52,12 +58,11 @@ def parse(body: bytes, content_type: str) -> tuple[Any, list[str]]:
             return yaml.safe_load(body), []
         except yaml.YAMLError as exc:
             raise bad_request(f"error parsing YAML: {exc}") from exc
-    duplicates = _Duplicates()
     try:
-        value = json.loads(body, object_pairs_hook=duplicates.pairs)
+        value = json.loads(body, object_pairs_hook=_Object)
     except (ValueError, RecursionError) as exc:
         raise bad_request(f"the object provided is unrecognized (must be JSON): {exc}") from exc
-    return value, [f'duplicate field "{name}"' for name in duplicates.names]
+    return value, [f'duplicate field "{path}"' for path in _twice(value)]
 
 
 def decode(value: Any, schema: Struct, kind: str, api_version: str) -> tuple[Json, list[str]]:
@@ -84,9 +89,11 @@ def decode(value: Any, schema: Struct, kind: str, api_version: str) -> tuple[Jso
     return found, [f'unknown field "{path}"' for path in unknown]
 
 
-def strict_error(complaints: list[str]) -> StatusError:
+def strict_error(kind: str, api_version: str, complaints: list[str]) -> StatusError:
     """Refuse a request that asked for strict validation of its fields."""
-    return bad_request("strict decoding error: " + ", ".join(complaints))
+    version = api_version.rsplit("/", 1)[-1]
+    told = f'{kind} in version "{version}" cannot be handled as a {kind}: strict decoding error: '
+    return bad_request(told + ", ".join(complaints))
 
 
 class _TypeMismatchError(Exception):
@@ -136,10 +143,21 @@ def _leaf(value: Any, node: Scalar, path: str) -> Any:
     if node.type == "quantity":
         if isinstance(value, bool) or not isinstance(value, str | int | float):
             raise _TypeMismatchError(value, path, "resource.Quantity")
-        return str(value)
+        return _quantity(str(value))
     if node.type == "time":
         return _time(value, path)
     return value
+
+
+def _quantity(text: str) -> str:
+    try:
+        quantities.read(text)
+    except ValueError as exc:
+        raise bad_request(
+            f'unable to parse quantity "{text}": quantities must match the regular expression '
+            "'^([+-]?[0-9.]+)([eEinumkKMGTP]*[-+]?[0-9]*)$'"
+        ) from exc
+    return text
 
 
 def _time(value: Any, path: str) -> str:

@@ -25,6 +25,41 @@ def with_defaults(kind: str, obj: Json) -> Json:
     return result
 
 
+_TEMPLATE: Json = {"metadata": {}, "spec": {"containers": None}}
+_EMPTY: dict[str, Json] = {
+    "CronJob": {"spec": {"jobTemplate": {"metadata": {}, "spec": {"template": _TEMPLATE}}}},
+    "DaemonSet": {"spec": {"template": _TEMPLATE, "updateStrategy": {}}},
+    "Deployment": {"spec": {"template": _TEMPLATE, "strategy": {}}},
+    "Job": {"spec": {"template": _TEMPLATE}},
+    "Pod": {"spec": {"containers": None}},
+    "ReplicaSet": {"spec": {"template": _TEMPLATE}},
+    "StatefulSet": {"spec": {"template": _TEMPLATE, "updateStrategy": {}}},
+    "RoleBinding": {"roleRef": {}},
+    "ClusterRoleBinding": {"roleRef": {}},
+    "EndpointSlice": {"endpoints": None, "ports": None, "addressType": ""},
+    "Role": {"rules": None},
+    "Event": {
+        "involvedObject": {},
+        "reportingComponent": "",
+        "reportingInstance": "",
+        "source": {},
+        "firstTimestamp": None,
+        "lastTimestamp": None,
+        "eventTime": None,
+    },
+    "ClusterRole": {"rules": None},
+}
+
+
+def empty_object(kind: str) -> Json:
+    """Return what an object is before it is created.
+
+    A new object's ownership is what it has beside this: structures that Go always writes are
+    there already, so their creator owns their fields, not the structures.
+    """
+    return {"metadata": {}, "spec": {}, "status": {}, **_EMPTY.get(kind, {})}
+
+
 def with_zeros(value: Any, node: Node) -> Any:
     """Fill a status with the zeros that the server always writes (ready counts and the like)."""
     if isinstance(node, ListOf) and isinstance(value, list):
@@ -36,6 +71,8 @@ def with_zeros(value: Any, node: Node) -> Any:
         field = node.fields[name]
         if isinstance(field, Scalar) and field.type in _ZERO:
             result[name] = _ZERO[field.type]
+    if node.name == "ContainerStatus":
+        return {"state": {}, "lastState": {}, **result}
     return result
 
 
@@ -74,9 +111,7 @@ def _container(container: Json) -> None:
     container.setdefault("imagePullPolicy", pull_policy(container.get("image", "")))
     container.setdefault("terminationMessagePath", "/dev/termination-log")
     container.setdefault("terminationMessagePolicy", "File")
-    resources = container.setdefault("resources", {})
-    for name, limit in resources.get("limits", {}).items():
-        resources.setdefault("requests", {}).setdefault(name, limit)
+    container.setdefault("resources", {})
     for port in container.get("ports", []):
         port.setdefault("protocol", "TCP")
     for variable in container.get("env", []):
@@ -132,6 +167,10 @@ def _pod(obj: Json) -> None:
     spec = obj.setdefault("spec", {})
     pod_spec(spec)
     spec.setdefault("enableServiceLinks", True)
+    for container in [*spec.get("initContainers", []), *spec.get("containers", [])]:
+        resources = container["resources"]
+        for name, limit in resources.get("limits", {}).items():
+            resources.setdefault("requests", {}).setdefault(name, limit)
 
 
 def _deployment(obj: Json) -> None:
@@ -205,8 +244,6 @@ def _service(obj: Json) -> None:
     spec.setdefault("sessionAffinity", "None")
     if spec["type"] != "ExternalName":
         spec.setdefault("internalTrafficPolicy", "Cluster")
-        spec.setdefault("ipFamilies", ["IPv4"])
-        spec.setdefault("ipFamilyPolicy", "SingleStack")
     if spec["type"] in {"NodePort", "LoadBalancer"}:
         spec.setdefault("externalTrafficPolicy", "Cluster")
     if spec["type"] == "LoadBalancer":
@@ -237,6 +274,11 @@ def _network_policy(obj: Json) -> None:
     spec.setdefault("policyTypes", types)
 
 
+def _event(obj: Json) -> None:
+    for name, value in (("reportingComponent", ""), ("reportingInstance", ""), ("source", {})):
+        obj.setdefault(name, value)
+
+
 def _secret(obj: Json) -> None:
     obj.setdefault("type", "Opaque")
 
@@ -253,6 +295,32 @@ def _namespace(obj: Json) -> None:
     labels["kubernetes.io/metadata.name"] = obj["metadata"].get("name", "")
 
 
+def _node(obj: Json) -> None:
+    obj.setdefault("spec", {})
+    status = obj.setdefault("status", {})
+    if "capacity" in status:
+        status.setdefault("allocatable", dict(status["capacity"]))
+    endpoints = status.setdefault("daemonEndpoints", {})
+    endpoints.setdefault("kubeletEndpoint", {}).setdefault("Port", 0)
+    info = status.setdefault("nodeInfo", {})
+    for name in _NODE_INFO:
+        info.setdefault(name, "")
+
+
+_NODE_INFO = (
+    "architecture",
+    "bootID",
+    "containerRuntimeVersion",
+    "kernelVersion",
+    "kubeProxyVersion",
+    "kubeletVersion",
+    "machineID",
+    "operatingSystem",
+    "osImage",
+    "systemUUID",
+)
+
+
 def _claim(obj: Json) -> None:
     obj.setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
 
@@ -264,10 +332,12 @@ _BY_KIND: dict[str, Callable[[Json], None]] = {
     "Deployment": _deployment,
     "EndpointSlice": _endpoint_slice,
     "Endpoints": _endpoints,
+    "Event": _event,
     "Job": _job,
     "Namespace": _namespace,
     "NetworkPolicy": _network_policy,
     "PersistentVolumeClaim": _claim,
+    "Node": _node,
     "Pod": _pod,
     "ReplicaSet": _replica_set,
     "RoleBinding": _binding,

@@ -12,11 +12,11 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from edgectl_gke_edge.emulator.kube import strategy
-from edgectl_gke_edge.emulator.kube.errors import Cause, Json, StatusError, conflict, invalid
+from edgectl_gke_edge.emulator.kube import quota, strategy
+from edgectl_gke_edge.emulator.kube.errors import Cause, Json, Place, StatusError, conflict, invalid
 from edgectl_gke_edge.emulator.kube.kinds import KINDS, Kind, kind_of
 from edgectl_gke_edge.emulator.kube.requests import Call, Target
-from edgectl_gke_edge.emulator.kube.store import Store
+from edgectl_gke_edge.emulator.kube.store import Event, Store
 
 FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
 NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
@@ -25,6 +25,7 @@ _COLLECT_AFTER_S = 0.02
 _ABSENT_OWNER_AFTER_S = 1.0
 _POD = kind_of("", "pods")
 _NAMESPACE = kind_of("", "namespaces")
+_QUOTA = kind_of("", "resourcequotas")
 
 
 @dataclass(frozen=True)
@@ -70,6 +71,7 @@ class Lifecycle:
     def __init__(self, store: Store, ca: str) -> None:
         self._store = store
         self._ca = ca
+        store.listen(self._count)
         self._planned: asyncio.TimerHandle | None = None
         self._late: asyncio.TimerHandle | None = None
 
@@ -103,6 +105,12 @@ class Lifecycle:
             self._make(accounts, namespace, "default", {})
         if self._store.get(maps, namespace, "kube-root-ca.crt") is None:
             self._make(maps, namespace, "kube-root-ca.crt", {"data": {"ca.crt": self._ca}})
+
+    def _count(self, event: Event) -> None:
+        """Keep quotas' status when something comes, ends or goes."""
+        namespace = event.object["metadata"].get("namespace", "")
+        if namespace and self._store.objects(_QUOTA, namespace):
+            quota.refresh(self._store, namespace)
 
     def created(self, kind: Kind, obj: Json) -> None:
         """React to a new object."""
@@ -301,8 +309,12 @@ def _grace(kind: Kind, obj: Json, options: DeleteOptions) -> int:
 def _check_preconditions(target: Target, options: DeleteOptions, obj: Json) -> None:
     metadata = obj["metadata"]
     if options.uid and options.uid != metadata["uid"]:
-        why = f"UID in precondition: {options.uid}, UID in object meta: {metadata['uid']}"
-        raise conflict(target.place, f"Precondition failed: {why}")
+        place = Place(target.kind.kind, target.kind.group, target.name)
+        raise conflict(
+            place,
+            f"the UID in the precondition ({options.uid}) does not match the UID in record "
+            f"({metadata['uid']}). The object might have been deleted and then recreated",
+        )
     if options.resource_version and options.resource_version != metadata["resourceVersion"]:
         why = (
             f"ResourceVersion in precondition: {options.resource_version}, "

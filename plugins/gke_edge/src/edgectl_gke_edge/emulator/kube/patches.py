@@ -164,15 +164,26 @@ def _strategic_list(value: list[Any], patch: list[Any], node: ListOf) -> list[An
         return patch
     if any(isinstance(i, dict) and i.get("$patch") == "replace" for i in patch):
         return [i for i in patch if not (isinstance(i, dict) and "$patch" in i)]
-    result = list(value)
+    live = list(value)
+    patched: list[tuple[int, Any]] = []
     for item in patch:
         if not isinstance(item, dict) or key not in item:
             raise bad_request(f"map: {item} does not contain declared merge key: {key}")
-        at = next((n for n, old in enumerate(result) if old.get(key) == item[key]), None)
-        if item.get("$patch") == "delete":
-            result = [old for old in result if old.get(key) != item[key]]
-        elif at is None:
-            result.append(strategic({}, item, node.item))
+        at = next((n for n, old in enumerate(live) if old.get(key) == item[key]), -1)
+        if item.get("$patch") != "delete":
+            old = live[at] if at >= 0 else {}
+            patched.append((at, strategic(old, item, node.item)))
+    named = {item[key] for item in patch}
+    rest = [(n, old) for n, old in enumerate(live) if old.get(key) not in named]
+    return _woven(patched, rest)
+
+
+def _woven(patched: list[tuple[int, Any]], rest: list[tuple[int, Any]]) -> list[Any]:
+    """Keep the patch's order; items that it does not name stay between those of the live list."""
+    result: list[Any] = []
+    while patched or rest:
+        if patched and (not rest or patched[0][0] < rest[0][0]):
+            result.append(patched.pop(0)[1])
         else:
-            result[at] = strategic(result[at], item, node.item)
+            result.append(rest.pop(0)[1])
     return result

@@ -13,8 +13,9 @@ from typing import Any
 
 from edgectl_gke_edge.emulator.kube import admission, ownership, patches, strategy, validation
 from edgectl_gke_edge.emulator.kube.decoding import decode, parse, strict_error
-from edgectl_gke_edge.emulator.kube.defaults import with_defaults
+from edgectl_gke_edge.emulator.kube.defaults import empty_object, with_defaults
 from edgectl_gke_edge.emulator.kube.errors import (
+    Cause,
     Json,
     Place,
     StatusError,
@@ -23,9 +24,11 @@ from edgectl_gke_edge.emulator.kube.errors import (
     expired,
     invalid,
     not_found,
+    shown,
     stale,
     unsupported_media,
 )
+from edgectl_gke_edge.emulator.kube.features import Features
 from edgectl_gke_edge.emulator.kube.kinds import Kind
 from edgectl_gke_edge.emulator.kube.lifecycle import Lifecycle
 from edgectl_gke_edge.emulator.kube.requests import Call, Target
@@ -46,7 +49,8 @@ BODY_TYPES = ("application/json", "application/yaml")
 class Registry:
     """The stored resources of one cluster."""
 
-    def __init__(self, store: Store, lifecycle: Lifecycle) -> None:
+    def __init__(self, store: Store, lifecycle: Lifecycle, features: Features) -> None:
+        self.features = features
         self.store = store
         self.lifecycle = lifecycle
 
@@ -115,7 +119,8 @@ class Registry:
         obj = self._decode(target, call, body, content_type)
         self._check_names(target, obj)
         if obj.get("metadata", {}).get("resourceVersion"):
-            raise bad_request("resourceVersion should not be set on objects to be created")
+            message = "resourceVersion should not be set on objects to be created"
+            raise StatusError(500, "", message)
         manager = ownership.Manager(call.manager, "Update", target.kind.api_version)
         return self._create(target, call, obj, manager)
 
@@ -125,18 +130,19 @@ class Registry:
         name = obj["metadata"].get("name", "")
         place = Place(kind.plural, kind.group, name)
         admission.check_namespace(self.store, kind, target.namespace, place)
-        obj = with_defaults(kind.kind, obj)
-        obj = admission.mutate(self.store, kind, obj)
+        obj = strategy.encode_secret(with_defaults(kind.kind, obj))
+        if manager.operation == "Update":
+            obj["metadata"].pop("managedFields", None)
+            empty = empty_object(kind.kind)
+            owned = _owned_after(empty, obj, kind, manager, _reset(kind, ""))
+        else:
+            owned = ownership.read_owned(obj["metadata"].pop("managedFields", []))
+        obj = admission.mutate(self.store, kind, self.features.without_unserved(kind, obj))
         obj = strategy.finish_create(kind, obj, self._addresses())
         self._validate(kind, obj, None)
         admission.validate(self.store, kind, obj, call, old=None)
         if self.store.get(kind, target.namespace, name) is not None:
             raise already_exists(place)
-        if manager.operation == "Update":
-            empty: Json = {"metadata": {}}
-            owned = ownership.after_update(empty, obj, schema_of(kind), manager, _reset(kind, ""))
-        else:
-            owned = ownership.read_owned(obj["metadata"].pop("managedFields"))
         obj = _with_owned(obj, owned, [])
         if call.dry_run:
             return obj
@@ -171,13 +177,13 @@ class Registry:
         if stated is not None and len(stated) <= 1 and not any(stated):
             live = {**live, "metadata": {**live["metadata"], "managedFields": []}}
         reset = _reset(target.kind, target.subresource)
-        owned = ownership.after_update(live, obj, schema_of(target.kind), manager, reset)
+        owned = _owned_after(live, obj, target.kind, manager, reset)
         return self._store(target, call, live, _with_owned(obj, owned, before))
 
     def _prepare(self, target: Target, call: Call, live: Json, obj: Json) -> Json:
         """Default, admit and validate a changed object."""
         kind = target.kind
-        obj = with_defaults(kind.kind, obj)
+        obj = self.features.without_unserved(kind, with_defaults(kind.kind, obj))
         make = strategy.for_status if target.subresource == "status" else strategy.for_update
         obj = make(kind, live, obj)
         self._validate(kind, obj, live)
@@ -214,12 +220,19 @@ class Registry:
             )
         live = self.get(target)
         patch, complaints = parse(body, "application/json")
-        obj = _patched(patch_type, live, patch, target.kind)
-        obj = self._decoded(target, call, obj, complaints)
+        patched = _patched(patch_type, live, patch, target.kind)
+        try:
+            obj = self._decoded(target, call, patched, complaints)
+        except StatusError as exc:
+            raise _bad_patch(patched, exc) from exc
         self._check_names(target, obj)
         return self._replace(target, call, live, obj), False
 
     def _apply(self, target: Target, call: Call, body: bytes) -> tuple[Json, bool]:
+        if not call.manager_stated:
+            told = "is required for apply patch"
+            cause = Cause("FieldValueRequired", f"Required value: {told}", "fieldManager")
+            raise invalid("PatchOptions", "meta.k8s.io", "", [cause])
         value, complaints = parse(body, "application/yaml")
         if not isinstance(value, dict):
             raise bad_request("error decoding YAML: the applied object is no object")
@@ -289,14 +302,11 @@ class Registry:
         found = (value.get("apiVersion"), value.get("kind")) if isinstance(value, dict) else ()
         wanted = (kind.api_version, kind.kind)
         if found and any(f and f != w for f, w in zip(found, wanted, strict=True)):
-            raise bad_request(
-                f"the API version in the data ({found[0]}, Kind={found[1]}) does not match the "
-                f"expected API version ({kind.api_version}, Kind={kind.kind})"
-            )
+            raise _other_kind(kind, *found)
         obj, unknown = decode(value, schema_of(kind), kind.kind, kind.api_version)
         complaints = unknown + complaints
         if complaints and call.validation == "Strict":
-            raise strict_error(complaints)
+            raise strict_error(kind.kind, kind.api_version, complaints)
         if call.validation == "Warn":
             call.warnings += complaints
         return obj
@@ -364,7 +374,18 @@ def _reset(kind: Kind, subresource: str) -> str:
 
 def _with_owned(obj: Json, owned: ownership.Owned, before: list[Json]) -> Json:
     entries = ownership.write_owned(owned, before, strategy.now())
-    return {**obj, "metadata": {**obj["metadata"], "managedFields": entries}}
+    metadata = {k: v for k, v in obj["metadata"].items() if k != "managedFields"}
+    return {**obj, "metadata": {**metadata, "managedFields": entries} if entries else metadata}
+
+
+def _owned_after(
+    old: Json, new: Json, kind: Kind, manager: ownership.Manager, reset: str
+) -> ownership.Owned:
+    """Return who owns what after an update; what validation will refuse anyway has no owners."""
+    try:
+        return ownership.after_update(old, new, schema_of(kind), manager, reset)
+    except StructureError:
+        return {}
 
 
 def _same(old: Json, new: Json) -> bool:
@@ -385,6 +406,26 @@ def _other_uid(place: Place, found: str, stored: str) -> StatusError:
         f"UID in precondition: {found}, UID in object meta: {stored}"
     )
     return StatusError(409, "Conflict", message, {"name": place.name, "kind": place.resource})
+
+
+def _other_kind(kind: Kind, api_version: str | None, name: str | None) -> StatusError:
+    """Refuse an object of another kind than the path's."""
+    version = (api_version or kind.api_version).rpartition("/")[2]
+    name = name or kind.kind
+    return bad_request(
+        f'{name} in version "{version}" cannot be handled as a {kind.kind}: converting '
+        f"({version}.{name}) to ({kind.group or 'core'}.{kind.kind}): unknown conversion"
+    )
+
+
+def _bad_patch(patched: Any, error: StatusError) -> StatusError:
+    """Refuse a patch whose result cannot be decoded."""
+    if error.code != 400:
+        return error
+    told = error.message.split("cannot be handled as a ", 1)[-1].partition(": ")[2]
+    value = shown(json.dumps(patched, separators=(",", ":")))
+    cause = Cause("FieldValueInvalid", f"Invalid value: {value}: {told}", "patch")
+    return invalid("", "", "", [cause])
 
 
 def _token(version: int, start: int) -> str:

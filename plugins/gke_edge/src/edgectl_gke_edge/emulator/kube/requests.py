@@ -5,7 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from edgectl_gke_edge.emulator.kube.errors import Place, bad_request, method_not_supported
+from edgectl_gke_edge.emulator.kube.errors import (
+    Cause,
+    Place,
+    bad_request,
+    invalid,
+    method_not_supported,
+)
 from edgectl_gke_edge.emulator.kube.kinds import BY_PATH, Kind
 from edgectl_gke_edge.emulator.kube.ownership import manager_name
 
@@ -52,6 +58,7 @@ class Call:
     dry_run: bool = False
     validation: str = "Warn"
     force: bool = False
+    manager_stated: bool = False
     warnings: list[str] = field(default_factory=list)
 
 
@@ -114,7 +121,9 @@ def read_call(user: User, query: Mapping[str, str], user_agent: str) -> Call:
     """
     dry_run = query.get("dryRun", "")
     if dry_run not in {"", "All"}:
-        raise bad_request(f'Invalid value: "{dry_run}": dryRun: supported values: "All"')
+        told = f'Unsupported value: "{dry_run}": supported values: "All"'
+        cause = Cause("FieldValueNotSupported", told, "dryRun")
+        raise invalid("PatchOptions", "meta.k8s.io", "", [cause])
     validation = query.get("fieldValidation", "") or "Warn"
     if validation not in {"Ignore", "Warn", "Strict"}:
         raise bad_request(
@@ -127,4 +136,5 @@ def read_call(user: User, query: Mapping[str, str], user_agent: str) -> Call:
         dry_run=bool(dry_run),
         validation=validation,
         force=query.get("force") in {"true", "1"},
+        manager_stated=bool(query.get("fieldManager")),
     )

@@ -8,7 +8,6 @@ folder, so that kubeconfig files do too.
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
 import json
 import secrets
@@ -20,13 +19,14 @@ from pathlib import Path
 from typing import Any, Self
 
 import uvicorn
-import yaml
 
 from edgectl_gke_edge.emulator.kube.access import MASTERS, Access
 from edgectl_gke_edge.emulator.kube.app import App
 from edgectl_gke_edge.emulator.kube.certificates import Authority, Pair
 from edgectl_gke_edge.emulator.kube.connections import Connections, protocol_of
 from edgectl_gke_edge.emulator.kube.faults import Faults
+from edgectl_gke_edge.emulator.kube.features import Features
+from edgectl_gke_edge.emulator.kube.kubeconfig import kubeconfig_text
 from edgectl_gke_edge.emulator.kube.kubelets import Kubelets
 from edgectl_gke_edge.emulator.kube.lifecycle import Lifecycle
 from edgectl_gke_edge.emulator.kube.registry import Registry
@@ -76,6 +76,7 @@ class KubeServer:
         self._host = host
         self._names = names
         self._version = version
+        self._features = Features.of(version)
         self._bookmark_every_s = bookmark_every_s
         self._authority = Authority(folder / "pki", name)
         self._settings = _read_settings(folder / "server.json", port)
@@ -229,7 +230,7 @@ class KubeServer:
     async def _serve(self, listener: socket.socket, ready: threading.Event) -> None:
         self._loop = asyncio.get_running_loop()
         lifecycle = Lifecycle(self._store, self.ca)
-        registry = Registry(self._store, lifecycle)
+        registry = Registry(self._store, lifecycle, self._features)
         kubelets = Kubelets(self._store)
         self._app = App(
             registry,
@@ -293,21 +294,3 @@ def _read_settings(file: Path, port: int) -> dict[str, Any]:
     settings.setdefault("token", secrets.token_urlsafe(24))
     settings["port"] = port or settings.get("port", 0)
     return settings
-
-
-def kubeconfig_text(name: str, url: str, ca: str, token: str, namespace: str = "default") -> str:
-    """Write a kubeconfig file with one context."""
-    cluster = {
-        "server": url,
-        "certificate-authority-data": base64.b64encode(ca.encode()).decode(),
-    }
-    context = {"cluster": name, "user": name, "namespace": namespace}
-    document = {
-        "apiVersion": "v1",
-        "kind": "Config",
-        "current-context": name,
-        "clusters": [{"name": name, "cluster": cluster}],
-        "users": [{"name": name, "user": {"token": token}}],
-        "contexts": [{"name": name, "context": context}],
-    }
-    return yaml.safe_dump(document, sort_keys=False)

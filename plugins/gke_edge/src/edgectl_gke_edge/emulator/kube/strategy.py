@@ -20,8 +20,15 @@ from edgectl_gke_edge.emulator.kube.errors import Json
 from edgectl_gke_edge.emulator.kube.kinds import Kind
 from edgectl_gke_edge.emulator.kube.schema import schema_of
 
-GENERATED = {"CronJob", "DaemonSet", "Deployment", "Job", "NetworkPolicy", "PodDisruptionBudget"}
-GENERATED |= {"Pod", "ReplicaSet", "StatefulSet"}
+GENERATED = {"CronJob", "DaemonSet", "Deployment", "EndpointSlice", "Job", "NetworkPolicy"}
+GENERATED |= {"Pod", "PodDisruptionBudget", "ReplicaSet", "StatefulSet"}
+_TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
+_NO_PODS = {
+    "currentHealthy": 0,
+    "desiredHealthy": 0,
+    "disruptionsAllowed": 0,
+    "expectedPods": 0,
+}
 SERVICE_RANGE = ipaddress.ip_network("10.96.0.0/16")
 _LETTERS = "bcdfghjklmnpqrstvwxz2456789"
 # What belongs to the server: a client's value is replaced by the stored one.
@@ -52,6 +59,9 @@ def for_create(kind: Kind, obj: Json, namespace: str) -> Json:
     if kind.kind in GENERATED:
         metadata["generation"] = 1
     metadata.pop("resourceVersion", None)
+    if kind.kind == "DaemonSet":
+        annotations = metadata.get("annotations", {})
+        metadata["annotations"] = {**annotations, _TEMPLATE_GENERATION: "1"}
     result = {**obj, "metadata": metadata}
     if "status" in kind.subresources:
         result["status"] = _first_status(kind, obj)
@@ -67,7 +77,9 @@ def _first_status(kind: Kind, obj: Json) -> Json:
         return dict(obj.get("status", {}))
     if kind.kind == "Service":
         return {"loadBalancer": {}}
-    if kind.kind in {"DaemonSet", "ReplicaSet", "PodDisruptionBudget", "StatefulSet"}:
+    if kind.kind == "PodDisruptionBudget":
+        return dict(_NO_PODS)
+    if kind.kind in {"DaemonSet", "ReplicaSet", "StatefulSet"}:
         zeros: Json = with_zeros({}, schema_of(kind).fields["status"])
         return zeros
     return {}
@@ -88,7 +100,7 @@ def finish_create(kind: Kind, obj: Json, taken: Iterable[str]) -> Json:
     if kind.kind == "Namespace":
         spec = obj.get("spec", {})
         return {**obj, "spec": {**spec, "finalizers": spec.get("finalizers") or ["kubernetes"]}}
-    return encode_secret(obj) if kind.kind == "Secret" else obj
+    return obj
 
 
 def encode_secret(obj: Json) -> Json:
@@ -117,7 +129,10 @@ def _job_selector(obj: Json) -> Json:
     metadata = {**metadata, "labels": {**metadata.get("labels", {}), **labels}}
     selector = {"matchLabels": {"batch.kubernetes.io/controller-uid": uid}}
     spec = {**spec, "selector": selector, "template": {**template, "metadata": metadata}}
-    return {**obj, "spec": spec}
+    own = obj["metadata"]
+    if not own.get("labels"):
+        own = {**own, "labels": dict(metadata["labels"])}
+    return {**obj, "metadata": own, "spec": spec}
 
 
 def _service_address(obj: Json, taken: set[str]) -> Json:
@@ -128,7 +143,8 @@ def _service_address(obj: Json, taken: set[str]) -> Json:
     while not address or (address in taken and not spec.get("clusterIP")):
         offset = 256 + secrets.randbelow(SERVICE_RANGE.num_addresses - 512)
         address = str(SERVICE_RANGE[offset])
-    spec = {**spec, "clusterIP": address, "clusterIPs": [address]}
+    spec = {"ipFamilies": ["IPv4"], "ipFamilyPolicy": "SingleStack", **spec}
+    spec |= {"clusterIP": address, "clusterIPs": [address]}
     if spec.get("type") in {"NodePort", "LoadBalancer"}:
         ports = [{"nodePort": 30000 + secrets.randbelow(2768), **p} for p in spec.get("ports", [])]
         spec["ports"] = ports
@@ -146,17 +162,31 @@ def for_update(kind: Kind, old: Json, new: Json) -> Json:
         result = encode_secret(result)
     if kind.kind == "Service":
         result = _kept_addresses(old, result)
-    if kind.kind in GENERATED and result.get("spec") != old.get("spec"):
+    if kind.kind == "DaemonSet":
+        result = _with_template_generation(old, result)
+    if kind.kind in GENERATED and _content(result) != _content(old):
         metadata = result["metadata"]
         result["metadata"] = {**metadata, "generation": metadata.get("generation", 0) + 1}
     return result
+
+
+def _content(obj: Json) -> Json:
+    return {k: v for k, v in obj.items() if k not in {"metadata", "status", "kind", "apiVersion"}}
+
+
+def _with_template_generation(old: Json, new: Json) -> Json:
+    changed = new.get("spec", {}).get("template") != old.get("spec", {}).get("template")
+    before = old["metadata"].get("annotations", {}).get(_TEMPLATE_GENERATION, "0")
+    annotations = {**new["metadata"].get("annotations", {})}
+    annotations[_TEMPLATE_GENERATION] = str(int(before) + changed)
+    return {**new, "metadata": {**new["metadata"], "annotations": annotations}}
 
 
 def _kept_addresses(old: Json, new: Json) -> Json:
     """Keep what was allocated where a client leaves it out."""
     spec, before = dict(new.get("spec", {})), old.get("spec", {})
     if spec.get("type") == before.get("type"):
-        for name in ("clusterIP", "clusterIPs"):
+        for name in ("clusterIP", "clusterIPs", "ipFamilies", "ipFamilyPolicy"):
             if not spec.get(name) and name in before:
                 spec[name] = before[name]
     return {**new, "spec": spec}

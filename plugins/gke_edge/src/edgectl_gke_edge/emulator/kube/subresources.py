@@ -23,6 +23,7 @@ from edgectl_gke_edge.emulator.kube.kubelets import Kubelets
 from edgectl_gke_edge.emulator.kube.lifecycle import DeleteOptions
 from edgectl_gke_edge.emulator.kube.registry import Registry
 from edgectl_gke_edge.emulator.kube.requests import Call, Target, User
+from edgectl_gke_edge.emulator.kube.strategy import now
 
 _TOKEN_S = 3600
 
@@ -67,10 +68,29 @@ class Subresources:
         call.dry_run = dry_run
         pod = self._registry.get(target)
         eviction.allow(self._registry.store, pod, dry_run=dry_run)
+        if not dry_run:
+            self._mark_evicted(target)
         one = Target(target.kind, "delete", target.namespace, target.name)
         options = DeleteOptions.read(stated, {})
         self._registry.lifecycle.delete(one, call, options, self._registry.get(one))
         return _success(201)
+
+    def _mark_evicted(self, target: Target) -> None:
+        """Tell in the pod's conditions why it ends."""
+        pod = self._registry.get(target)
+        if pod["metadata"].get("deletionTimestamp"):
+            return
+        told = {
+            "type": "DisruptionTarget",
+            "status": "True",
+            "reason": "EvictionByEvictionAPI",
+            "message": "Eviction API: evicting",
+            "lastTransitionTime": now(),
+        }
+        status = pod.get("status", {})
+        kept = [c for c in status.get("conditions", []) if c.get("type") != told["type"]]
+        status = {**status, "conditions": [*kept, told]}
+        self._registry.store.put(target.kind, {**pod, "status": status})
 
     def _bind(self, target: Target, call: Call, value: Json) -> Json:
         pod = self._registry.get(target)
@@ -83,7 +103,8 @@ class Subresources:
         if not call.dry_run:
             status = dict(pod.get("status", {}))
             kept = [c for c in status.get("conditions", []) if c.get("type") != "PodScheduled"]
-            status["conditions"] = [*kept, {"type": "PodScheduled", "status": "True"}]
+            scheduled = {"type": "PodScheduled", "status": "True", "lastTransitionTime": now()}
+            status["conditions"] = [*kept, scheduled]
             spec = {**pod["spec"], "nodeName": node}
             self._registry.store.put(target.kind, {**pod, "spec": spec, "status": status})
         return _success(201)
