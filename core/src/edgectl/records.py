@@ -123,12 +123,18 @@ class Target(Record, frozen=True, kw_only=True):
     Attributes:
         selector: The provider's own way to find the devices.
         hardware: The profile of devices that do not say theirs, or None.
+        after: Targets that have to be healthy with a release before this one gets it.
+        gate_soak_s: How long they have to stay so.
+        needs_approval: Whether an operator has to say that it may begin.
     """
 
     name: str
     provider: str
     selector: dict[str, str | dict[str, str] | list[str]] = {}
     hardware: str | None = None
+    after: tuple[str, ...] = ()
+    gate_soak_s: float = 0.0
+    needs_approval: bool = False
 
 
 class Device(Record, frozen=True, kw_only=True):

@@ -171,9 +171,35 @@ def test_an_unknown_target_lists_the_known(load: Any) -> None:
 
 
 def test_targets_of_one_provider(load: Any) -> None:
-    assert [t.name for t in load(GOOD).targets((), "aws")] == ["lots-dc"]
+    assert [t.name for t in load(GOOD).targets((), ("aws",))] == ["lots-dc"]
     with pytest.raises(ProjectError, match="no target of provider 'gke'"):
-        load(GOOD).targets((), "gke")
+        load(GOOD).targets((), ("gke",))
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "message"),
+    [
+        ("hardware: x", "after: [nowhere]", "targets.a.after: there is no target 'nowhere'"),
+        ("hardware: x", "after: [a]", "no target can be first"),
+        ("hardware: x", "gate: {soak: 1m}", "targets.a.gate: a gate needs `after`"),
+        ("hardware: x", "after: [b], gate: {soak: soon}", "targets.a.gate.soak: "),
+    ],
+)
+def test_an_order_that_cannot_be_kept_is_refused(
+    load: Any, before: str, after: str, message: str
+) -> None:
+    head = GOOD.partition("targets:")[0]
+    targets = "targets:\n  a: {provider: aws, hardware: x}\n  b: {provider: aws}\n"
+    with pytest.raises(ProjectError, match=r"edgectl\.yaml:") as caught:
+        load(head + targets.replace(before, after))
+    assert message in caught.value.message
+
+
+def test_a_circle_of_targets_is_named(load: Any) -> None:
+    head = GOOD.partition("targets:")[0]
+    targets = "targets:\n  a: {provider: aws, after: [b]}\n  b: {provider: aws, after: [a]}\n"
+    with pytest.raises(ProjectError, match=r"no target can be first: '[ab]' after '[ab]' after"):
+        load(head + targets)
 
 
 def test_a_missing_file_says_how_to_get_one(tmp_path: Path) -> None:

@@ -42,10 +42,10 @@ class App:
         return Session(self.project(), self.out.progress)
 
     def choose(
-        self, session: Session, names: tuple[str, ...], provider: str | None
+        self, session: Session, names: tuple[str, ...], providers: tuple[str, ...]
     ) -> list[Target]:
         """Return the targets that the options ask for."""
-        return session.project.targets(names, provider)
+        return session.project.targets(names, providers)
 
 
 def command(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -87,9 +87,13 @@ def target_options(function: Callable[..., Any]) -> Callable[..., Any]:
         metavar="NAME",
         help="Only this target; may be given several times.",
     )(function)
-    return click.option("--provider", metavar="NAME", help="Only targets of this provider.")(
-        function
-    )
+    return click.option(
+        "--provider",
+        "providers",
+        multiple=True,
+        metavar="NAME",
+        help="Only targets of this provider; may be given several times.",
+    )(function)
 
 
 def poll_option(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -192,11 +192,9 @@ def _refusal(exc: OSError) -> Any:
 
 
 def _known_error(exc: Any) -> int:
-    click.echo(f"error: {exc.message}", err=True)
-    if exc.vendor_code:
-        click.echo(f"  code: {exc.vendor_code}", err=True)
-    if exc.hint:
-        click.echo(f"  hint: {exc.hint}", err=True)
+    from edgectl.cli.output import show_error  # noqa: PLC0415 - only a failure pays for it
+
+    show_error(exc.message, exc.hint, exc.vendor_code)
     return int(exc.exit_code)
 
 

@@ -77,6 +77,15 @@ class Output:
             self.one(value, text)
 
 
+def show_error(message: str, hint: str = "", vendor_code: str = "") -> None:
+    """Say what failed, the vendor's own code and what to do, on stderr."""
+    click.echo(f"error: {message}", err=True)
+    if vendor_code:
+        click.echo(f"  code: {vendor_code}", err=True)
+    if hint:
+        click.echo(f"  hint: {hint}", err=True)
+
+
 def _json(value: Any) -> None:
     sys.stdout.write(msgspec.json.encode(value, enc_hook=str).decode() + "\n")
     sys.stdout.flush()

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import os
 import re
+from collections.abc import Iterable
+from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +20,7 @@ from edgectl.durations import parse_duration
 from edgectl.errors import ProjectError
 from edgectl.model.gates import parse_gate
 from edgectl.project.parts import P, by_tag, read_kind, read_part
-from edgectl.project.spec import ProjectSpec, Step
+from edgectl.project.spec import GateSpec, ProjectSpec, Step
 from edgectl.project.steps import POSTPROCESS, PREPROCESS, asset_path, read_step
 from edgectl.project.validate import InvalidKeyError, validate
 from edgectl.project.yamltree import YamlError, parse_yaml
@@ -84,20 +86,26 @@ class Project:
                 f"{self.path.name} has no target '{name}'", hint=f"its targets: {known}"
             )
         return Target(
-            name=name, provider=spec.provider, selector=spec.selector, hardware=spec.hardware
+            name=name,
+            provider=spec.provider,
+            selector=spec.selector,
+            hardware=spec.hardware,
+            after=spec.after,
+            gate_soak_s=self._duration(f"targets.{name}.gate.soak", spec.gate.soak),
+            needs_approval=spec.gate.approve,
         )
 
-    def targets(self, names: tuple[str, ...] = (), provider: str | None = None) -> list[Target]:
-        """Return the named targets, each once, or all; of one provider where one is given.
+    def targets(self, names: tuple[str, ...] = (), providers: tuple[str, ...] = ()) -> list[Target]:
+        """Return the named targets, each once, or all; of some providers where they are given.
 
         Raises:
             ProjectError: A name is unknown, or nothing is left.
         """
         chosen = [self.target(name) for name in dict.fromkeys(names or sorted(self.spec.targets))]
-        if provider is not None:
-            chosen = [target for target in chosen if target.provider == provider]
+        if providers:
+            chosen = [target for target in chosen if target.provider in providers]
         if not chosen:
-            what = f" of provider '{provider}'" if provider else ""
+            what = f" of provider {_quoted(providers)}" if providers else ""
             raise ProjectError(
                 f"{self.path.name} has no target{what}",
                 hint="add one under `targets:`, with its provider and selector",
@@ -220,6 +228,21 @@ class Project:
                     f"'{target.hardware}' is not a hardware profile",
                     hint=f"profiles: {known}",
                 )
+            unknown = [other for other in target.after if other not in self.spec.targets]
+            if unknown:
+                raise self.error(
+                    f"targets.{name}.after",
+                    f"there is no target {_quoted(unknown)}",
+                    hint=f"targets: {', '.join(sorted(self.spec.targets))}",
+                )
+            if target.gate != GateSpec() and not target.after:
+                raise self.error(f"targets.{name}.gate", "a gate needs `after`")
+            self._duration(f"targets.{name}.gate.soak", target.gate.soak)
+        try:
+            TopologicalSorter({n: t.after for n, t in self.spec.targets.items()}).prepare()
+        except CycleError as exc:
+            circle = " after ".join(f"'{name}'" for name in reversed(exc.args[1]))
+            raise self.error("targets", f"no target can be first: {circle}") from exc
 
     def _check_model(self) -> None:
         for metric, written in self.spec.model.gates.items():
@@ -276,6 +299,10 @@ def _sinks(written: dict[str, Any] | tuple[dict[str, Any], ...] | None) -> Any:
     return tuple(
         _kind(one, contract.Sink, f"pipeline.sink[{index}]") for index, one in enumerate(written)
     )
+
+
+def _quoted(names: Iterable[str]) -> str:
+    return " or ".join(f"'{name}'" for name in names)
 
 
 def _locate(file: Path, lines: dict[str, int], key: str) -> str:

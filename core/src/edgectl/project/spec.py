@@ -106,12 +106,30 @@ class DeviceSpec(_Spec, frozen=True, kw_only=True):
     redact: tuple[str, ...] = ()
 
 
+class GateSpec(_Spec, frozen=True, kw_only=True):
+    """What lies between a target and those that it comes after.
+
+    Attributes:
+        soak: How long they have to stay healthy once they are.
+        approve: Whether an operator has to say that it may begin.
+    """
+
+    soak: Duration = 0.0
+    approve: bool = False
+
+
 class TargetSpec(_Spec, frozen=True, kw_only=True):
-    """A named group of devices on one provider."""
+    """A named group of devices on one provider.
+
+    Attributes:
+        after: Targets that have to be healthy with a release before this one gets it.
+    """
 
     provider: Name
     selector: dict[str, str | dict[str, str] | list[str]] = {}
     hardware: str | None = None
+    after: tuple[Name, ...] = ()
+    gate: GateSpec = GateSpec()
 
 
 class ThresholdSpec(_Spec, frozen=True, kw_only=True):

@@ -55,6 +55,7 @@ class Verdict(Record, frozen=True, kw_only=True):
         total: All devices of the rollout.
         counts: Devices by state; ``not_given`` are those that never got the release.
         failed: The devices that failed, in rollout order.
+        others: The state of each device that is neither healthy nor failed.
     """
 
     outcome: Outcome
@@ -62,6 +63,7 @@ class Verdict(Record, frozen=True, kw_only=True):
     total: int
     counts: dict[str, int] = {}
     failed: tuple[FailedDevice, ...] = ()
+    others: dict[str, str] = {}
 
     @property
     def exit_code(self) -> int:
@@ -81,13 +83,17 @@ def make_verdict(
         statuses: Where each device stands with the release; missing if it never got it.
     """
     ordered = tuple(devices)
-    states = Counter(str(statuses[d].state) if d in statuses else NOT_GIVEN for d in ordered)
+    by_device = {d: str(statuses[d].state) if d in statuses else NOT_GIVEN for d in ordered}
+    states = Counter(by_device.values())
+    failed = failed_devices(ordered, statuses)
+    told = {one.device for one in failed}
     return Verdict(
         outcome=outcome,
         why=why,
         total=len(ordered),
         counts=dict(sorted(states.items())),
-        failed=failed_devices(ordered, statuses),
+        failed=failed,
+        others={d: s for d, s in by_device.items() if s != State.HEALTHY and d not in told},
     )
 
 

@@ -1,16 +1,17 @@
-"""Deploying: choose the release, sign it, and drive every target to its verdict.
+"""Deploying: sign the release, and drive every target to its verdict.
 
 Targets run side by side, each with a provider of its own; the failure of one does not stop the
-others. Package and release are brought to each provider once, before anything is driven.
+others. A target that comes after others waits for them (``order``).
 """
 
 from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import msgspec
 
@@ -19,16 +20,15 @@ from edgectl.errors import EdgectlError, NotFoundError, PackageError
 from edgectl.package.read import open_package
 from edgectl.package.sign import find_signature, sign_release
 from edgectl.provider import Provider
-from edgectl.records import Package, Record, Release, ReleaseRecord, Target
+from edgectl.records import Package, Record, Release, Target
 from edgectl.requests import PackageRequest
 from edgectl.rollout.verdict import Outcome, Verdict
 from edgectl.session import Session
 from edgectl.workflow.drive import Driver, Rollout, Watch
-from edgectl.workflow.plan import Plan, TargetPlan, plan_release, plan_target, release_history
+from edgectl.workflow.order import Turns, check_gate, needs_word
+from edgectl.workflow.plan import Plan, Refusal, TargetPlan, release_history
+from edgectl.workflow.publish import Publisher
 from edgectl.workflow.shared import Shared
-
-MakeOnce = Callable[[], Release]
-"""Makes a release when it is needed first, and gives the same one again."""
 
 
 class TargetResult(Record, frozen=True, kw_only=True):
@@ -37,6 +37,7 @@ class TargetResult(Record, frozen=True, kw_only=True):
     Attributes:
         verdict: None if the driver did not wait, or failed.
         driven_by: Who else drives the release already, or "".
+        waits_for: What the target waits for before it begins, or "".
         error: One sentence, or "".
         vendor_code: The provider's own code for the error, or "".
     """
@@ -47,6 +48,7 @@ class TargetResult(Record, frozen=True, kw_only=True):
     package: str
     verdict: Verdict | None = None
     driven_by: str = ""
+    waits_for: str = ""
     error: str = ""
     hint: str = ""
     vendor_code: str = ""
@@ -66,83 +68,14 @@ def exit_code(results: Iterable[TargetResult]) -> int:
     return max((r.exit_code for r in results), key=gravity.index, default=0)
 
 
-def make_plan(
-    session: Session, package: Package, targets: list[Target], *, new_release: bool = False
-) -> Plan:
-    """Plan a deploy to several targets.
+class _Work(NamedTuple):
+    """A plan while it is carried out."""
 
-    Args:
-        session: The project at work.
-        package: What goes out.
-        targets: Where it goes.
-        new_release: Make a new release even if the last one has the same content, so that
-            devices which refused it try again.
-
-    Raises:
-        EdgectlError: Something cannot be honoured, or a provider cannot be asked.
-    """
-    document = ReleaseDocument(
-        application=package.application,
-        number=0,
-        version=package.version,
-        package=package.digest,
-        settings=session.project.settings,
-    )
-    known = histories(session, package.application, targets)
-    number, is_new = plan_release(document, known)
-    if new_release:
-        number, is_new = max((h[0].number for h in known if h), default=0) + 1, True
-    else:
-        number = _unfinished(session, document, targets, known) or number
-    precision = session.project.settings.precision
-    planned = tuple(
-        plan_target(
-            session.provider(target.provider),
-            target,
-            package,
-            release=number,
-            policy=session.project.policy,
-            precision=precision,
-        )
-        for target in targets
-    )
-    return Plan(
-        application=package.application,
-        version=package.version,
-        package=package.digest,
-        size_bytes=package.size_bytes,
-        release=number,
-        is_new=is_new,
-        targets=planned,
-    )
-
-
-def _unfinished(
-    session: Session,
-    document: ReleaseDocument,
-    targets: list[Target],
-    known: list[list[ReleaseRecord]],
-) -> int:
-    """Return the release of a rollback that was cut off, if it is of this content; else 0."""
-    content = document.content_digest()
-    same = {record.number for history in known for record in history if record.content == content}
-    for target in targets:
-        shared = Shared(session.provider(target.provider), target, document.application)
-        control = shared.control()
-        if control is not None and control.phase == "rollback" and control.release in same:
-            return control.release
-    return 0
-
-
-def histories(
-    session: Session, application: str, targets: list[Target]
-) -> list[list[ReleaseRecord]]:
-    """Return the releases that each of the targets' providers remembers, newest first."""
-    one_each = {target.provider: target for target in targets}
-    return [
-        release_history(session.provider(name), target, application)
-        for name, target in sorted(one_each.items())
-    ]
+    plan: Plan
+    package: Package
+    publisher: Publisher
+    turns: Turns
+    wait: bool
 
 
 class Deployer:
@@ -153,6 +86,8 @@ class Deployer:
         say: Takes one line of progress; called from several threads.
         watch: Takes the target, its number of devices, and how many are in which state.
         poll_s: Seconds between looks at the devices.
+        approved: Targets that an operator lets begin.
+        fail_fast: Whether the failure of one target stops the others where they are.
     """
 
     def __init__(
@@ -162,38 +97,102 @@ class Deployer:
         *,
         watch: Watch = lambda target, total, counts: None,
         poll_s: float = 1.0,
+        approved: Collection[str] = (),
+        fail_fast: bool = False,
     ) -> None:
         self._session = session
+        self._approved = approved
+        self._fail_fast = fail_fast
         self._say = say
         self._watch = watch
         self._poll_s = poll_s
         self._making = threading.Lock()
         self._interrupted = threading.Event()
+        self._failed = ""
 
     def run(self, plan: Plan, package: Package, *, wait: bool = True) -> list[TargetResult]:
-        """Deploy to every target of the plan; one result each, in the plan's order."""
-        targets = {one.target: self._session.project.target(one.target) for one in plan.targets}
+        """Deploy to every target of the plan; one result each, those that were refused last."""
+        refused = [_refused(plan, one) for one in plan.refused]
+        if refused and self._fail_fast:
+            return [_stopped(plan, one, refused[0].target) for one in plan.targets] + refused
         make = functools.partial(self.make_release, plan.release, package.digest, package.version)
         release = functools.cache(make)  # signing costs: where nothing changes, nothing is signed
-        changing = [targets[one.target] for one in plan.targets if one.changes or plan.is_new]
-        self._publish(release, package, [t for t in changing if not self._driver(t)])
+        work = _Work(
+            plan=plan,
+            package=package,
+            publisher=Publisher(self._session, package, release, self._say),
+            turns=Turns(plan.names, self._sleep),
+            wait=wait,
+        )
+        for one in plan.refused:
+            work.turns.end(one.target, healthy=False)
         with ThreadPoolExecutor(max_workers=max(len(plan.targets), 1)) as pool:
-            driven = pool.map(
-                lambda one: self._drive(
-                    targets[one.target], one, plan.release, release, package, wait=wait
-                ),
-                plan.targets,
-            )
+            driven = pool.map(lambda one: self._in_turn(work, one), plan.targets)
             try:
-                return list(driven)
+                return list(driven) + refused
             except KeyboardInterrupt:
                 # The drivers give their leases back; leaving the pool waits for that.
                 self._interrupted.set()
                 raise
 
+    def _in_turn(self, work: _Work, one: TargetPlan) -> TargetResult:
+        """Deploy to a target when those before it are done."""
+        healthy = False
+        try:
+            result = self._behind_gate(work, one)
+            healthy = result.verdict is not None and result.exit_code == 0
+        except _OtherFailedError:
+            return _stopped(work.plan, one, self._failed)
+        except EdgectlError as exc:
+            result = _failed(_result(work.plan, one), exc)
+        finally:
+            work.turns.end(one.target, healthy=healthy)
+        if result.exit_code and self._fail_fast:
+            self._stop_others(one.target)
+        return result
+
+    def _behind_gate(self, work: _Work, one: TargetPlan) -> TargetResult:
+        target = self._session.project.target(one.target)
+        waits_for = self._await_gate(work.turns, target, work.plan)
+        result = _result(work.plan, one)
+        if waits_for:
+            return msgspec.structs.replace(result, waits_for=waits_for)
+        # While somebody else holds the target it is refused, and nobody would get the release.
+        if (one.changes or work.plan.is_new) and not self._driver(target):
+            work.publisher.bring(target)
+        return msgspec.structs.replace(result, verdict=self._drive(work, target, one))
+
+    def _await_gate(self, turns: Turns, target: Target, plan: Plan) -> str:
+        """Wait until a target may begin; return what it waits for that this command cannot give.
+
+        Raises:
+            NotBegunError: A target before it is not healthy.
+        """
+        if not target.after:
+            return ""
+        turns.await_others(target)
+        project = self._session.project
+        before = [project.target(name) for name in target.after]
+
+        def check() -> None:
+            for other in before:
+                provider = self._session.open(other.provider)
+                check_gate(provider, other, target, project.spec.name, plan.release)
+
+        check()
+        if target.gate_soak_s:
+            self._say(f"{target.name}: {' and '.join(target.after)} soaks before it begins")
+            self._sleep(target.gate_soak_s)
+            check()
+        return "approval" if needs_word(target, self._approved) else ""
+
+    def _stop_others(self, failed: str) -> None:
+        with self._making:
+            self._failed = self._failed or failed
+        self._interrupted.set()
+
     def _driver(self, target: Target) -> str:
-        """Return who holds a target: it will be refused, and nobody would ever get the release."""
-        provider = self._session.provider(target.provider)
+        provider = self._session.open(target.provider)
         return Shared(provider, target, self._session.project.spec.name).driver()
 
     def _sleep(self, seconds: float) -> None:
@@ -201,8 +200,11 @@ class Deployer:
 
         Raises:
             KeyboardInterrupt: The command was interrupted; only its main thread hears of that.
+            _OtherFailedError: Another target failed, and that is to stop all.
         """
         if self._interrupted.wait(seconds):
+            if self._failed:
+                raise _OtherFailedError
             raise KeyboardInterrupt
 
     def make_release(self, number: int, digest: str, version: str) -> Release:
@@ -220,50 +222,14 @@ class Deployer:
             settings=self._session.project.settings,
         )
 
-    def _publish(self, release: MakeOnce, package: Package, targets: list[Target]) -> None:
-        for target in {t.provider: t for t in targets}.values():
-            made = release()
-            result = self._session.provider(target.provider).package(
-                PackageRequest(target=target, package=package, release=made)
-            )
-            sent = f" ({result.uploaded_bytes} bytes sent)" if result.uploaded_bytes else ""
-            self._say(f"release {made.number} is at {result.location}{sent}")
-
-    def _drive(
-        self,
-        target: Target,
-        plan: TargetPlan,
-        number: int,
-        release: MakeOnce,
-        package: Package,
-        *,
-        wait: bool,
-    ) -> TargetResult:
-        result = TargetResult(
-            target=target.name,
-            provider=target.provider,
-            release=number,
-            package=package.digest,
-        )
-        if not plan.changes and self._is_over(target, number):
-            devices = [device.device for device in plan.devices]
-            why = f"all {len(devices)} devices have release {number} already"
+    def _drive(self, work: _Work, target: Target, one: TargetPlan) -> Verdict | None:
+        if not one.changes and self._is_over(target, work.plan.release):
+            devices = [device.device for device in one.devices]
+            why = f"all {len(devices)} devices have release {work.plan.release} already"
             healthy = {"healthy": len(devices)}
-            verdict: Verdict | None = Verdict(
-                outcome=Outcome.HEALTHY, why=why, total=len(devices), counts=healthy
-            )
-            return msgspec.structs.replace(result, verdict=verdict)
-        try:
-            verdict = self._drive_leased(target, plan, release(), package, wait)
-        except EdgectlError as exc:
-            return msgspec.structs.replace(
-                result,
-                error=exc.message,
-                hint=exc.hint,
-                vendor_code=exc.vendor_code,
-                error_exit_code=exc.exit_code,
-            )
-        return msgspec.structs.replace(result, verdict=verdict)
+            return Verdict(outcome=Outcome.HEALTHY, why=why, total=len(devices), counts=healthy)
+        release = work.publisher.release()
+        return self._drive_leased(target, one, release, work.package, work.wait)
 
     def _is_over(self, target: Target, number: int) -> bool:
         """Whether no driver was cut off before it had the last soak and a verdict."""
@@ -333,6 +299,45 @@ class Deployer:
             package = known_package(self._session, application, before.version, digest)
             provider.package(PackageRequest(target=target, package=package, release=release))
             return release, package
+
+
+class _OtherFailedError(Exception):
+    """Another target failed, and that is to stop this one."""
+
+
+def _result(plan: Plan, one: TargetPlan | Refusal) -> TargetResult:
+    return TargetResult(
+        target=one.target, provider=one.provider, release=plan.release, package=plan.package
+    )
+
+
+def _refused(plan: Plan, one: Refusal) -> TargetResult:
+    return msgspec.structs.replace(
+        _result(plan, one),
+        error=one.error,
+        hint=one.hint,
+        vendor_code=one.vendor_code,
+        error_exit_code=one.exit_code,
+    )
+
+
+def _failed(result: TargetResult, error: EdgectlError) -> TargetResult:
+    return msgspec.structs.replace(
+        result,
+        error=error.message,
+        hint=error.hint,
+        vendor_code=error.vendor_code,
+        error_exit_code=error.exit_code,
+    )
+
+
+def _stopped(plan: Plan, one: TargetPlan, failed: str) -> TargetResult:
+    return msgspec.structs.replace(
+        _result(plan, one),
+        error=f"stopped where it is, because target '{failed}' failed",
+        hint="`edgectl deploy` goes on; without --fail-fast targets do not stop each other",
+        error_exit_code=EdgectlError.exit_code,
+    )
 
 
 def _signature(layout: Path, digest: str) -> bytes:

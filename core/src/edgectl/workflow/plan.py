@@ -8,7 +8,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from typing import Literal
+from typing import Any, Literal
+
+import msgspec
 
 from edge_components.contract.hardware import PROFILES, unfit_reason
 from edge_components.contract.release import ReleaseDocument
@@ -76,14 +78,34 @@ class TargetPlan(Record, frozen=True, kw_only=True):
         return tuple(tuple(wave) for wave in result)
 
 
+class Refusal(Record, frozen=True, kw_only=True):
+    """Why one target of several cannot be deployed to; the others can.
+
+    Attributes:
+        error: One sentence.
+        vendor_code: The provider's own code, or "".
+        exit_code: What the command line exits with because of it.
+    """
+
+    target: str
+    provider: str
+    error: str
+    hint: str = ""
+    vendor_code: str = ""
+    exit_code: int = 1
+
+
 class Plan(Record, frozen=True, kw_only=True):
     """What a deploy would do.
 
     Attributes:
+        format: The version of this document; a key that is added does not change it.
         release: The release's number: a new one, or the last one if its content is the same.
         is_new: Whether the release has to be made.
+        refused: Targets that were asked for and are left out, and why.
     """
 
+    format: Literal["edgectl.plan/v1"] = "edgectl.plan/v1"
     application: str
     version: str
     package: str
@@ -91,11 +113,26 @@ class Plan(Record, frozen=True, kw_only=True):
     release: int
     is_new: bool
     targets: tuple[TargetPlan, ...]
+    refused: tuple[Refusal, ...] = ()
 
     @property
     def changes(self) -> int:
         """How many devices would change."""
         return sum(target.changes for target in self.targets)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """All targets that were asked for, those that are refused last."""
+        return (*(one.target for one in self.targets), *(one.target for one in self.refused))
+
+
+def plan_schema() -> dict[str, Any]:
+    """Return the JSON Schema (draft 2020-12) of what ``edgectl plan -o json`` prints."""
+    return {
+        "$schema": "https://json-schema.org/draft/2020-12/schema",
+        "title": "edgectl plan",
+        **msgspec.json.schema(Plan),
+    }
 
 
 def plan_release(

@@ -8,7 +8,7 @@ import click
 import msgspec
 
 from edgectl.cli.app import App, command, poll_option, target_options
-from edgectl.cli.commands.deploy import drive, show_results
+from edgectl.cli.commands.deploy import Wishes, drive, show_results
 from edgectl.cli.output import Row
 from edgectl.codec import plain
 from edgectl.errors import PlanError
@@ -23,7 +23,7 @@ from edgectl.workflow.shared import Control, Phase, Shared
 @click.command()
 @target_options
 @command
-def pause(app: App, targets: tuple[str, ...], provider: str | None) -> None:
+def pause(app: App, targets: tuple[str, ...], providers: tuple[str, ...]) -> None:
     """Hold a rollout: devices that have the release finish it, no other gets it."""
     session = app.session()
 
@@ -32,16 +32,16 @@ def pause(app: App, targets: tuple[str, ...], provider: str | None) -> None:
         text = f"{target.name}: release {control.release} is paused"
         return {"target": target.name, **plain(control)}, text
 
-    app.out.each(hold(target) for target in app.choose(session, targets, provider))
+    app.out.each(hold(target) for target in app.choose(session, targets, providers))
 
 
 @click.command()
 @target_options
 @command
-def abort(app: App, targets: tuple[str, ...], provider: str | None) -> None:
+def abort(app: App, targets: tuple[str, ...], providers: tuple[str, ...]) -> None:
     """Stop a rollout where it is; devices that have not begun do not get the release."""
     session = app.session()
-    app.out.each(_abort(session, target) for target in app.choose(session, targets, provider))
+    app.out.each(_abort(session, target) for target in app.choose(session, targets, providers))
 
 
 def _abort(session: Session, target: Target) -> tuple[Row, str]:
@@ -71,14 +71,14 @@ def _abort(session: Session, target: Target) -> tuple[Row, str]:
 @target_options
 @poll_option
 @command
-def resume(app: App, targets: tuple[str, ...], provider: str | None, poll: float) -> None:
+def resume(app: App, targets: tuple[str, ...], providers: tuple[str, ...], poll: float) -> None:
     """Go on with a rollout that was paused, or whose driver was killed, and wait.
 
     Where the driver that was paused is still there, it goes on and has the verdict.
     """
     session = app.session()
     results = []
-    for target in app.choose(session, targets, provider):
+    for target in app.choose(session, targets, providers):
         control = _set(session, target, "run")
         plan, package = resume_plan(session, target, control)
         shared = Shared(session.provider(target.provider), target, session.project.spec.name)
@@ -93,7 +93,7 @@ def resume(app: App, targets: tuple[str, ...], provider: str | None, poll: float
                 )
             )
             continue
-        results += drive(app, session, plan, package, poll=poll)
+        results += drive(app, session, plan, package, Wishes(poll=poll))
     show_results(app, results)
     click.get_current_context().exit(exit_code(results))
 

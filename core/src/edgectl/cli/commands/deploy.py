@@ -2,18 +2,24 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from edgectl.cli.app import App, command, poll_option, target_options
 from edgectl.cli.board import Board
+from edgectl.cli.junit import write_junit
+from edgectl.cli.output import show_error
 from edgectl.codec import plain
-from edgectl.records import Package
+from edgectl.records import Package, Record
 from edgectl.session import Session
 from edgectl.workflow import build
 from edgectl.workflow.approval import check_approval
-from edgectl.workflow.deploy import Deployer, TargetResult, exit_code, make_plan
+from edgectl.workflow.deploy import Deployer, TargetResult, exit_code
 from edgectl.workflow.drive import describe
 from edgectl.workflow.plan import Plan
+from edgectl.workflow.planner import make_plan
+from edgectl.workflow.review import check_unchanged, read_plan
 
 
 @click.command()
@@ -34,72 +40,128 @@ from edgectl.workflow.plan import Plan
     is_flag=True,
     help="Deploy a version that nobody approved, or that was rejected; the journal says so.",
 )
+@click.option(
+    "--fail-fast",
+    is_flag=True,
+    help="Stop the other targets where they are as soon as one fails.",
+)
+@click.option(
+    "--approve",
+    "approved",
+    multiple=True,
+    metavar="TARGET",
+    help="Let a target begin whose gate needs an operator's word; may be given several times.",
+)
+@click.option(
+    "--plan",
+    "plan_file",
+    type=click.Path(exists=True, dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Apply exactly this plan (edgectl plan -o json); refused if anything changed meanwhile.",
+)
+@click.option(
+    "--junit",
+    type=click.Path(dir_okay=False, path_type=Path),
+    metavar="FILE",
+    help="Write the verdicts as JUnit XML, a test case a device.",
+)
 @poll_option
 @command
 def deploy(
     app: App,
     *,
     targets: tuple[str, ...],
-    provider: str | None,
+    providers: tuple[str, ...],
     wait: bool,
     new_release: bool,
     force_unapproved: bool,
+    fail_fast: bool,
+    approved: tuple[str, ...],
+    plan_file: Path | None,
+    junit: Path | None,
     poll: float,
 ) -> None:
-    """Roll the package out to the project's targets.
+    """Roll the package out to the project's targets, side by side.
 
     Goes wave by wave, decides from each device's own state, and exits with the verdict: 0 all
-    healthy, 3 partly, 4 stopped, 5 timed out, 6 rolled back. It can be killed at any time; the
-    same command goes on where the devices are.
+    healthy, 3 partly, 4 stopped, 5 timed out, 6 rolled back. A target that comes `after` others
+    waits for them. It can be killed at any time; the same command goes on where the devices are.
     """
+    if plan_file is not None and (targets or providers or new_release):
+        raise click.UsageError("--plan says which targets and which release; leave those options")
     session = app.session()
-    package = build.last_package(session)
-    code = roll_out(
-        app,
-        session,
-        package,
+    wishes = Wishes(
         targets=targets,
-        provider=provider,
+        providers=providers,
         wait=wait,
         new_release=new_release,
         poll=poll,
         force_unapproved=force_unapproved,
+        fail_fast=fail_fast,
+        approved=approved,
+        plan_file=plan_file,
+        junit=junit,
     )
+    code = roll_out(app, session, build.last_package(session), wishes)
     click.get_current_context().exit(code)
 
 
-def roll_out(
-    app: App,
-    session: Session,
-    package: Package,
-    *,
-    targets: tuple[str, ...],
-    provider: str | None,
-    wait: bool,
-    new_release: bool,
-    poll: float,
-    force_unapproved: bool = False,
-) -> int:
+class Wishes(Record, frozen=True, kw_only=True):
+    """What a deploy was asked for; the options of the same names."""
+
+    targets: tuple[str, ...] = ()
+    providers: tuple[str, ...] = ()
+    wait: bool = True
+    new_release: bool = False
+    poll: float = 1.0
+    force_unapproved: bool = False
+    fail_fast: bool = False
+    approved: tuple[str, ...] = ()
+    plan_file: Path | None = None
+    junit: Path | None = None
+
+
+def roll_out(app: App, session: Session, package: Package, wishes: Wishes) -> int:
     """Plan, deploy, print the verdicts; returns the exit code."""
-    check_approval(session, package, force=force_unapproved)
-    chosen = app.choose(session, targets, provider)
-    plan = make_plan(session, package, chosen, new_release=new_release)
+    for name in wishes.approved:
+        session.project.target(name)  # one that does not exist is a typing error
+    check_approval(session, package, force=wishes.force_unapproved)
+    plan = _plan(app, session, package, wishes)
     app.out.progress(
         f"{plan.application} {plan.version} {plan.package[:19]} as release {plan.release}: "
         f"{plan.changes} devices change"
     )
-    results = drive(app, session, plan, package, poll=poll, wait=wait)
+    results = drive(app, session, plan, package, wishes)
     show_results(app, results)
+    if wishes.junit is not None:
+        write_junit(wishes.junit, plan, results)
     return exit_code(results)
 
 
+def _plan(app: App, session: Session, package: Package, wishes: Wishes) -> Plan:
+    if wishes.plan_file is None:
+        chosen = app.choose(session, wishes.targets, wishes.providers)
+        return make_plan(session, package, chosen, new_release=wishes.new_release)
+    reviewed = read_plan(wishes.plan_file)
+    chosen = session.project.targets(reviewed.names)
+    check_unchanged(reviewed, make_plan(session, package, chosen))
+    return reviewed
+
+
 def drive(
-    app: App, session: Session, plan: Plan, package: Package, *, poll: float, wait: bool = True
+    app: App, session: Session, plan: Plan, package: Package, wishes: Wishes
 ) -> list[TargetResult]:
     """Carry out a plan and show it while it runs."""
     with Board(app.out) as board:
-        deployer = Deployer(session, board.say, watch=board.watch, poll_s=poll)
-        return deployer.run(plan, package, wait=wait)
+        deployer = Deployer(
+            session,
+            board.say,
+            watch=board.watch,
+            poll_s=wishes.poll,
+            approved=wishes.approved,
+            fail_fast=wishes.fail_fast,
+        )
+        return deployer.run(plan, package, wait=wishes.wait)
 
 
 def show_results(app: App, results: list[TargetResult]) -> None:
@@ -109,11 +171,10 @@ def show_results(app: App, results: list[TargetResult]) -> None:
         return
     for result in results:
         if result.error:
-            click.echo(f"error: {result.target}: {result.error}", err=True)
-            if result.vendor_code:
-                click.echo(f"  code: {result.vendor_code}", err=True)
-            if result.hint:
-                click.echo(f"  hint: {result.hint}", err=True)
+            show_error(f"{result.target}: {result.error}", result.hint, result.vendor_code)
+        elif result.waits_for:
+            click.echo(f"{result.target}: waits for {result.waits_for}")
+            app.out.note(f"  `edgectl deploy -t {result.target} --approve {result.target}` begins")
         elif result.driven_by:
             click.echo(f"{result.target}: release {result.release} goes on")
             app.out.note(f"  {result.driven_by} drives it and has the verdict")

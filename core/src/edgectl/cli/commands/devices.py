@@ -81,12 +81,12 @@ def add(
 @devices.command("list")
 @target_options
 @command
-def list_(app: App, targets: tuple[str, ...], provider: str | None) -> None:
+def list_(app: App, targets: tuple[str, ...], providers: tuple[str, ...]) -> None:
     """List the devices of the project's targets."""
     session = app.session()
     rows = [
         row
-        for target in app.choose(session, targets, provider)
+        for target in app.choose(session, targets, providers)
         for row in device_rows(session, target)
     ]
     columns = ("target", "device", "hardware", "state", "active", "digest")
@@ -97,13 +97,13 @@ def list_(app: App, targets: tuple[str, ...], provider: str | None) -> None:
 @click.argument("name")
 @target_options
 @command
-def show(app: App, name: str, targets: tuple[str, ...], provider: str | None) -> None:
+def show(app: App, name: str, targets: tuple[str, ...], providers: tuple[str, ...]) -> None:
     """Show all that is known of one device: its state, its machine's health, its last bench.
 
     A bench is what `edge-runtime bench` measured on the device.
     """
     session = app.session()
-    for target in app.choose(session, targets, provider):
+    for target in app.choose(session, targets, providers):
         for row in device_rows(session, target):
             if row["device"] == name:
                 told = _told(app, session, target, name)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from edgectl.cli.app import App, command, poll_option, target_options
-from edgectl.cli.commands.deploy import drive, show_results
+from edgectl.cli.commands.deploy import Wishes, drive, show_results
 from edgectl.workflow.deploy import exit_code
 from edgectl.workflow.resume import rollback_plan
 
@@ -24,7 +24,7 @@ from edgectl.workflow.resume import rollback_plan
 def rollback(
     app: App,
     targets: tuple[str, ...],
-    provider: str | None,
+    providers: tuple[str, ...],
     to_release: int | None,
     poll: float,
 ) -> None:
@@ -35,12 +35,12 @@ def rollback(
     """
     session = app.session()
     results = []
-    for target in app.choose(session, targets, provider):
+    for target in app.choose(session, targets, providers):
         plan, package = rollback_plan(session, target, to_release)
         app.out.progress(
             f"{target.name}: back to {package.version} {package.digest[:19]} "
             f"as release {plan.release}"
         )
-        results += drive(app, session, plan, package, poll=poll)
+        results += drive(app, session, plan, package, Wishes(poll=poll))
     show_results(app, results)
     click.get_current_context().exit(exit_code(results))

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from edgectl.cli.app import App, command, poll_option, target_options
-from edgectl.cli.commands.deploy import roll_out
+from edgectl.cli.commands.deploy import Wishes, roll_out
 from edgectl.workflow import build
 
 
@@ -13,9 +13,10 @@ from edgectl.workflow import build
 @target_options
 @poll_option
 @command
-def run(app: App, targets: tuple[str, ...], provider: str | None, poll: float) -> None:
+def run(app: App, targets: tuple[str, ...], providers: tuple[str, ...], poll: float) -> None:
     """Train, register, package and deploy in one go, and wait for the verdict."""
     session = app.session()
+    provider = providers[0] if len(providers) == 1 else None
     app.out.progress("training")
     build.train(session, provider)
     app.out.progress("registering")
@@ -23,14 +24,6 @@ def run(app: App, targets: tuple[str, ...], provider: str | None, poll: float) -
     app.out.progress(f"{version.name} {version.version} passed its gates")
     package = build.package(session)
     app.out.progress(f"packaged {package.digest}")
-    code = roll_out(
-        app,
-        session,
-        package,
-        targets=targets,
-        provider=provider,
-        wait=True,
-        new_release=False,
-        poll=poll,
-    )
+    wishes = Wishes(targets=targets, providers=providers, poll=poll)
+    code = roll_out(app, session, package, wishes)
     click.get_current_context().exit(code)

@@ -7,6 +7,8 @@ from typing import Any
 import click
 
 from edgectl.cli.app import App, command, target_options
+from edgectl.cli.output import show_error
+from edgectl.errors import EdgectlError
 from edgectl.records import Target
 from edgectl.requests import InventoryRequest, ObserveRequest
 from edgectl.session import Session
@@ -18,17 +20,27 @@ COLUMNS = ("target", "device", "state", "release", "active", "digest", "variant"
 @click.command()
 @target_options
 @command
-def status(app: App, targets: tuple[str, ...], provider: str | None) -> None:
+def status(app: App, targets: tuple[str, ...], providers: tuple[str, ...]) -> None:
     """Show where each device stands, in its own words.
 
     ACTIVE is the release that answers now, RELEASE the one that the state is about.
     """
     session = app.session()
     rows = []
-    for target in app.choose(session, targets, provider):
-        rows += device_rows(session, target)
-        _show_control(app, session, target)
+    code = 0
+    chosen = app.choose(session, targets, providers)
+    for target in chosen:
+        try:
+            rows += device_rows(session, target)
+            _show_control(app, session, target)
+        except EdgectlError as exc:
+            if len(chosen) == 1:
+                raise
+            # A provider that cannot be asked does not hide the others.
+            show_error(f"{target.name}: {exc.message}", exc.hint, exc.vendor_code)
+            code = exc.exit_code
     app.out.rows(rows, COLUMNS, empty="no device matches")
+    click.get_current_context().exit(code)
 
 
 def device_rows(session: Session, target: Target) -> list[dict[str, Any]]:

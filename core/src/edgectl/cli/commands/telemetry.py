@@ -46,7 +46,7 @@ def telemetry(
     app: App,
     *,
     targets: tuple[str, ...],
-    provider: str | None,
+    providers: tuple[str, ...],
     kind: str | None,
     device: str | None,
     since: str,
@@ -67,7 +67,7 @@ def telemetry(
         return
     start = since_unix_ns(since)
     session = app.session()
-    chosen = app.choose(session, targets, provider)
+    chosen = app.choose(session, targets, providers)
     if summary:
         kinds = [Kind(kind)] if kind else list(Kind)
         query = Query(kinds=kinds, device=device, since_unix_ns=start, limit=limit or SUMMARY_LIMIT)

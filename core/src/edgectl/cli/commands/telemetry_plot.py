@@ -58,7 +58,7 @@ def plot(
     app: App,
     *,
     targets: tuple[str, ...],
-    provider: str | None,
+    providers: tuple[str, ...],
     device: str | None,
     since: str,
     file: Path,
@@ -79,7 +79,7 @@ def plot(
     session = app.session()
     drawn: list[Panel] = []
     seen = 0
-    for target in app.choose(session, targets, provider):
+    for target in app.choose(session, targets, providers):
         records = _without_future(app, list(all_kinds(app, session, target, query)))
         seen += len(by_device(records))
         drawn += panels(target.name, records, measure=measure, limit_ms=limit_ms)
