@@ -90,11 +90,14 @@ def install_notes(config: AzureConfig, request: EnrollRequest) -> tuple[str, ...
         f"sudo install -D -m 0600 {EDGE_FILE} /etc/aziot/config.toml && sudo iotedge config apply"
     )
     place = f"sudo install -d {runtime.config_dir} && sudo install -m 0640 {ours}"
+    last = (
+        f"see that a base deployment holds '{request.name}' (docs/providers/azure.md has one), "
+        "then `edgectl deploy`"
+    )
     return (
         f"on the device, with a container engine and aziot-edge installed: {edge}",
         f"{place} {runtime.config_dir} && sudo chown -R {user} {runtime.config_dir}",
         f"sudo install -d -o {owner} -g {group or '0'} {state}",
         login,
-        f"see that a base deployment holds '{request.name}' (docs/providers/azure.md has one), "
-        "then `edgectl deploy`",
+        last,
     )

@@ -148,6 +148,13 @@ def judge(case: Case, release: int | None, patience: Patience) -> DeviceStatus |
     return _silent(case, patience)
 
 
+def has_begun(report: ModuleReport | None, release: int) -> bool:
+    """Whether a module is past the point up to which a release can be taken back from it."""
+    if report is None or report.desired != release:
+        return False
+    return report.phase not in {State.PENDING, State.DOWNLOADING}
+
+
 def _unowned(case: Case) -> DeviceStatus | None:
     """Return what a device says that was never given anything, or had it taken away."""
     report = case.report
@@ -201,7 +208,10 @@ def _silent(case: Case, patience: Patience) -> DeviceStatus:
         )
     if agent.code == OK and module.status in _DOWN:
         return _crashed(case, module, patience)
-    return _quiet(case, State.INSTALLING, patience, detail=_words(agent, module))
+    # Most releases keep the image, so edgeAgent has nothing to do: the module has yet to read it.
+    waiting = case.report is not None and agent.code == OK
+    state = State.PENDING if waiting else State.INSTALLING
+    return _quiet(case, state, patience, detail=_words(agent, module))
 
 
 def _crashed(case: Case, module: Module, patience: Patience) -> DeviceStatus:

@@ -104,10 +104,11 @@ def ensure_layer(
         functions=functions_of(account.config, request.package.layout, placed.package),
         baked=account.config.runtime.bake,
     )
-    made = layers.ensure(account.hub, configuration(account.config, layer, fleet.selector))
+    wanted = configuration(account.config, layer, fleet.selector)
+    if layers.read(account.hub, str(wanted["id"])) is None:
+        collect(fleet, number)  # first, so that there is room
+    layers.ensure(account.hub, wanted)
     fleet.note_layer(number)
-    if made:
-        collect(fleet, number)
 
 
 def collect(fleet: Fleet, newest: int) -> tuple[int, ...]:

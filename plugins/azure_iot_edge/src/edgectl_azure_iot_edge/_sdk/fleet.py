@@ -82,12 +82,6 @@ class Fleet:
             else:
                 self._settled.discard(device)
 
-    def forget(self, devices: Iterable[str]) -> None:
-        """Have devices asked anew when they are asked for next."""
-        with self._lock:
-            for device in devices:
-                self._words.pop(device, None)
-
     def has_layer(self, number: int) -> bool:
         """Whether a release's deployment is known to be in the hub."""
         return number in self._layers

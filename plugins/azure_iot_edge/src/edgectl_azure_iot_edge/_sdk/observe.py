@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import time
 
-from edgectl.api import DeviceStatus, ObservePage, ObserveRequest, ProviderError, State
+from edgectl.api import DeviceStatus, ObservePage, ObserveRequest, ProviderError
 from edgectl_azure_iot_edge._sdk.account import Account
 from edgectl_azure_iot_edge._sdk.fleet import Fleet, Words
 from edgectl_azure_iot_edge._sdk.hub import invoke
@@ -35,8 +35,6 @@ def look(
     fleet: Fleet,
     release: int | None,
     devices: tuple[str, ...] | None = None,
-    *,
-    nudge_wedged: bool = True,
 ) -> dict[str, DeviceStatus]:
     """Return where devices stand with a release.
 
@@ -45,7 +43,6 @@ def look(
         fleet: The target's devices.
         release: The release; None asks for what each device was given last.
         devices: Only these, or None for all.
-        nudge_wedged: Whether edgeAgents that have given up are started anew.
     """
     wanted = None if devices is None else frozenset(devices)
     given = {
@@ -70,7 +67,7 @@ def look(
             continue
         found[device] = status
         fleet.settle(device, settled=status.state.is_settled)
-        if nudge_wedged and release is not None and not status.state.is_settled:
+        if release is not None and not status.state.is_settled:
             nudge(fleet, case)
     return found
 
@@ -105,8 +102,3 @@ def _concerns(given: Given, release: int | None) -> bool:
     if release is None:
         return bool(given.release)
     return bool(given.release) and release in {given.release, given.before}
-
-
-def is_open(status: DeviceStatus) -> bool:
-    """Whether a device has not begun with its release, so that it can be taken back."""
-    return status.state in {State.PENDING, State.DOWNLOADING, State.UNREACHABLE}

@@ -13,12 +13,12 @@ from collections.abc import Iterable
 from edgectl.api import ConflictError, NotFoundError, WithdrawRequest, WithdrawResult
 from edgectl_azure_iot_edge._sdk import layers
 from edgectl_azure_iot_edge._sdk.account import Account
-from edgectl_azure_iot_edge._sdk.deploy import TRIES, reread, write_given
+from edgectl_azure_iot_edge._sdk.deploy import TRIES, give, reread, write_given
 from edgectl_azure_iot_edge._sdk.fleet import Fleet
 from edgectl_azure_iot_edge._sdk.hub import list_configurations
 from edgectl_azure_iot_edge._sdk.members import EdgeDevice
-from edgectl_azure_iot_edge._sdk.observe import is_open, look
 from edgectl_azure_iot_edge.names import Given, configuration_id
+from edgectl_azure_iot_edge.states import has_begun
 
 
 def withdraw(account: Account, request: WithdrawRequest) -> WithdrawResult:
@@ -32,22 +32,23 @@ def withdraw(account: Account, request: WithdrawRequest) -> WithdrawResult:
     ]
     if request.release is None:
         return WithdrawResult(devices=_remove(fleet, there, whole=wanted is None))
-    return WithdrawResult(devices=_take_back(account, fleet, there, request.release))
+    return WithdrawResult(devices=_take_back(fleet, there, request.release))
 
 
-def _take_back(
-    account: Account, fleet: Fleet, there: Iterable[EdgeDevice], release: int
-) -> tuple[str, ...]:
+def _take_back(fleet: Fleet, there: Iterable[EdgeDevice], release: int) -> tuple[str, ...]:
     given = {device.id: device for device in there if fleet.given(device).release == release}
     if not given:
         return ()
-    fleet.forget(given)
-    statuses = look(account, fleet, release, tuple(given), nudge_wedged=False)
-    open_ = [given[d] for d in given if d in statuses and is_open(statuses[d])]
+    words = fleet.words(given, all_of_them=True)
+    open_ = [device for name, device in given.items() if not has_begun(words[name].report, release)]
     kept = _kept(fleet, {fleet.given(device).before for device in open_})
     back = [device for device in open_ if fleet.given(device).before in kept]
-    done = fleet.hub.at_once(lambda device: _give_back(fleet, device, release), back)
-    return tuple(sorted(device for device in done if device))
+    done = {d for d in fleet.hub.at_once(lambda one: _give_back(fleet, one, release), back) if d}
+    # Looked at anew: a device may have begun between the look and the word; it keeps its release.
+    words = fleet.words(done, all_of_them=True)
+    begun = [device for device in sorted(done) if has_begun(words[device].report, release)]
+    fleet.hub.at_once(lambda device: give(fleet, reread(fleet, device), release), begun)
+    return tuple(sorted(done - set(begun)))
 
 
 def _kept(fleet: Fleet, releases: Iterable[int]) -> set[int]:
