@@ -72,7 +72,7 @@ class CliEngine:
         self._extra = extra
         self._kept = Kept(folder)
         self._prefix = f"edgectl-{folder.parent.name}"
-        self._forwards = Forwards()
+        self._forwards = Forwards(premises.address)
         self._lock = threading.RLock()
         self._made = self._kept.read(_CONTAINERS, dict[str, _Made], {})
 

@@ -90,6 +90,7 @@ class Premises:
         folder: Keeps what it made.
         root: The virtual device's own files: ``/etc/x`` of the device is ``root/etc/x``.
         changed: Called when a module has ended by itself.
+        address: The device's own address on this machine, for ports that are forwarded.
     """
 
     folder: Path
@@ -97,6 +98,7 @@ class Premises:
     images: Images
     faults: FaultFile
     changed: Callable[[], None]
+    address: str = "127.0.0.1"
 
 
 class Engine(Protocol):

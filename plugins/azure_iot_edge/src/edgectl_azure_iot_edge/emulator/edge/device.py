@@ -63,6 +63,7 @@ class Device:
                 images=images,
                 faults=ground.faults,
                 changed=self._module_ended,
+                address=ground.address[0],
             )
         )
         self._workload = Workload(ground.sockets, ground.identities, ground.authority, self._list)

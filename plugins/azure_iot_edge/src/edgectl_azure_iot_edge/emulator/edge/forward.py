@@ -1,7 +1,6 @@
-"""Forwards a port of the device to another port of a module, both on this machine's loopback.
+"""Forwards a port of the device to another port of a module, both at the device's own address.
 
-Modules that run as processes listen on the machine itself, so a binding of a port to the same port
-needs nothing.
+Modules share the machine's network, so a binding of a port to the same port needs nothing.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ from edgectl_azure_iot_edge.emulator.edge.containers import EngineError
 from edgectl_azure_iot_edge.emulator.edge.options import Port
 
 _CHUNK_BYTES = 1 << 16
-_LOOPBACK = "127.0.0.1"
 
 
 class Forwards:
-    """The ports that are forwarded, by module."""
+    """The ports that are forwarded, by module, at one address."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str) -> None:
+        self._address = address
         self._open: dict[str, list[socket.socket]] = {}
 
     def open(self, name: str, ports: Iterable[Port]) -> None:
@@ -37,7 +36,7 @@ class Forwards:
             listener = socket.socket()
             try:
                 listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-                listener.bind((_LOOPBACK, port.host))
+                listener.bind((self._address, port.host))
                 listener.listen()
             except OSError as exc:
                 listener.close()
@@ -47,7 +46,10 @@ class Forwards:
                 ) from exc
             self._open[name].append(listener)
             threading.Thread(
-                target=_accept, args=(listener, port.container), name="forward", daemon=True
+                target=_accept,
+                args=(listener, (self._address, port.container)),
+                name="forward",
+                daemon=True,
             ).start()
 
     def close(self, name: str) -> None:
@@ -63,14 +65,14 @@ class Forwards:
             self.close(name)
 
 
-def _accept(listener: socket.socket, port: int) -> None:
+def _accept(listener: socket.socket, module: tuple[str, int]) -> None:
     while True:
         try:
             client, _ = listener.accept()
         except OSError:
             return
         try:
-            server = socket.create_connection((_LOOPBACK, port))
+            server = socket.create_connection(module)
         except OSError:
             client.close()
             continue

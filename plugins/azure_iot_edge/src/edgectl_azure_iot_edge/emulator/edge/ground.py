@@ -48,7 +48,7 @@ def lay_ground(settings: DeviceSettings) -> Ground:
     """Make a device's folders, or find what was there before."""
     settings.folder.mkdir(parents=True, exist_ok=True)
     faults = FaultFile(settings.folder)
-    kept = Kept(settings.folder / "state")
+    kept = kept_of(settings.folder)
     return Ground(
         settings=settings,
         faults=faults,
@@ -56,11 +56,16 @@ def lay_ground(settings: DeviceSettings) -> Ground:
         identities=Identities(settings, faults, kept),
         authority=DeviceCa(settings.folder / "ca"),
         sockets=Path(tempfile.mkdtemp(prefix="edge-")),
-        address=_address(settings.device_id, kept),
+        address=reserve_address(settings.device_id, kept),
     )
 
 
-def _address(device_id: str, kept: Kept) -> tuple[str, int]:
+def kept_of(folder: Path) -> Kept:
+    """Return what the device of a folder keeps."""
+    return Kept(folder / "state")
+
+
+def reserve_address(device_id: str, kept: Kept) -> tuple[str, int]:
     """Return an address for edgeHub that is free now, the same as before where it is.
 
     Each device has its own address in 127.0.0.0/8, so that edgeHub's port is the real one however

@@ -45,6 +45,7 @@ log = logging.getLogger(__name__)
 POWER_CUT = 137
 _NOT_FOUND = (126, 127)
 _SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+_PROGRAMS = {"edge-module": [sys.executable, "-m", "edge_components.iotedge.main"]}
 _LENT = ("HOME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "VIRTUAL_ENV", "PYTHONPATH")
 
 
@@ -78,7 +79,7 @@ class ProcessEngine:
         self._boxed = box.can_box() if boxed is None else boxed
         self._lock = threading.RLock()
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
-        self._forwards = Forwards()
+        self._forwards = Forwards(premises.address)
         self._asked: set[str] = set()
         folder.mkdir(parents=True, exist_ok=True)
         self._saved = self._read()
@@ -213,6 +214,7 @@ class ProcessEngine:
         is_own = self._boxed and _brings(tree, command[0], env.get("PATH", _SYSTEM_PATH))
         if not is_own:
             env = {**_lent(env), **env, "PATH": _lent_path(env)}
+            command = [*_PROGRAMS.get(command[0], [command[0]]), *command[1:]]
         binds = [
             (host_path(self._root, bind.source), bind.target, bind.read_only)
             for bind in saved.options.binds

@@ -1,0 +1,1 @@
+"""Many devices in one process that only pretend to run modules, with every call to the hub."""
