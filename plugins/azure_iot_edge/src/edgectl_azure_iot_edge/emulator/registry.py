@@ -1,4 +1,8 @@
-"""The container registry of the account: TLS, open to all, with edgectl's base image in it."""
+"""The container registry of the account: open to all, with edgectl's base image in it.
+
+On this machine's own names it speaks plain HTTP, as container tools expect of a registry there;
+under any other name TLS, with the account's certificate.
+"""
 
 from __future__ import annotations
 
@@ -7,6 +11,7 @@ from collections.abc import Mapping
 
 from edgectl.api import ProviderError
 from edgectl.emulation.registry import RegistryServer
+from edgectl_azure_iot_edge.emulator.edge.references import is_loopback
 from edgectl_azure_iot_edge.emulator.images import ImageContent, Pusher, runtime_image
 from edgectl_azure_iot_edge.emulator.rooms import Controls
 from edgectl_azure_iot_edge.emulator.site import Site
@@ -30,7 +35,9 @@ class RegistryRoom:
     def __init__(self, site: Site, *, port: int = 0, prefix: str = DEFAULT_PREFIX) -> None:
         self._site = site
         self._prefix = prefix
-        tls = site.authority.server_context(site.names, demand=False)
+        tls = None
+        if not is_loopback(site.host_name):
+            tls = site.authority.server_context(site.names, demand=False)
         self.server = RegistryServer(
             site.folder / "registry", host=site.host, port=port, tls=tls, name=site.host_name
         )

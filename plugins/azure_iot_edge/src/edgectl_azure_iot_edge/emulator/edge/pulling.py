@@ -14,7 +14,7 @@ import urllib3
 from edgectl_azure_iot_edge.emulator.edge.faults import FaultFile
 from edgectl_azure_iot_edge.emulator.edge.identities import http_pool
 from edgectl_azure_iot_edge.emulator.edge.records import Credential
-from edgectl_azure_iot_edge.emulator.edge.references import Reference
+from edgectl_azure_iot_edge.emulator.edge.references import Reference, is_loopback
 
 _KINDS = (
     "application/vnd.oci.image.manifest.v1+json",
@@ -48,7 +48,8 @@ class Puller:
 
     def source(self, reference: Reference, access: Credential | None) -> Source:
         """Return an image's repository."""
-        scheme = "http" if reference.host in self._plain else "https"
+        plain = reference.host in self._plain or is_loopback(reference.host)
+        scheme = "http" if plain else "https"
         return Source(self._http, self._faults, scheme, reference, access)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import re
 
 from edgectl.api import Record
@@ -23,6 +24,20 @@ class Reference(Record, frozen=True, kw_only=True):
     host: str
     repository: str
     wanted: str
+
+
+def is_loopback(host: str) -> bool:
+    """Say whether a registry (``host`` or ``host:port``) is on this machine.
+
+    Container tools speak plain HTTP to those.
+    """
+    name = host.rpartition(":")[0] if host.rpartition(":")[2].isdigit() else host
+    if name == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(name.strip("[]")).is_loopback
+    except ValueError:
+        return False
 
 
 def parse_reference(image: str) -> Reference:
