@@ -9,11 +9,12 @@ from pathlib import Path
 
 import click
 import msgspec
+from msgspec.structs import replace
 
 from edgectl.api import Project, Target, load_project
 from edgectl.emulation import run_until_told
 from edgectl_gke_edge.emulator.control import Control
-from edgectl_gke_edge.emulator.fleet import Fleet, FleetInfo, VirtualCluster
+from edgectl_gke_edge.emulator.fleet import KUBERNETES, Fleet, FleetInfo, VirtualCluster
 from edgectl_gke_edge.selector import read_selector
 
 _DISTRIBUTION = "edgectl-gke-edge"
@@ -65,6 +66,13 @@ _DISTRIBUTION = "edgectl-gke-edge"
     metavar="KEY=VALUE",
     help="A label of every node; may be given several times.",
 )
+@click.option(
+    "--kubernetes",
+    default=KUBERNETES,
+    show_default=True,
+    metavar="VERSION",
+    help="Version of the API servers; image volumes come with 1.35.",
+)
 @click.option("--registry-port", default=0, help="Port of the registry; 0 takes a free one.")
 @click.option(
     "--info",
@@ -80,6 +88,7 @@ def emulate(
     node_count: int,
     crowd: int,
     labels: tuple[str, ...],
+    kubernetes: str,
     registry_port: int,
     info: Path | None,
     stop_on_eof: bool,
@@ -90,14 +99,15 @@ def emulate(
     settings that a project file takes.
     """
     loaded = None if project is None else load_project(project)
-    wanted = _clusters(loaded, cluster_count, node_count, crowd)
+    wanted = _clusters(loaded, cluster_count, node_count)
+    wanted = tuple(replace(one, crowd=crowd, version=kubernetes) for one in wanted)
     given = dict(_label(text) for text in labels)
     fleet = Fleet(folder, labels={**_target_labels(loaded), **given}, registry_port=registry_port)
     control = Control(fleet)
 
     def start() -> None:
         running = fleet.start(wanted, metadata.version(_DISTRIBUTION))
-        _show(msgspec.structs.replace(running, control=control.start()), info)
+        _show(replace(running, control=control.start()), info)
 
     try:
         run_until_told(fleet, start, stop_on_eof=stop_on_eof)
@@ -122,9 +132,7 @@ def _show(running: FleetInfo, file: Path | None) -> None:
         os.replace(part, file)
 
 
-def _clusters(
-    project: Project | None, count: int, nodes: int, crowd: int
-) -> tuple[VirtualCluster, ...]:
+def _clusters(project: Project | None, count: int, nodes: int) -> tuple[VirtualCluster, ...]:
     """Return the clusters that targets name, or else so many numbered ones."""
     names: dict[str, dict[str, str]] = {}
     labels: dict[str, str] = {}
@@ -142,7 +150,6 @@ def _clusters(
             nodes=tuple(f"node-{number}" for number in range(1, nodes + 1)),
             labels=labels,
             location=locations[index % len(locations)] if locations else "us-central1",
-            crowd=crowd,
         )
         for index, name in enumerate(names)
     )

@@ -34,6 +34,7 @@ from edgectl_gke_edge.emulator.nodes.orders import Orders, write_orders
 
 NODES_MODULE = "edgectl_gke_edge.emulator.nodes"
 READY_S = 90.0
+KUBERNETES = "v1.35.2-gke.1120000"
 QUICK = BackOff(first_s=1.0, most_s=30.0, forgive_s=60.0)
 
 
@@ -43,6 +44,7 @@ class VirtualCluster(Record, frozen=True, kw_only=True):
     Attributes:
         nodes: Its nodes' names.
         crowd: How many more nodes only pretend to run pods.
+        version: What its API server says it is; from 1.35 on there are image volumes.
     """
 
     name: str
@@ -50,6 +52,7 @@ class VirtualCluster(Record, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     location: str = "us-central1"
     crowd: int = 0
+    version: str = KUBERNETES
 
 
 class RunningNode(Record, frozen=True, kw_only=True):
@@ -114,12 +117,12 @@ class ApiServer(Protocol):
         """Return a kubeconfig file with one context."""
 
 
-Serve = Callable[[Path, str], Any]
+Serve = Callable[[Path, VirtualCluster], Any]
 
 
-def own_server(folder: Path, name: str) -> KubeServer:
+def own_server(folder: Path, wanted: VirtualCluster) -> KubeServer:
     """Return the emulator's own API server."""
-    return KubeServer(folder, name=name)
+    return KubeServer(folder, name=wanted.name, version=wanted.version)
 
 
 class Site:
@@ -135,7 +138,7 @@ class Site:
         self.wanted = wanted
         self.orders = Orders()
         self._held = contextlib.ExitStack()
-        self.server = serve(folder / "api", wanted.name)
+        self.server = serve(folder / "api", wanted)
         folder.mkdir(parents=True, exist_ok=True)
         network = folder / "network"
         self.block = Block(network.read_text() if network.exists() else "")
@@ -220,7 +223,7 @@ class Fleet:
 
     Args:
         folder: Takes objects, images, nodes' folders and everybody's log.
-        serve: Makes a cluster's API server from a folder and a name.
+        serve: Makes a cluster's API server in a folder.
         labels: What every node is labelled with.
         backoff: How long kubelets wait before they try again.
     """

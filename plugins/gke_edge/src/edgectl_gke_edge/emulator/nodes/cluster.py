@@ -9,12 +9,21 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from pathlib import Path
+from typing import Protocol
 
 import msgspec
 
 from edgectl.emulation import Authority
 from edgectl_gke_edge.emulator.nodes.api import Access, Api
 from edgectl_gke_edge.emulator.nodes.controllers.daemonset import DaemonSets
+from edgectl_gke_edge.emulator.nodes.controllers.deployment import Deployments
+from edgectl_gke_edge.emulator.nodes.controllers.disruption import Budgets
+from edgectl_gke_edge.emulator.nodes.controllers.endpoints import EndpointSlices
+from edgectl_gke_edge.emulator.nodes.controllers.garbage import Garbage
+from edgectl_gke_edge.emulator.nodes.controllers.job import Jobs
+from edgectl_gke_edge.emulator.nodes.controllers.lifecycle import NodeLifecycle
+from edgectl_gke_edge.emulator.nodes.controllers.namespaces import Namespaces
+from edgectl_gke_edge.emulator.nodes.controllers.replicaset import ReplicaSets
 from edgectl_gke_edge.emulator.nodes.informer import Informer
 from edgectl_gke_edge.emulator.nodes.kubelet.backoff import BackOff
 from edgectl_gke_edge.emulator.nodes.kubelet.events import Events
@@ -27,6 +36,25 @@ from edgectl_gke_edge.emulator.nodes.proxy import ServiceProxy
 from edgectl_gke_edge.emulator.nodes.scheduler import Scheduler
 
 READY_FILE = "ready"
+_NEEDED = ("pods", "services")
+_SHARED = (
+    *_NEEDED,
+    "nodes",
+    "daemonsets",
+    "deployments",
+    "replicasets",
+    "jobs",
+    "leases",
+    "poddisruptionbudgets",
+    "namespaces",
+)
+
+
+class Runs(Protocol):
+    """What works until it is cancelled."""
+
+    async def run(self) -> None:
+        """Work."""
 
 
 class ClusterSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -70,7 +98,7 @@ class Cluster:
         manager = self._api("kube-controller-manager")
         all_of, folder = self._informers, Path(self._settings.folder)
         servers: list[KubeletServer] = []
-        for kind in ("pods", "nodes", "services", "daemonsets"):
+        for kind in _SHARED if self._settings.controllers else _NEEDED:
             self._informers[kind] = Informer(api, kind)
         try:
             async with asyncio.TaskGroup() as group:
@@ -102,12 +130,28 @@ class Cluster:
         self._apis.append(api)
         return api
 
-    def _controllers(self, api: Api) -> list[DaemonSets | Scheduler]:
-        all_of = self._informers
-        events = Events(api, "default-scheduler")
+    def _controllers(self, api: Api) -> list[Runs]:
+        of = self._informers
+        scheduling, managing = Events(api, "default-scheduler"), Events(api, "controller-manager")
+        pods, nodes = of["pods"], of["nodes"]
         return [
-            DaemonSets(api, all_of["daemonsets"], all_of["nodes"], all_of["pods"]),
-            Scheduler(api, all_of["pods"], all_of["nodes"], events),
+            Scheduler(api, pods, nodes, scheduling),
+            DaemonSets(api, of["daemonsets"], nodes, pods, managing),
+            Deployments(api, of["deployments"], of["replicasets"]),
+            ReplicaSets(api, of["replicasets"], pods, managing),
+            Jobs(api, of["jobs"], pods, managing),
+            EndpointSlices(api, of["services"], pods),
+            NodeLifecycle(
+                api,
+                nodes,
+                of["leases"],
+                pods,
+                grace_s=self._settings.node_grace_s,
+                events=managing,
+            ),
+            Budgets(api, of["poddisruptionbudgets"], pods),
+            Namespaces(api, of["namespaces"]),
+            Garbage(api, of),
         ]
 
     async def _node(self, api: Api, number: int) -> KubeletServer:

@@ -12,8 +12,9 @@ import msgspec
 
 from edgectl_gke_edge.emulator.nodes.api import Api, Obj
 from edgectl_gke_edge.emulator.nodes.controllers.base import Controller
-from edgectl_gke_edge.emulator.nodes.controllers.quota import refused_by_quota
+from edgectl_gke_edge.emulator.nodes.controllers.quota import CreateRefusedError, refused_by_quota
 from edgectl_gke_edge.emulator.nodes.informer import Informer
+from edgectl_gke_edge.emulator.nodes.kubelet.events import Events
 from edgectl_gke_edge.emulator.nodes.podfacts import (
     is_available,
     is_going,
@@ -210,10 +211,14 @@ class DaemonSets(Controller):
         daemonsets: All DaemonSets.
         nodes: All nodes.
         pods: All pods.
+        events: Where it says what it could not do.
     """
 
-    def __init__(self, api: Api, daemonsets: Informer, nodes: Informer, pods: Informer) -> None:
+    def __init__(
+        self, api: Api, daemonsets: Informer, nodes: Informer, pods: Informer, events: Events
+    ) -> None:
         super().__init__(api, "daemonsets", daemonsets)
+        self._events = events
         self._nodes = nodes
         self._pods = pods
         nodes.on_change(self._on_node)
@@ -229,15 +234,23 @@ class DaemonSets(Controller):
         failed = any(phase(pod) == "Failed" for pod in found.delete)
         for pod in found.delete:
             await self.api.delete("pods", pod)
-        for node in found.create:
-            with refused_by_quota(daemonset, "DaemonSet"):
-                body = pod_for(daemonset, node)
-                namespace = daemonset["metadata"]["namespace"]
-                self._pods.put(await self.api.create("pods", namespace, body))
+        try:
+            for node in found.create:
+                await self._create(daemonset, node)
+        except CreateRefusedError as exc:
+            failed = True
+            text = f"Error creating: {exc.text}"
+            self._events.tell(daemonset, "DaemonSet", "FailedCreate", text, warn=True)
         await self.write_status(daemonset, found.status)
         min_ready = daemonset["spec"].get("minReadySeconds") or 0
         waits = found.status["numberReady"] > found.status["numberAvailable"]
         return _FAILED_AGAIN_S if failed else (min(min_ready, 2) or None) if waits else None
+
+    async def _create(self, daemonset: Obj, node: str) -> None:
+        with refused_by_quota(daemonset, "DaemonSet"):
+            namespace = daemonset["metadata"]["namespace"]
+            pod = await self.api.create("pods", namespace, pod_for(daemonset, node))
+        self._pods.put(pod)
 
     def _on_node(self, before: Obj | None, after: Obj | None) -> None:
         """A heartbeat changes nothing; labels and taints do."""
