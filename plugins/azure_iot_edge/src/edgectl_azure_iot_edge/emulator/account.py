@@ -10,6 +10,7 @@ from typing import Self
 from edgectl.emulation import WebServer
 from edgectl_azure_iot_edge.emulator.arm.room import ArmRoom
 from edgectl_azure_iot_edge.emulator.blob.room import BlobRoom, keep_names
+from edgectl_azure_iot_edge.emulator.eventhub.room import EventHubRoom
 from edgectl_azure_iot_edge.emulator.hub.room import HubRoom
 from edgectl_azure_iot_edge.emulator.login import LoginRoom
 from edgectl_azure_iot_edge.emulator.ml.room import MlRoom
@@ -19,7 +20,14 @@ from edgectl_azure_iot_edge.emulator.site import Site
 
 MakeRoom = Callable[[Site], Room]
 
-ROOMS: tuple[MakeRoom, ...] = (LoginRoom, BlobRoom, MlRoom, ArmRoom, HubRoom)
+ROOMS: tuple[MakeRoom, ...] = (
+    LoginRoom,
+    BlobRoom,
+    MlRoom,
+    ArmRoom,
+    EventHubRoom,
+    HubRoom,
+)
 """All rooms, in the order in which they are asked for a web request; the hub takes the rest."""
 
 
