@@ -26,6 +26,7 @@ from edgectl.project.validate import InvalidKeyError, validate
 from edgectl.project.yamltree import YamlError, parse_yaml
 from edgectl.records import Target
 from edgectl.rollout.policy import FailureThreshold, RolloutPolicy, parse_waves
+from edgectl.rollout.window import DAYS, Window, find_zone, parse_clock
 
 PROJECT_FILE = "edgectl.yaml"
 STATE_DIR = ".edgectl"
@@ -211,7 +212,33 @@ class Project:
             on_failure=spec.on_failure,
             timeout_s=self._duration("rollout.timeout", spec.timeout),
             unreachable_grace_s=self._duration("rollout.unreachable_grace", spec.unreachable_grace),
+            pause_after=self._pauses(spec.pause_after, len(waves)),
         )
+
+    def _pauses(self, waves: tuple[int, ...], count: int) -> tuple[int, ...]:
+        beyond = [wave for wave in waves if wave > count]
+        if beyond:
+            raise self.error("rollout.pause_after", f"there are {count} waves, no wave {beyond[0]}")
+        return waves
+
+    def window(self, name: str) -> Window | None:
+        """Return when devices of a target may be given a release; None for always."""
+        spec = self.spec.targets[name].window
+        if spec is None:
+            return None
+        key = f"targets.{name}.window"
+        try:
+            window = Window(
+                begin=parse_clock(spec.begin),
+                end=parse_clock(spec.end),
+                days=tuple(sorted({DAYS.index(day) for day in spec.days})),
+                zone=spec.timezone,
+                zone_label=spec.timezone_label,
+            )
+            find_zone(spec.timezone)
+        except ValueError as exc:
+            raise self.error(key, str(exc)) from exc
+        return window
 
     def _duration(self, key: str, written: str | float) -> float:
         try:
@@ -238,6 +265,7 @@ class Project:
             if target.gate != GateSpec() and not target.after:
                 raise self.error(f"targets.{name}.gate", "a gate needs `after`")
             self._duration(f"targets.{name}.gate.soak", target.gate.soak)
+            self.window(name)
         try:
             TopologicalSorter({n: t.after for n, t in self.spec.targets.items()}).prepare()
         except CycleError as exc:

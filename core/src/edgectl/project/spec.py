@@ -118,6 +118,22 @@ class GateSpec(_Spec, frozen=True, kw_only=True):
     approve: bool = False
 
 
+class WindowSpec(_Spec, frozen=True, kw_only=True, rename={"begin": "from", "end": "to"}):
+    """When devices may be given a release, by their local time.
+
+    Attributes:
+        timezone_label: The device's label that names its time zone; ``timezone`` for others.
+    """
+
+    begin: str
+    end: str
+    days: Annotated[
+        tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...], Meta(min_length=1)
+    ] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+    timezone: str = "UTC"
+    timezone_label: str = ""
+
+
 class TargetSpec(_Spec, frozen=True, kw_only=True):
     """A named group of devices on one provider.
 
@@ -130,6 +146,7 @@ class TargetSpec(_Spec, frozen=True, kw_only=True):
     hardware: str | None = None
     after: tuple[Name, ...] = ()
     gate: GateSpec = GateSpec()
+    window: WindowSpec | None = None
 
 
 class ThresholdSpec(_Spec, frozen=True, kw_only=True):
@@ -149,6 +166,7 @@ class RolloutSpec(_Spec, frozen=True, kw_only=True):
     on_failure: Literal["rollback", "pause"] = "rollback"
     timeout: Duration = 1800.0
     unreachable_grace: Duration = 120.0
+    pause_after: tuple[Annotated[int, Meta(ge=1)], ...] = ()
 
 
 class SigningSpec(_Spec, frozen=True, kw_only=True):

@@ -27,6 +27,8 @@ class RolloutState(Record, frozen=True, kw_only=True):
         control: What the operators want.
         now: Seconds since 1970 UTC.
         started_at: When the rollout began; its timeout counts from here.
+        approved: The wave up to which an operator has approved that the rest goes on.
+        closed: Devices outside of their maintenance window, and when each opens.
     """
 
     policy: RolloutPolicy
@@ -35,6 +37,8 @@ class RolloutState(Record, frozen=True, kw_only=True):
     control: Control = "run"
     now: float
     started_at: float
+    approved: int = 0
+    closed: dict[str, float] = {}
 
 
 class Assign(Record, frozen=True, kw_only=True, tag="assign"):
@@ -62,9 +66,14 @@ class Wait(Record, frozen=True, kw_only=True, tag="wait"):
 
 
 class Hold(Record, frozen=True, kw_only=True, tag="hold"):
-    """An operator paused the rollout; devices that have the release finish it."""
+    """The rollout goes no further by itself; devices that have the release finish it.
+
+    Attributes:
+        wave: The wave after which an operator has to approve; 0 where one has paused.
+    """
 
     why: str
+    wave: int = 0
 
 
 class RollBack(Record, frozen=True, kw_only=True, tag="roll_back"):

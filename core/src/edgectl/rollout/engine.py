@@ -7,7 +7,8 @@ Rules, in the order in which they are asked:
 3. Too many failures, in one wave or over all waves that began, roll back or stop it.
 4. The first wave that is not passed decides. Its devices get the release, at most
    ``concurrency`` at a time. It is passed when every device that can be reached has settled and
-   the last healthy one has been so for the soak time. Later waves are not touched before.
+   the last healthy one has been so for the soak time. Later waves are not touched before, nor
+   without approval where the policy wants one, nor devices outside of their window.
 5. When all waves are passed, the rollout is complete: ``healthy`` if every device is, ``partly``
    if some are unreachable, skipped, superseded or failed within the threshold.
 6. When the time is over before that, the rollout ends as ``timed_out``.
@@ -76,6 +77,8 @@ def _on_waves(state: RolloutState, tallies: list[Tally]) -> Decision:
         answer = _on_wave(state, tally, number, busy)
         if answer is not None:
             return _time_over(state) or answer
+        if number in state.policy.pause_after and state.approved < number < len(tallies):
+            return Hold(why=f"wave {number} is done, the rest waits for approval", wave=number)
     return _complete(state)
 
 
@@ -83,9 +86,15 @@ def _on_wave(state: RolloutState, tally: Tally, number: int, busy: int) -> Decis
     """Return what a wave needs, or None when it is passed."""
     limit = state.policy.concurrency
     free = len(tally.open) if limit is None else limit - busy
-    if tally.open and free > 0:
-        return Assign(devices=tuple(tally.open[:free]), wave=number)
+    ready = [device for device in tally.open if device not in state.closed]
+    if ready and free > 0:
+        return Assign(devices=tuple(ready[:free]), wave=number)
     end = state.started_at + state.policy.timeout_s
+    if tally.open and not ready and not tally.busy:
+        opens = min(state.closed[device] for device in tally.open)
+        left = format_duration(round(opens - state.now))
+        why = f"wave {number} waits for the window of {len(tally.open)} devices, in {left}"
+        return Wait(until=min(opens, end), why=why, wave=number)
     if not tally.is_over:
         until = end if tally.grace_ends is None else min(tally.grace_ends, end)
         why = f"{tally.busy} of {tally.size} devices of wave {number} have not settled"

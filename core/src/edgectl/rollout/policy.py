@@ -70,6 +70,7 @@ class RolloutPolicy(Record, frozen=True, kw_only=True):
         on_failure: Give everybody who has the release the version before, or stop and wait.
         timeout_s: Seconds for the whole rollout.
         unreachable_grace_s: Seconds that a wave waits for a device that does not answer.
+        pause_after: Numbers of the waves after which an operator has to approve the rest.
     """
 
     waves: tuple[WaveSize, ...] = (WaveSize(amount=100.0, unit="percent"),)
@@ -79,6 +80,7 @@ class RolloutPolicy(Record, frozen=True, kw_only=True):
     on_failure: OnFailure = "rollback"
     timeout_s: float = DEFAULT_TIMEOUT_S
     unreachable_grace_s: float = DEFAULT_UNREACHABLE_GRACE_S
+    pause_after: tuple[int, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse values that no rollout can keep.
@@ -97,6 +99,9 @@ class RolloutPolicy(Record, frozen=True, kw_only=True):
         for name, seconds in durations.items():
             if not (math.isfinite(seconds) and seconds >= 0):
                 raise ValueError(f"the {name} is {seconds} s; allowed: 0 s or more")
+        for wave in self.pause_after:
+            if not 1 <= wave < MAX_WAVES:
+                raise ValueError(f"there is no wave {wave} to pause after; allowed: 1 or more")
         threshold = self.failure_threshold
         if threshold is not None and not 0 <= threshold.percent <= 100:
             raise ValueError(

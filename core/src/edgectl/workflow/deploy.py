@@ -30,6 +30,8 @@ from edgectl.workflow.plan import Plan, Refusal, TargetPlan, release_history
 from edgectl.workflow.publish import Publisher
 from edgectl.workflow.shared import Shared
 
+GATE = "approval"
+
 
 class TargetResult(Record, frozen=True, kw_only=True):
     """How it went on one target: a verdict, or the error that stopped it.
@@ -160,7 +162,9 @@ class Deployer:
         # While somebody else holds the target it is refused, and nobody would get the release.
         if (one.changes or work.plan.is_new) and not self._driver(target):
             work.publisher.bring(target)
-        return msgspec.structs.replace(result, verdict=self._drive(work, target, one))
+        verdict, after = self._drive(work, target, one)
+        waits_for = f"approval after wave {after}" if after else ""
+        return msgspec.structs.replace(result, verdict=verdict, waits_for=waits_for)
 
     def _await_gate(self, turns: Turns, target: Target, plan: Plan) -> str:
         """Wait until a target may begin; return what it waits for that this command cannot give.
@@ -184,7 +188,7 @@ class Deployer:
             self._say(f"{target.name}: {' and '.join(target.after)} soaks before it begins")
             self._sleep(target.gate_soak_s)
             check()
-        return "approval" if needs_word(target, self._approved) else ""
+        return GATE if needs_word(target, self._approved) else ""
 
     def _stop_others(self, failed: str) -> None:
         with self._making:
@@ -222,12 +226,14 @@ class Deployer:
             settings=self._session.project.settings,
         )
 
-    def _drive(self, work: _Work, target: Target, one: TargetPlan) -> Verdict | None:
+    def _drive(self, work: _Work, target: Target, one: TargetPlan) -> tuple[Verdict | None, int]:
+        """Drive a target; return its verdict, and the wave after which it waits for approval."""
         if not one.changes and self._is_over(target, work.plan.release):
             devices = [device.device for device in one.devices]
             why = f"all {len(devices)} devices have release {work.plan.release} already"
             healthy = {"healthy": len(devices)}
-            return Verdict(outcome=Outcome.HEALTHY, why=why, total=len(devices), counts=healthy)
+            outcome = Outcome.HEALTHY
+            return Verdict(outcome=outcome, why=why, total=len(devices), counts=healthy), 0
         release = work.publisher.release()
         return self._drive_leased(target, one, release, work.package, work.wait)
 
@@ -239,7 +245,7 @@ class Deployer:
 
     def _drive_leased(
         self, target: Target, plan: TargetPlan, release: Release, package: Package, wait: bool
-    ) -> Verdict | None:
+    ) -> tuple[Verdict | None, int]:
         provider = self._session.open(target.provider)
         shared = Shared(provider, target, release.application)
         rollout = Rollout(
@@ -249,6 +255,8 @@ class Deployer:
             policy=self._session.project.policy,
             waves=plan.wave_devices(),
             baseline=plan.baseline,
+            window=self._session.project.window(target.name),
+            zones={one.device: one.timezone for one in plan.devices if one.timezone},
         )
         facts: dict[str, str | int] = {
             "target": target.name,
@@ -273,9 +281,10 @@ class Deployer:
                 sleep=self._sleep,
             )
             verdict = driver.run(wait=wait)
-            outcome = str(verdict.outcome) if verdict is not None else "begun"
+            held = "waits" if driver.waits_after else "begun"
+            outcome = str(verdict.outcome) if verdict is not None else held
             self._session.record(target.provider, "rollout-end", outcome, facts)
-            return verdict
+            return verdict, driver.waits_after
 
     def _make_back(
         self, provider: Provider, target: Target, digest: str

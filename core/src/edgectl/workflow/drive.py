@@ -35,6 +35,7 @@ from edgectl.rollout.policy import RolloutPolicy
 from edgectl.rollout.sightings import fill_since
 from edgectl.rollout.verdict import Outcome, Verdict, make_verdict
 from edgectl.rollout.waves import Waves
+from edgectl.rollout.window import Window
 from edgectl.workflow.shared import Control, Shared
 
 MAX_WHY = 100
@@ -42,7 +43,12 @@ _WISHES: dict[str, Wish] = {"pause": "pause", "abort": "abort"}
 
 
 class Rollout(Record, frozen=True, kw_only=True):
-    """What is driven on one target."""
+    """What is driven on one target.
+
+    Attributes:
+        window: When devices may be given the release, or None for always.
+        zones: The time zone of each device, where there is a window.
+    """
 
     target: Target
     release: Release
@@ -50,6 +56,8 @@ class Rollout(Record, frozen=True, kw_only=True):
     policy: RolloutPolicy
     waves: Waves
     baseline: str = ""
+    window: Window | None = None
+    zones: dict[str, str] = {}
 
 
 Watch = Callable[[str, int, Mapping[str, int]], None]
@@ -68,6 +76,9 @@ class Driver:
         say: Takes one line of progress.
         watch: Takes the target, its number of devices, and how many are in which state.
         poll_s: Seconds between looks at the devices.
+
+    Attributes:
+        waits_after: The wave after which an operator has to approve the rest; 0 for none.
     """
 
     def __init__(
@@ -96,6 +107,7 @@ class Driver:
         self._seen: dict[str, DeviceStatus] = {}
         self._given: Assign | None = None
         self._said = ""
+        self.waits_after = 0
 
     def run(self, *, wait: bool = True) -> Verdict | None:
         """Drive to the end.
@@ -121,7 +133,7 @@ class Driver:
             verdict = self._act(decision, control)
             if verdict is not None:
                 return verdict
-            if not wait:
+            if not wait or self.waits_after:
                 return None
 
     def _begin(self) -> Control:
@@ -151,8 +163,18 @@ class Driver:
                 control=_WISHES.get(control.phase, "run"),
                 now=now,
                 started_at=control.started_at,
+                approved=control.approved,
+                closed=self._closed(now),
             )
         )
+
+    def _closed(self, now: float) -> dict[str, float]:
+        """Return the devices outside of their window, and when each opens."""
+        window, zones = self._rollout.window, self._rollout.zones
+        if window is None:
+            return {}
+        opens = {zone: window.opens_at(now, zone) for zone in set(zones.values())}
+        return {d: at for d, zone in zones.items() if (at := opens[zone]) is not None}
 
     def _look(self, release: int, now: float) -> None:
         request = ObserveRequest(
@@ -173,6 +195,8 @@ class Driver:
         match decision:
             case Assign():
                 self._assign(decision)
+            case Hold(wave=wave) if wave:
+                self._await_approval(decision, control)
             case Wait() | Hold():
                 self._tell(decision.why)
                 self._rest(decision.until if isinstance(decision, Wait) else None)
@@ -185,6 +209,14 @@ class Driver:
                     self._withdraw()
                 return self._end(verdict)
         return None
+
+    def _await_approval(self, decision: Hold, control: Control) -> None:
+        """Leave the rollout to whoever approves it."""
+        self._tell(decision.why)
+        self._shared.set_control(
+            lambda present: msgspec.structs.replace(present or control, waits=decision.wave)
+        )
+        self.waits_after = decision.wave
 
     def _assign(self, decision: Assign) -> None:
         if decision == self._given:

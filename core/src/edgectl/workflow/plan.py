@@ -28,6 +28,7 @@ from edgectl.records import (
 from edgectl.requests import HistoryRequest, InventoryRequest, ObserveRequest, PreviewRequest
 from edgectl.rollout.policy import RolloutPolicy
 from edgectl.rollout.waves import choose_waves
+from edgectl.rollout.window import Window
 
 Change = Literal["install", "update", "none"]
 
@@ -37,6 +38,7 @@ class DeviceChange(Record, frozen=True, kw_only=True):
 
     Attributes:
         from_release: The release that answers now; 0 for none, None where it is not known.
+        timezone: By which its maintenance window goes, or "" where the target has none.
     """
 
     device: str
@@ -45,6 +47,7 @@ class DeviceChange(Record, frozen=True, kw_only=True):
     hardware: str = ""
     from_release: int | None = None
     from_package: str = ""
+    timezone: str = ""
 
 
 class TargetPlan(Record, frozen=True, kw_only=True):
@@ -177,11 +180,12 @@ def plan_target(
     release: int,
     policy: RolloutPolicy,
     precision: str | None = None,
+    window: Window | None = None,
 ) -> TargetPlan:
     """Plan one target.
 
     Raises:
-        PlanError: No device matches, or a device cannot run the package.
+        PlanError: No device matches, a device cannot run the package, or names no time zone.
         LimitError: A vendor's limit would be exceeded.
     """
     devices = list(provider.inventory(InventoryRequest(target=target)))
@@ -205,6 +209,7 @@ def plan_target(
             release=release,
             wave=number,
             target=target,
+            zone=_zone(by_id[device], window),
         )
         for number, wave in enumerate(waves, start=1)
         for device in wave
@@ -271,6 +276,7 @@ def _change(
     release: int,
     wave: int,
     target: Target,
+    zone: str = "",
 ) -> DeviceChange:
     active = status.active_release if status is not None else None
     digest = status.active_package if status is not None else ""
@@ -287,7 +293,17 @@ def _change(
         hardware=device.hardware or target.hardware or "",
         from_release=active,
         from_package=digest,
+        timezone=zone,
     )
+
+
+def _zone(device: Device, window: Window | None) -> str:
+    if window is None:
+        return ""
+    try:
+        return window.zone_of(device.labels)
+    except ValueError as exc:
+        raise PlanError(f"device '{device.id}': {exc}") from exc
 
 
 def _baseline(states: Mapping[str, DeviceStatus], digest: str, release: int) -> str:

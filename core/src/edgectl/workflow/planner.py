@@ -156,6 +156,7 @@ def _plan(
         release=number,
         policy=session.project.policy,
         precision=session.project.settings.precision,
+        window=session.project.window(target.name),
     )
 
 

@@ -82,6 +82,7 @@ def _plan(
         release=number,
         policy=session.project.policy,
         precision=session.project.settings.precision,
+        window=session.project.window(target.name),
     )
     plan = Plan(
         application=application,

@@ -38,6 +38,8 @@ class Control(Record, frozen=True, kw_only=True):
         back: The rollback release's number, once there is one.
         started_at: Seconds since 1970 UTC.
         why: Why it is rolled back, in short.
+        waits: The wave after which it waits for approval, or 0.
+        approved: The wave up to which an operator has approved.
     """
 
     release: int
@@ -47,6 +49,8 @@ class Control(Record, frozen=True, kw_only=True):
     started_at: float = 0.0
     by: str = ""
     why: str = ""
+    waits: int = 0
+    approved: int = 0
 
 
 class Lease(Record, frozen=True, kw_only=True):

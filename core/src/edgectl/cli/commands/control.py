@@ -69,17 +69,22 @@ def _abort(session: Session, target: Target) -> tuple[Row, str]:
 
 @click.command()
 @target_options
+@click.option(
+    "--approve", is_flag=True, help="Let a rollout go on that waits for approval after a wave."
+)
 @poll_option
 @command
-def resume(app: App, targets: tuple[str, ...], providers: tuple[str, ...], poll: float) -> None:
-    """Go on with a rollout that was paused, or whose driver was killed, and wait.
+def resume(
+    app: App, targets: tuple[str, ...], providers: tuple[str, ...], approve: bool, poll: float
+) -> None:
+    """Go on with a rollout that was paused, waits, or whose driver was killed, and wait.
 
     Where the driver that was paused is still there, it goes on and has the verdict.
     """
     session = app.session()
     results = []
     for target in app.choose(session, targets, providers):
-        control = _set(session, target, "run")
+        control = _set(session, target, "run", approve=approve)
         plan, package = resume_plan(session, target, control)
         shared = Shared(session.provider(target.provider), target, session.project.spec.name)
         if other := shared.driver():
@@ -98,7 +103,7 @@ def resume(app: App, targets: tuple[str, ...], providers: tuple[str, ...], poll:
     click.get_current_context().exit(exit_code(results))
 
 
-def _set(session: Session, target: Target, phase: Phase) -> Control:
+def _set(session: Session, target: Target, phase: Phase, *, approve: bool = False) -> Control:
     shared = Shared(session.provider(target.provider), target, session.project.spec.name)
 
     def change(present: Control | None) -> Control:
@@ -115,10 +120,18 @@ def _set(session: Session, target: Target, phase: Phase) -> Control:
             if phase == "run":
                 return present
             raise PlanError(f"target '{target.name}' is being rolled back; that is not stopped")
-        started = time.time() if phase == "run" else present.started_at
-        return msgspec.structs.replace(present, phase=phase, started_at=started)
+        if approve and present.waits <= present.approved:
+            raise PlanError(f"the rollout on target '{target.name}' waits for no approval")
+        return msgspec.structs.replace(
+            present,
+            phase=phase,
+            started_at=time.time() if phase == "run" else present.started_at,
+            approved=present.waits if approve else present.approved,
+        )
 
     control = shared.set_control(change)
     facts: dict[str, str | int] = {"target": target.name, "release": control.release}
     session.record(target.provider, phase, "ok", facts)
+    if approve:
+        session.record(target.provider, "approve", "ok", {**facts, "wave": control.approved})
     return control

@@ -15,7 +15,7 @@ from edgectl.records import Package, Record
 from edgectl.session import Session
 from edgectl.workflow import build
 from edgectl.workflow.approval import check_approval
-from edgectl.workflow.deploy import Deployer, TargetResult, exit_code
+from edgectl.workflow.deploy import GATE, Deployer, TargetResult, exit_code
 from edgectl.workflow.drive import describe
 from edgectl.workflow.plan import Plan
 from edgectl.workflow.planner import make_plan
@@ -174,7 +174,10 @@ def show_results(app: App, results: list[TargetResult]) -> None:
             show_error(f"{result.target}: {result.error}", result.hint, result.vendor_code)
         elif result.waits_for:
             click.echo(f"{result.target}: waits for {result.waits_for}")
-            app.out.note(f"  `edgectl deploy -t {result.target} --approve {result.target}` begins")
+            name = result.target
+            gate = result.waits_for == GATE
+            what = f"deploy -t {name} --approve {name}" if gate else f"resume -t {name} --approve"
+            app.out.note(f"  `edgectl {what}` lets it go on")
         elif result.driven_by:
             click.echo(f"{result.target}: release {result.release} goes on")
             app.out.note(f"  {result.driven_by} drives it and has the verdict")
