@@ -204,14 +204,19 @@ def test_queries_are_tested_without_being_kept(deployments: IoTHubConfigurationM
 
 
 def test_the_hundred_and_first_is_refused(
-    deployments: IoTHubConfigurationManager, put: Callable[..., Configuration], hub: Hub
+    put: Callable[..., Configuration], hub: Hub, start_body: dict[str, Any]
 ) -> None:
-    assert deployments is not None
-    for number in range(100):
-        put(f"many-{number}", layer("m"), 1, condition="")
-    assert len(hub.configurations.all) == 100
+    with hub.registry.lock:
+        for number in range(100):
+            name = f"many-{number}"
+            hub.configurations.put(name, {**start_body, "id": name}, None)
     more = lambda: put("many-100", layer("m"), 1, condition="")  # noqa: E731
     assert refused(more) == (413, "ConfigurationCountLimitExceeded")
+
+
+@pytest.fixture
+def start_body() -> dict[str, Any]:
+    return {"content": {"modulesContent": layer("m")}, "priority": 1, "targetCondition": ""}
 
 
 def test_the_highest_base_is_taken_whole(

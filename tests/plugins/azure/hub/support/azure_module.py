@@ -24,7 +24,7 @@ TOPICS = (
 
 
 class Module:
-    """A connection.
+    """A connection; with ``again`` it is made anew when it is lost.
 
     Attributes:
         desired: Changes of desired properties as they come.
@@ -41,6 +41,7 @@ class Module:
         username: str | None = None,
         clean: bool = True,
         keep_alive_s: int = 60,
+        again: bool = False,
     ) -> None:
         self.desired: queue.Queue[dict[str, Any]] = queue.Queue()
         self.methods: dict[str, Callable[[Any], tuple[int, Any]]] = {}
@@ -62,7 +63,9 @@ class Module:
         name = username or f"localhost/{client_id}/?api-version=2018-06-30"
         client.username_pw_set(name, token)
         client.on_connect = self._on_connect
-        client.on_disconnect = lambda *_: self.gone.set()
+        client.reconnect_delay_set(1, 1)
+        client.on_disconnect = self._on_disconnect
+        self._again = again
         client.on_subscribe = self._on_subscribe
         client.on_message = self._on_message
         self._port = account.site.find(HubRoom).devices.port
@@ -121,6 +124,11 @@ class Module:
         known = {"Not authorized": 5, "Server unavailable": 3, "Client identifier not valid": 2}
         self.code = {**returned, **known}[str(code)]
         self._answered.set()
+
+    def _on_disconnect(self, *_: Any) -> None:
+        self.gone.set()
+        if not self._again:
+            self.client.disconnect()
 
     def _on_subscribe(self, _c: Any, _u: Any, _m: Any, codes: Any, _p: Any) -> None:
         self.granted = [code.value for code in codes]
