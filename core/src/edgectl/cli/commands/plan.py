@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import click
 
 from edgectl.cli.app import App, command, target_options
 from edgectl.cli.plan_text import describe, markdown
 from edgectl.codec import plain
 from edgectl.workflow import build
+from edgectl.workflow.manifests import write_manifests
 from edgectl.workflow.planner import make_plan
 
 CHANGES = 2
@@ -21,6 +24,13 @@ CHANGES = 2
     help="Exit 2 when something would change, 0 when nothing would, 1 on errors.",
 )
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print it for a pull request.")
+@click.option(
+    "--write",
+    "folder",
+    type=click.Path(path_type=Path, file_okay=False),
+    metavar="DIR",
+    help="Write the documents that the provider would make, for teams that keep them in Git.",
+)
 @command
 def plan(
     app: App,
@@ -29,15 +39,23 @@ def plan(
     providers: tuple[str, ...],
     detailed_exitcode: bool,
     as_markdown: bool,
+    folder: Path | None,
 ) -> None:
     """Show what a deploy would change, and change nothing.
 
     Reads the targets' present state, checks every limit and whether each device can run the
     package, and prints what each device would go through, wave by wave. `-o json` is what
     `edgectl deploy --plan` takes. Exits 1 when a target cannot be deployed to.
+
+    With --write, package and release are brought to the registry too, because what is written
+    names them by digest; no device gets anything.
     """
     session = app.session()
-    made = make_plan(session, build.last_package(session), app.choose(session, targets, providers))
+    package = build.last_package(session)
+    made = make_plan(session, package, app.choose(session, targets, providers))
+    if folder is not None:
+        for path in write_manifests(session, package, made, folder, app.out.note):
+            app.out.note(path)
     if as_markdown:
         click.echo(markdown(made))
     elif app.out.form == "text":

@@ -1,0 +1,106 @@
+"""The documents that providers would make, written to files for teams that keep them in Git.
+
+They name the package and the release by digest, so both are brought to where devices fetch them
+first; no device is given anything. The next deploy finds the release there and goes on with it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from edgectl.errors import ProjectError, UnsupportedError
+from edgectl.records import Package, Target
+from edgectl.requests import PackageRequest, PreviewRequest
+from edgectl.session import Session
+from edgectl.workflow.deploy import Deployer
+from edgectl.workflow.plan import Plan
+
+Files = dict[str, dict[str, str]]
+"""Target to path to text."""
+WRITTEN = ".yaml"
+
+
+def write_manifests(
+    session: Session,
+    package: Package,
+    plan: Plan,
+    folder: Path,
+    say: Callable[[str], None],
+) -> list[str]:
+    """Write what the providers of a plan would make as ``FOLDER/TARGET/…``; return the paths.
+
+    What an earlier plan left in a target's folder is removed, so that the folder is the plan.
+
+    Raises:
+        UnsupportedError: No provider of these targets makes documents.
+        ProjectError: The folder holds something else, or cannot be written.
+    """
+    targets = [session.project.target(one.target) for one in plan.targets]
+    files = _files(session, package, plan, targets)
+    wanted = [target for target in targets if files[target.name]]
+    if not wanted:
+        raise UnsupportedError(
+            "no provider of these targets makes documents that could be written",
+            hint="provider 'gke' does: its manifests are plain YAML",
+        )
+    if plan.is_new:
+        _publish(session, package, plan, wanted, say)
+        files = _files(session, package, plan, wanted)
+    written: list[str] = []
+    for target in wanted:
+        written += write_files(folder / target.name, files[target.name])
+    return written
+
+
+def write_files(folder: Path, files: dict[str, str]) -> list[str]:
+    """Make a folder hold exactly these files; return their paths.
+
+    Raises:
+        ProjectError: It holds something that no plan wrote, or cannot be written.
+    """
+    try:
+        _clear(folder, set(files))
+        for name, text in sorted(files.items()):
+            path = folder / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_text(text, encoding="utf-8")
+    except OSError as exc:
+        raise ProjectError(f"'{folder}' cannot be written: {exc.strerror}") from exc
+    return [str(folder / name) for name in sorted(files)]
+
+
+def _files(session: Session, package: Package, plan: Plan, targets: list[Target]) -> Files:
+    found: Files = {}
+    for target in targets:
+        provider = session.provider(target.provider)
+        request = PreviewRequest(target=target, package=package, release=plan.release)
+        found[target.name] = provider.preview(request).files if provider.supports("preview") else {}
+    return found
+
+
+def _publish(
+    session: Session,
+    package: Package,
+    plan: Plan,
+    targets: list[Target],
+    say: Callable[[str], None],
+) -> None:
+    release = Deployer(session, say).make_release(plan.release, package.digest, package.version)
+    for target in {target.provider: target for target in targets}.values():
+        request = PackageRequest(target=target, package=package, release=release)
+        made = session.provider(target.provider).package(request)
+        say(f"release {release.number} is at {made.location}")
+
+
+def _clear(folder: Path, keep: set[str]) -> None:
+    for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
+        if path.is_dir():
+            continue
+        if path.suffix != WRITTEN:
+            raise ProjectError(
+                f"'{path}' was not written by `edgectl plan`",
+                hint="give --write a folder of its own",
+            )
+        if path.relative_to(folder).as_posix() not in keep:
+            path.unlink()
