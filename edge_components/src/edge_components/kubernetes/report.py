@@ -13,6 +13,7 @@ from pathlib import Path
 import msgspec
 from msgspec.structs import replace
 
+from edge_components.agent.control import RuntimeStatus
 from edge_components.contract.errors import ContractError
 from edge_components.contract.jsonio import canonical_json, decode_json
 from edge_components.contract.state import DeviceReport, Reason, State
@@ -65,7 +66,12 @@ def at_end(soak: Soak) -> Soak:
 
 
 def judge(
-    base: DeviceReport, status: Status, soak: Soak, *, answering_s: float, soak_s: float
+    base: DeviceReport,
+    status: RuntimeStatus | Status,
+    soak: Soak,
+    *,
+    answering_s: float,
+    soak_s: float,
 ) -> DeviceReport:
     """Return the report.
 
@@ -76,9 +82,11 @@ def judge(
         answering_s: How long it has answered.
         soak_s: How long the release has to.
     """
-    report = replace(base, variant=status.precision, provider=status.provider)
+    report = replace(base, variant=status.precision or "", provider=status.provider or "")
     if status.ready:
-        report = replace(report, active_release=status.release, active_package=status.package)
+        report = replace(
+            report, active_release=status.release or 0, active_package=status.package or ""
+        )
     if soak.passed and status.ready:
         return replace(report, state=State.HEALTHY)
     if soak.crashed:

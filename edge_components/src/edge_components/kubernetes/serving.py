@@ -1,12 +1,14 @@
 """``edge-pod serve``: the runtime with the version that ``prepare`` left, and the pod's report.
 
 The process is the runtime, so that the kubelet's signals and probes meet it. The report stands
-beside the Open Inference Protocol at ``/edgectl/report``, for the operator.
+beside the Open Inference Protocol at ``/edgectl/report``, for the operator. A thread looks at the
+runtime until its soak has ended, whether or not anybody asks.
 """
 
 from __future__ import annotations
 
 import argparse
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,6 +16,7 @@ from pathlib import Path
 from msgspec.structs import replace
 
 from edge_components.agent.config import identity_of
+from edge_components.agent.control import ControlClient, ControlError, RuntimeStatus
 from edge_components.agent.layout import layout_of
 from edge_components.contract.device import DeviceConfig
 from edge_components.contract.errors import ContractError
@@ -28,6 +31,7 @@ from edge_components.store.store import read_record
 from edge_components.update.record import Installed
 
 REPORT_PATH = "edgectl/report"
+_LOOK_S = 0.5
 
 
 def serve(place: Place, *, drain_s: float = 10.0) -> int:
@@ -51,6 +55,8 @@ def serve(place: Place, *, drain_s: float = 10.0) -> int:
     footprint.prepare()
     from edge_components.runtime.serve import serve as run  # noqa: PLC0415  # see above
 
+    control = ControlClient(layout_of(config).control_socket)
+    threading.Thread(target=reporter.watch, args=(control,), name="soak", daemon=True).start()
     try:
         return run(settings, pages={REPORT_PATH: reporter.page})
     finally:
@@ -90,11 +96,16 @@ class PodReporter:
         before = self._file.read()
         self._soak = at_start(before, release.number, now=now(), soak_s=self._soak_s)
         self._answering_since: float | None = None
+        self._lock = threading.Lock()
+        self._ended = threading.Event()
         self._file.write(self._soak)
 
-    def report(self, status: Status) -> DeviceReport:
+    def report(self, status: RuntimeStatus | Status) -> DeviceReport:
         """Return the report for what the runtime does now, and keep how the soak goes."""
-        now = self._clock()
+        with self._lock:
+            return self._judge(status, self._clock())
+
+    def _judge(self, status: RuntimeStatus | Status, now: float) -> DeviceReport:
         if status.ready and self._answering_since is None:
             self._answering_since = now
         since = now if self._answering_since is None else self._answering_since
@@ -108,10 +119,22 @@ class PodReporter:
         """Return the report as JSON."""
         return canonical_json(self.report(status))
 
+    def watch(self, control: ControlClient) -> None:
+        """Follow the runtime until its soak has ended."""
+        while not self._ended.wait(_LOOK_S):
+            try:
+                state = self.report(control.status()).state
+            except ControlError:
+                continue
+            if state.is_settled:
+                return
+
     def end(self) -> None:
         """Note that the runtime ended because it was told to."""
-        self._soak = at_end(self._soak)
-        self._file.write(self._soak)
+        self._ended.set()
+        with self._lock:
+            self._soak = at_end(self._soak)
+            self._file.write(self._soak)
 
 
 def _prepared(config: DeviceConfig) -> tuple[Installed, Path]:

@@ -34,6 +34,7 @@ from edgectl_gke_edge.emulator.nodes.orders import Orders, write_orders
 
 NODES_MODULE = "edgectl_gke_edge.emulator.nodes"
 READY_S = 90.0
+LEASE_S = 8.0
 KUBERNETES = "v1.35.2-gke.1120000"
 QUICK = BackOff(first_s=1.0, most_s=30.0, forgive_s=60.0)
 
@@ -179,6 +180,7 @@ class Site:
                 NodeSettings(
                     name=name,
                     labels=labels,
+                    lease_s=LEASE_S,
                     region=region,
                     zone=f"{region}-{zones[number % len(zones)]}",
                 )
@@ -186,7 +188,7 @@ class Site:
             ),
             network=self.block.network,
             backoff=backoff,
-            node_grace_s=8.0,
+            node_grace_s=LEASE_S,
             crowd=self.wanted.crowd,
             crowd_labels=labels,
         )

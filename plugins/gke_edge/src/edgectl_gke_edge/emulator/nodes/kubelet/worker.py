@@ -18,7 +18,7 @@ from edgectl_gke_edge.emulator.nodes.kubelet.environment import Environment
 from edgectl_gke_edge.emulator.nodes.kubelet.images import Image, Logins, PullError
 from edgectl_gke_edge.emulator.nodes.kubelet.status import Facts, Whole, pod_status
 from edgectl_gke_edge.emulator.nodes.kubelet.volumes import VolumeError, Volumes
-from edgectl_gke_edge.emulator.nodes.podfacts import age_s, timestamp
+from edgectl_gke_edge.emulator.nodes.podfacts import age_s, is_ready, is_true, timestamp
 
 _LOG = logging.getLogger(__name__)
 _MOUNT_AGAIN_S = 1.0
@@ -82,6 +82,7 @@ class Worker:
         self._containers: list[Container] = []
         self._failure = ("", "")
         self._ip = ""
+        self._told_ready: bool | None = None
         self._dirty = asyncio.Event()
         self._running: asyncio.Task[None] | None = None
         self._publishing: asyncio.Task[None] | None = None
@@ -94,8 +95,10 @@ class Worker:
         self._publishing = asyncio.create_task(self._keep_published())
 
     def update(self, pod: Obj) -> None:
-        """Take a newer version of the pod."""
+        """Take a newer version of the pod; a status that others changed is set right."""
         self.pod = pod
+        if self._told_ready is not None and is_ready(pod) != self._told_ready:
+            self.changed()
 
     def end(self, grace_s: float, gone: Callable[[], Awaitable[None]]) -> None:
         """End all containers, then call ``gone``; a second call changes nothing."""
@@ -248,6 +251,7 @@ class Worker:
 
     async def _publish_now(self) -> None:
         status = pod_status(self.pod, self._facts(), self._whole())
+        self._told_ready = is_true({"status": status}, "Ready")
         await self._publish(self.pod, status)
 
     def _facts(self) -> list[Facts]:
