@@ -107,9 +107,10 @@ class EdgeAgent:
         self._report(version, status, pace)
 
     def _reconcile(self, deployment: Deployment, pace: Pace) -> DeploymentStatus:
-        users = [name for name in deployment.modules if name != EDGE_HUB]
+        users = {name for name in deployment.modules if name != EDGE_HUB}
+        gone = set(self._carrier.modules(pace)) - {*users, EDGE_HUB}
         try:
-            self._ground.identities.ensure(users)
+            self._ground.identities.ensure(users, gone)
         except UnreachableError as exc:
             log.info("identities are as they were: %s", exc)
         now = self._ground.faults.clock
@@ -137,12 +138,6 @@ class EdgeAgent:
             if self._stopping.is_set():
                 break
         return DeploymentStatus(code=500, description=told(failures)) if failures else _OK
-
-    def _users(self) -> list[str]:
-        """Return the user's modules that are there or wanted, as far as is known."""
-        wanted = self._deployment.modules if self._deployment is not None else {}
-        names = {*wanted, *self._carrier.modules(self._pace.restarts)}
-        return sorted(names - {EDGE_HUB})
 
     def _env(self, deployment: Deployment | None) -> Mapping[str, str]:
         own = self._ground.settings.agent_env
@@ -195,7 +190,7 @@ class EdgeAgent:
         identity = identities.get(AGENT_ID)
         if identity is None or not identity.key:
             try:
-                identities.ensure(self._users())
+                identities.ensure(())
             except UnreachableError as exc:
                 log.info("the device's modules are not known yet: %s", exc)
                 return

@@ -77,30 +77,30 @@ class Identities:
         """Return an identity; that of ``edgeHub`` is called ``$edgeHub``."""
         return self._known.get(module_id)
 
-    def ensure(self, names: Iterable[str]) -> None:
-        """Have an identity with a key for each of these modules, and none of ours for others.
+    def ensure(self, names: Iterable[str], gone: Iterable[str] = ()) -> None:
+        """Have an identity with a key for some modules, and none any more for others.
 
         ``$edgeAgent`` and ``$edgeHub`` are the hub's own, and get their keys from the device too.
+        Only what was on the device and has to go is deleted: an identity that the hub made for a
+        deployment which has not arrived yet has that deployment's twin already.
 
         Raises:
             UnreachableError: Some cannot be made now.
         """
         wanted = {*names, AGENT_ID, HUB_ID}
         known = self._known
-        extra = [name for name in known if self._is_extra(known[name], wanted)]
+        extra = [name for name in gone if name in known and name not in wanted]
         if not extra and all(name in known and known[name].key for name in wanted):
             return
         found = {entry["moduleId"]: _identity(entry) for entry in self._ask("GET", "modules")}
         for name in sorted(wanted):
             if name not in found or not found[name].key:
                 found[name] = self._make(name, is_new=name not in found)
-        for name in [name for name in found if self._is_extra(found[name], wanted)]:
-            self._ask("DELETE", f"modules/{quote(name, safe='$')}", header={"If-Match": "*"})
-            del found[name]
+        for name in extra:
+            if name in found and found[name].managed_by.lower() == MANAGED.lower():
+                self._ask("DELETE", f"modules/{quote(name, safe='$')}", header={"If-Match": "*"})
+                del found[name]
         self._replace(found)
-
-    def _is_extra(self, identity: Identity, wanted: set[str]) -> bool:
-        return identity.managed_by.lower() == MANAGED.lower() and identity.module_id not in wanted
 
     def _make(self, name: str, *, is_new: bool) -> Identity:
         keys = {part: _new_key() for part in ("primaryKey", "secondaryKey")}

@@ -202,14 +202,15 @@ class HubLink:
             return False
         settings, module = self._settings, self._identity.module_id
         address = f"{settings.hub_host}/devices/{settings.device_id}/modules/{module}"
-        self._client.username_pw_set(
+        self._client = client = self._new_client()
+        client.username_pw_set(
             f"{settings.hub_host}/{self._path}/?api-version={API_VERSION}",
             make_token(address, self._identity.key, self._faults.clock()),
         )
         was_up = False
         try:
-            self._client.connect(settings.host, settings.mqtt_port, _KEEP_ALIVE_S)
-            self._client.loop_start()
+            client.connect(settings.host, settings.mqtt_port, _KEEP_ALIVE_S)
+            client.loop_start()
             while not self._gone.wait(_LOOK_S):
                 was_up = was_up or self.is_up
                 if self._faults.now.network_cut:
@@ -218,19 +219,18 @@ class HubLink:
             log.info("the hub cannot be reached as %s: %s", module, exc)
         finally:
             was_up = was_up or self.is_up
-            self._leave()
+            self._leave(client)
         return was_up
 
-    def _leave(self) -> None:
+    def _leave(self, client: mqtt.Client) -> None:
         self._up.clear()
-        if self._faults.now.network_cut:
-            sock = self._client.socket()
-            if sock is not None:
-                with contextlib.suppress(OSError):
-                    sock.close()
+        sock = client.socket()
+        if sock is not None and self._faults.now.network_cut:
+            with contextlib.suppress(OSError):
+                sock.close()  # as a cable that is pulled: without a word
         else:
-            self._client.disconnect()
-        self._client.loop_stop()
+            client.disconnect()
+        client.loop_stop()
         with self._lock:
             answers, acks = tuple(self._answers.values()), tuple(self._acks.values())
             self._acks.clear()

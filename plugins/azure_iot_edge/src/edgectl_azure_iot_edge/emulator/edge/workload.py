@@ -145,9 +145,12 @@ class _Handler(BaseHTTPRequestHandler):
     server: _Server
 
     def do_GET(self) -> None:
-        self._answer(b"")
+        self._read()
 
     def do_POST(self) -> None:
+        self._read()
+
+    def _read(self) -> None:
         length = self.headers.get("Content-Length", "0")
         if not length.isdigit() or int(length) > _MAX_BODY_BYTES:
             self.close_connection = True

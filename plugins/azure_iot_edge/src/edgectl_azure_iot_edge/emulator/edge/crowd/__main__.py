@@ -19,7 +19,7 @@ from pathlib import Path
 
 from edgectl_azure_iot_edge.emulator.edge.crowd.client import Place
 from edgectl_azure_iot_edge.emulator.edge.crowd.enroll import read_crowd
-from edgectl_azure_iot_edge.emulator.edge.crowd.member import Member
+from edgectl_azure_iot_edge.emulator.edge.crowd.member import Member, Turns
 
 _AT_ONCE = 32
 _FILES_A_DEVICE = 4
@@ -32,16 +32,17 @@ def main(arguments: list[str] | None = None) -> int:
     devices = read_crowd(given.folder)
     _raise_file_limit(len(devices) * _FILES_A_DEVICE + 256)
     tls = ssl.create_default_context(cafile=str(given.ca) if given.ca else None)
-    asyncio.run(_run(Place(given.hub, given.mqtt_port, tls), devices, given.failing))
+    place = Place(given.hub, given.mqtt_port, tls)
+    asyncio.run(_run(place, devices, given.failing, given.writes_per_second))
     return 0
 
 
-async def _run(place: Place, devices: dict[str, str], failing: int) -> None:
-    gate, ended = asyncio.Semaphore(_AT_ONCE), asyncio.Event()
+async def _run(place: Place, devices: dict[str, str], failing: int, writes_per_s: float) -> None:
+    turns, ended = Turns(_AT_ONCE, writes_per_s), asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     members = [
-        Member(place, name, key, gate, fails=number < failing)
+        Member(place, name, key, turns, fails=number < failing)
         for number, (name, key) in enumerate(devices.items())
     ]
     tasks = [asyncio.create_task(member.run()) for member in members]
@@ -75,6 +76,9 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--mqtt-port", type=int, required=True, help="where it speaks MQTT")
     parser.add_argument("--ca", type=Path, help="PEM file of the authority, or the system's")
     parser.add_argument("--failing", type=int, default=0, help="so many fail every release")
+    parser.add_argument(
+        "--writes-per-second", type=float, default=20.0, help="reports of all together"
+    )
     return parser
 
 

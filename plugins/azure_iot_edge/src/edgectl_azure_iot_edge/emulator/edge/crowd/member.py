@@ -35,21 +35,39 @@ _HASH = "sha256:" + "0" * 64
 REASON = "golden-mismatch"
 
 
+class Turns:
+    """Who may connect and report when, so that a crowd leaves a hub's rates to others too.
+
+    Args:
+        at_once: So many connect at once.
+        writes_per_s: So many reports a second, of all together. A hub of the smallest tier takes
+            50 twin writes a second from devices and services together.
+    """
+
+    def __init__(self, at_once: int, writes_per_s: float) -> None:
+        self.gate = asyncio.Semaphore(at_once)
+        self._every_s = 1.0 / writes_per_s
+        self._next = 0.0
+
+    async def write(self) -> None:
+        """Wait for one's turn to report."""
+        now = asyncio.get_running_loop().time()
+        self._next = turn = max(self._next + self._every_s, now)
+        await asyncio.sleep(turn - now)
+
+
 class Member:
     """One device.
 
     Args:
         fails: Whether it fails every release.
-        gate: Lets so many connect at once.
     """
 
-    def __init__(
-        self, place: Place, name: str, key: str, gate: asyncio.Semaphore, *, fails: bool
-    ) -> None:
+    def __init__(self, place: Place, name: str, key: str, turns: Turns, *, fails: bool) -> None:
         self._place = place
         self._name = name
         self._key = key
-        self._gate = gate
+        self._turns = turns
         self._fails = fails
         self._wake = asyncio.Event()
         self._agent = self._link("$edgeAgent")
@@ -80,7 +98,7 @@ class Member:
 
     async def _open(self, link: LightLink) -> None:
         if not link.is_up:
-            async with self._gate:
+            async with self._turns.gate:
                 await link.open(time.time())
 
     async def _live(self) -> None:
@@ -113,6 +131,7 @@ class Member:
         new = report.document(state)
         patch = report.patch(self._reported, new)
         if patch:
+            await self._turns.write()
             await self._agent.report(patch)
             self._reported = new
         await self._tell_modules({name for name in specs if name.startswith("edgectl-")})
@@ -143,6 +162,7 @@ class Member:
                 at=int(time.time()),
             ).to_twin()
             if _but_time(twin["reported"].get(DESIRED)) != _but_time(found):
+                await self._turns.write()
                 await link.report({DESIRED: found})
 
 
