@@ -8,14 +8,13 @@ port is spoken to directly at ``status.podIP``.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlencode
 
 import httpx
-from starlette.background import BackgroundTask
 from starlette.requests import Request
-from starlette.responses import Response, StreamingResponse
+from starlette.responses import Response
 
 from edgectl_gke_edge.emulator.kube.errors import (
     Json,
@@ -25,6 +24,7 @@ from edgectl_gke_edge.emulator.kube.errors import (
     not_found,
     unavailable,
 )
+from edgectl_gke_edge.emulator.kube.forwarding import passed, streamed
 from edgectl_gke_edge.emulator.kube.kinds import kind_of
 from edgectl_gke_edge.emulator.kube.requests import Target
 from edgectl_gke_edge.emulator.kube.store import Store
@@ -39,9 +39,8 @@ _LOG_OPTIONS = (
     "tailLines",
     "limitBytes",
 )
-# Headers that belong to one connection.
-_HOP = {"connection", "keep-alive", "transfer-encoding", "upgrade", "te", "trailer", "host"}
-_HOP |= {"proxy-authorization", "proxy-authenticate", "authorization", "content-length"}
+# Who asked is the server's matter, not the pod's.
+_OWN = frozenset({"authorization"})
 _TIMEOUT = httpx.Timeout(30, read=None)
 
 
@@ -80,7 +79,7 @@ class Kubelets:
                 {400: "BadRequest", 404: "NotFound"}.get(answer.status_code, "InternalError"),
                 text or f"the node '{node}' refused the log",
             )
-        return _stream(answer, media_type="text/plain")
+        return streamed(answer, media_type="text/plain")
 
     def address(self, node: str) -> str:
         """Return the URL of a node's kubelet.
@@ -108,9 +107,9 @@ class Kubelets:
         base = self._base(target)
         query = request.url.query
         url = f"{base}/{target.rest}" + (f"?{query}" if query else "")
-        headers = [(k, v) for k, v in request.headers.items() if k.lower() not in _HOP]
+        headers = passed(request.headers, without=_OWN)
         answer = await self._send(request.method, url, await request.body(), headers)
-        return _stream(answer)
+        return streamed(answer)
 
     def _base(self, target: Target) -> str:
         scheme, name, port = split_name(target.name)
@@ -129,7 +128,7 @@ class Kubelets:
         method: str,
         url: str,
         body: bytes = b"",
-        headers: list[tuple[str, str]] | None = None,
+        headers: dict[str, str] | None = None,
     ) -> httpx.Response:
         request = self._client.build_request(method, url, content=body, headers=headers)
         try:
@@ -186,18 +185,3 @@ def log_container(pod: Json, name: str) -> str:
             f'container "{name}" in pod "{pod_name}" is waiting to start: {waiting.get("reason", "")}'
         )
     return name
-
-
-def _stream(answer: httpx.Response, media_type: str | None = None) -> Response:
-    async def body() -> AsyncIterator[bytes]:
-        async for part in answer.aiter_raw():
-            yield part
-
-    headers = {k: v for k, v in answer.headers.items() if k.lower() not in _HOP}
-    return StreamingResponse(
-        body(),
-        answer.status_code,
-        headers=headers,
-        media_type=media_type,
-        background=BackgroundTask(answer.aclose),
-    )

@@ -31,6 +31,7 @@ from edgectl_gke_edge.emulator.kube.kubelets import Kubelets
 from edgectl_gke_edge.emulator.kube.lifecycle import Lifecycle
 from edgectl_gke_edge.emulator.kube.registry import Registry
 from edgectl_gke_edge.emulator.kube.roles import add_default_roles
+from edgectl_gke_edge.emulator.kube.serving import QuietServer, listen
 from edgectl_gke_edge.emulator.kube.store import WINDOW, Store
 from edgectl_gke_edge.emulator.kube.subresources import Subresources
 from edgectl_gke_edge.emulator.kube.watching import BOOKMARK_EVERY_S
@@ -137,9 +138,7 @@ class KubeServer:
         Raises:
             RuntimeError: It does not come up.
         """
-        listener = socket.create_server((self._host, self.port))
-        # Else each answer waits 40 ms for the client's late acknowledgement of its first half.
-        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        listener = listen(self._host, self.port)
         self._settings["port"] = listener.getsockname()[1]
         (self._folder / "server.json").write_text(json.dumps(self._settings))
         ready = threading.Event()
@@ -243,7 +242,7 @@ class KubeServer:
         )
         add_default_roles(self._store)
         lifecycle.start()
-        server = _Server(self._config(self._app), ready)
+        server = QuietServer(self._config(self._app), ready)
         self._server = server
         try:
             await server.serve([listener])
@@ -271,22 +270,6 @@ class KubeServer:
             timeout_graceful_shutdown=2,
             timeout_keep_alive=75,
         )
-
-
-class _Server(uvicorn.Server):
-    """Tells when it listens, and leaves signals to whoever started it."""
-
-    def __init__(self, config: uvicorn.Config, ready: threading.Event) -> None:
-        super().__init__(config)
-        self._ready = ready
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        self._ready.set()
-
-    @contextlib.contextmanager
-    def capture_signals(self) -> Any:
-        yield
 
 
 def _read_settings(file: Path, port: int) -> dict[str, Any]:

@@ -13,6 +13,7 @@ MAX_DATA = 1024 * 1024
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
 _SERVICE_TYPES = ("ClusterIP", "ExternalName", "LoadBalancer", "NodePort")
 _LEVELS = ("privileged", "baseline", "restricted")
+_SUBJECTS = ("Group", "ServiceAccount", "User")
 _MODES = ("enforce", "audit", "warn")
 
 
@@ -154,9 +155,8 @@ def check_binding(obj: Json, problems: Problems) -> None:
     for at, subject in enumerate(obj.get("subjects", [])):
         if not subject.get("name"):
             problems.required(f"subjects[{at}].name")
-        if subject.get("kind") not in {"ServiceAccount", "User", "Group"}:
-            known = ("Group", "ServiceAccount", "User")
-            problems.unsupported(f"subjects[{at}].kind", subject.get("kind", ""), known)
+        if subject.get("kind") not in _SUBJECTS:
+            problems.unsupported(f"subjects[{at}].kind", subject.get("kind", ""), _SUBJECTS)
         elif subject["kind"] == "ServiceAccount" and not subject.get("namespace"):
             problems.required(f"subjects[{at}].namespace")
 
