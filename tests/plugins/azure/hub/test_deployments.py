@@ -24,6 +24,8 @@ from edgectl_azure_iot_edge.emulator import sas
 from edgectl_azure_iot_edge.emulator.account import RunningAccount
 from edgectl_azure_iot_edge.emulator.hub.errors import HubError
 from edgectl_azure_iot_edge.emulator.hub.hub import Hub
+from edgectl_azure_iot_edge.emulator.hub.query.evaluate import run
+from edgectl_azure_iot_edge.emulator.hub.query.parser import parse_query
 
 MakeDevice = Callable[..., Any]
 Connect = Callable[..., Module]
@@ -393,3 +395,34 @@ def test_a_plain_device_gets_no_modules(
         new_device().device_id, ConfigurationContent(modules_content=base("a"))
     )
     assert refused(apply) == (400, "ArgumentInvalid")
+
+
+def test_edge_metrics_are_what_their_queries_say(
+    registry: IoTHubRegistryManager,
+    deployments: IoTHubConfigurationManager,
+    edge: str,
+    put: Callable[..., Configuration],
+    hub: Hub,
+) -> None:
+    put("base", base("a"), 1)
+    put("other", base("b"), 0)
+    put("layer", layer("m"), 2)
+    until(lambda: statuses(registry, edge), lambda s: len(s) == 3)
+    with hub.registry.lock:
+        agent = hub.registry.entry(edge, "$edgeAgent").twin
+    version = agent.desired.version
+    for code in (200, 500):
+        done = {"lastDesiredVersion": version, "lastDesiredStatus": {"code": code}}
+        hub.registry.report(edge, "$edgeAgent", done)
+        hub.background.count()
+        for name in ("base", "other", "layer"):
+            found = deployments.get_configuration(name).system_metrics
+            asked = {
+                metric: len(list(run(parse_query(text), hub.index.documents(_collection(text)))))
+                for metric, text in found.queries.items()
+            }
+            assert found.results == asked
+
+
+def _collection(text: str) -> str:
+    return parse_query(text).collection

@@ -8,7 +8,7 @@ import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from edgectl_azure_iot_edge.emulator.hub import assignment
+from edgectl_azure_iot_edge.emulator.hub import assignment, metrics
 from edgectl_azure_iot_edge.emulator.hub.configurations import Configuration, Configurations
 from edgectl_azure_iot_edge.emulator.hub.errors import HubError
 from edgectl_azure_iot_edge.emulator.hub.identity import MANAGED, SYSTEM_MODULES
@@ -48,6 +48,7 @@ class Background:
         self._wanted = threading.Event()
         self._stopping = threading.Event()
         self._counted = -1
+        self._for_all = True
         self._thread: threading.Thread | None = None
 
     def start(self) -> None:
@@ -64,7 +65,12 @@ class Background:
             self._thread.join()
 
     def wake(self) -> None:
-        """Look again, after the time that the hub takes."""
+        """Look at all devices, after the time that the hub takes: deployments changed."""
+        self._for_all = True
+        self._wanted.set()
+
+    def wake_for_changes(self) -> None:
+        """Look at the devices that changed, after the same time."""
         self._wanted.set()
 
     def _run(self) -> None:
@@ -75,7 +81,7 @@ class Background:
                 self._stopping.wait(self._settings.background_s)
                 self._wanted.clear()
                 try:
-                    self.assign()
+                    self._assign_changed()
                 except Exception:
                     log.exception("deployments cannot be assigned")
             if time.monotonic() >= count_at:
@@ -94,24 +100,38 @@ class Background:
 
     def assign(self) -> None:
         """Do one round: each device gets what the deployments of now make of it."""
-        with self._registry.lock:
+        self._for_all = True
+        self._assign_changed()
+
+    def _assign_changed(self) -> None:
+        registry = self._registry
+        with registry.lock:
             wanted = [(c, _condition(c)) for c in self._configurations.all.values()]
-            seen = [(d, _document(d)) for d in self._registry.devices.values()]
+            registry.reports_matter = any(_looks_at_reports(c) for c, _ in wanted)
+            names = registry.devices if self._for_all else registry.changed_devices
+            found = [registry.devices[name] for name in names if name in registry.devices]
+            seen = [(device, _document(device)) for device in found]
+            registry.changed_devices = set()
+            self._for_all = False
         for device, document in seen:
             fitting = [c for c, condition in wanted if _targets(c, condition, device, document)]
-            with self._registry.lock:
-                if self._registry.devices.get(device.identity.device_id) is device:
+            with registry.lock:
+                if registry.devices.get(device.identity.device_id) is device:
                     self._give(device, fitting)
 
     def count(self) -> None:
         """Count all metrics."""
         with self._registry.lock:
             all_of = list(self._configurations.all.values())
+            of_edge = metrics.count_edge(self._registry.devices.values())
         for configuration in all_of:
-            system = self._numbers(configuration.system_queries())
             own = self._numbers(configuration.metrics)
+            if configuration.is_edge:
+                system = of_edge.get(configuration.id, metrics.NOTHING)
+            else:
+                system = self._numbers(configuration.system_queries())
             with self._registry.lock:
-                configuration.system_results, configuration.results = system, own
+                configuration.system_results, configuration.results = dict(system), own
 
     def _numbers(self, queries: Mapping[str, str]) -> dict[str, int]:
         found = {}
@@ -199,6 +219,10 @@ def _document(device: DeviceEntry) -> Json:
         "tags": twin.tags,
         "properties": {"reported": twin.reported.values},
     }
+
+
+def _looks_at_reports(configuration: Configuration) -> bool:
+    return "reported" in configuration.target_condition
 
 
 def _condition(configuration: Configuration) -> Expression | None:

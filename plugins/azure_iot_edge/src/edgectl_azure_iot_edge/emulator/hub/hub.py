@@ -67,4 +67,4 @@ class Hub:
         self.background.stop()
 
     def _changed(self) -> None:
-        self.background.wake()
+        self.background.wake_for_changes()

@@ -74,12 +74,16 @@ class Registry:
         lock: Held by whoever reads or writes entries.
         devices: By id.
         revision: Rises with each change.
+        changed_devices: Whose deployments may be others now; the background work empties it.
+        reports_matter: Whether a deployment's condition looks at what devices report.
     """
 
     def __init__(self, now: Callable[[], datetime], changed: Callable[[], None]) -> None:
         self.lock = threading.RLock()
         self.devices: dict[str, DeviceEntry] = {}
         self.revision = 0
+        self.changed_devices: set[str] = set()
+        self.reports_matter = False
         self._now = now
         self._changed = changed
         self._listeners: list[DesiredListener] = []
@@ -147,7 +151,7 @@ class Registry:
                 apply_body(fresh, body, self._now(), own=False)
                 found.identity = fresh
             self._fit_system_modules(found)
-            self._touch()
+            self._touch(device_id)
             return found.identity
 
     def delete_device(self, device_id: str, if_match: str | None) -> None:
@@ -160,7 +164,7 @@ class Registry:
             found = self.device(device_id)
             _check_delete(if_match, found.identity)
             del self.devices[device_id]
-            self._touch()
+            self._touch(device_id)
 
     def put_module(
         self, device_id: str, module_id: str, body: Json, if_match: str | None, *, own: bool
@@ -186,7 +190,7 @@ class Registry:
             apply_body(fresh, body, self._now(), own=own)
             found.identity = fresh
             device.modules[module_id] = found
-            self._touch()
+            self._touch(device_id)
             return fresh
 
     def delete_module(self, device_id: str, module_id: str, if_match: str | None) -> None:
@@ -202,7 +206,7 @@ class Registry:
                 said = f"The system module '{module_id}' cannot be deleted."
                 raise HubError("GenericBadRequest", said, envelope=NUMBERED)
             del self.devices[device_id].modules[module_id]
-            self._touch()
+            self._touch(device_id)
 
     def manage_module(self, device: DeviceEntry, module_id: str) -> Entry:
         """Return a module that a deployment names; it is made when it is not there."""
@@ -211,7 +215,7 @@ class Registry:
             found = self._entry(device.identity.device_id, module_id)
             found.identity.managed_by = MANAGED
             device.modules[module_id] = found
-            self._touch()
+            self.revision += 1
         return found
 
     def _new_device(self, device_id: str) -> DeviceEntry:
@@ -280,6 +284,7 @@ class Registry:
                 self.write_desired(entry, desired)
             entry.twin.tags = after
             self._count(entry.twin)
+            self._touch(device_id)
             return entry
 
     def replace_twin(
@@ -300,6 +305,7 @@ class Registry:
                 self.set_desired(entry, merged({}, desired))
             entry.twin.tags = after
             self._count(entry.twin)
+            self._touch(device_id)
             return entry
 
     def twin_entry(self, device_id: str, module_id: str | None) -> Entry:
@@ -349,7 +355,9 @@ class Registry:
             check_size(section.values, after, MAX_PROPERTIES_BYTES, "properties.reported")
             write_section(section, checked, self._now(), desired=False)
             entry.twin.version += 1
-            self._touch()
+            self.revision += 1
+            if self.reports_matter:
+                self._touch(device_id)
             return section.version
 
     def is_connected(self, device_id: str, module_id: str | None, *, connected: bool) -> None:
@@ -383,13 +391,14 @@ class Registry:
     def _check_tags(self, twin: Twin, after: Json) -> None:
         check_size(twin.tags, after, MAX_TAGS_BYTES, "tags")
 
-    def _count(self, twin: Twin) -> None:
+    @staticmethod
+    def _count(twin: Twin) -> None:
         twin.counter += 1
         twin.version += 1
-        self._touch()
 
-    def _touch(self) -> None:
+    def _touch(self, device_id: str) -> None:
         self.revision += 1
+        self.changed_devices.add(device_id)
         self._changed()
 
     def _tell(self, entry: Entry, patch: Json) -> None:

@@ -20,7 +20,8 @@ class HubSettings(Record, frozen=True, kw_only=True):
         throttle: Whether rates are enforced; they are counted always.
         background_s: How long after a change deployments are assigned. A real hub takes up to
             five minutes for devices that begin to match.
-        metrics_s: How long after a change metrics are counted.
+        metrics_s: How often metrics are counted when something changed; a real hub does it every
+            few minutes.
         index_lag_s: How old an answer to a query may be; a real hub's is a second or two.
         mqtt_port: Port for devices; 0 takes a free one. The hub has 8883.
     """
@@ -29,7 +30,7 @@ class HubSettings(Record, frozen=True, kw_only=True):
     units: Annotated[int, Meta(ge=1, le=200)] = 1
     throttle: bool = True
     background_s: float = 0.5
-    metrics_s: float = 1.0
+    metrics_s: float = 5.0
     index_lag_s: float = 0.0
     mqtt_port: int = 0
 
