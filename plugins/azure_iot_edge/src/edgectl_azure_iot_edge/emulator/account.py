@@ -57,7 +57,13 @@ class RunningAccount:
         self.site = site or Site(folder, names=names, host=host)
         self.site.rooms = tuple(make(self.site) for make in (ROOMS if rooms is None else rooms))
         tls = self.site.authority.server_context(self.site.names, demand=False)
-        self.server = WebServer(Front(self.site), host=host, port=port, tls=tls, extend=keep_names)
+        self.server = WebServer(
+            Front(self.site),
+            host=host,
+            port=self.site.port("web", port),
+            tls=tls,
+            extend=keep_names,
+        )
 
     @property
     def url(self) -> str:
@@ -83,6 +89,7 @@ class RunningAccount:
             OSError: A port cannot be had.
         """
         self.server.start()
+        self.site.keep_port("web", self.server.port)
         self.site.url = self.url
         try:
             for room in self.site.rooms:

@@ -39,7 +39,11 @@ class RegistryRoom:
         if not is_loopback(site.host_name):
             tls = site.authority.server_context(site.names, demand=False)
         self.server = RegistryServer(
-            site.folder / "registry", host=site.host, port=port, tls=tls, name=site.host_name
+            site.folder / "registry",
+            host=site.host,
+            port=site.port("registry", port),
+            tls=tls,
+            name=site.host_name,
         )
         self._started = False
 
@@ -55,6 +59,7 @@ class RegistryRoom:
             ProviderError: The image cannot be put there.
         """
         self.server.start()
+        self._site.keep_port("registry", self.server.port)
         self._started = True
         version = importlib.metadata.version("edgectl-edge-components").replace("+", "-")
         self.push(f"{self._prefix}/{RUNTIME}", version, runtime_image())

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-import threading
+import socket
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TypeVar
+
+import msgspec
 
 from edgectl.api import ProviderError
 from edgectl.emulation import Authority, Calls, Faults
@@ -19,6 +21,7 @@ RESOURCE_GROUP = "edgectl"
 HUB = "edgectl-hub"
 LOCATION = "westeurope"
 
+_PORTS = "ports.json"
 _Room = TypeVar("_Room")
 
 
@@ -67,7 +70,6 @@ class Site:
         self.directory = Directory(folder, tenant=TENANT, now=self.now)
         self.events = EventLog(now=self.now)
         self.rooms: tuple[Room, ...] = ()
-        self._ready = threading.Event()
 
     def now(self) -> datetime:
         """Return the account's time."""
@@ -77,6 +79,25 @@ class Site:
     def host_name(self) -> str:
         """What this machine is called in addresses."""
         return self.names[0]
+
+    def port(self, name: str, wanted: int) -> int:
+        """Return which port to bind: the one wanted, else the one of last time if it is free.
+
+        What is deployed names the registry and the hub by their ports, so a folder keeps its own.
+        """
+        last = self._ports().get(name, 0)
+        return wanted or (last if last and _is_free(self.host, last) else 0)
+
+    def keep_port(self, name: str, port: int) -> None:
+        """Remember a port that was bound."""
+        file = self.folder / _PORTS
+        file.write_bytes(msgspec.json.encode({**self._ports(), name: port}))
+
+    def _ports(self) -> dict[str, int]:
+        file = self.folder / _PORTS
+        if not file.exists():
+            return {}
+        return msgspec.json.decode(file.read_bytes(), type=dict[str, int])
 
     def enter(self, room: str, operation: str) -> None:
         """Count a call that does not come over the web server, and do what faults are set for it.
@@ -98,3 +119,13 @@ class Site:
             if isinstance(room, kind):
                 return room
         raise ProviderError(f"the emulator runs without its room '{kind.__name__}'")
+
+
+def _is_free(host: str, port: int) -> bool:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind((host, port))
+        except OSError:
+            return False
+        return True

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import threading
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from edgectl_azure_iot_edge.emulator.hub import assignment, metrics
@@ -32,6 +32,9 @@ class Background:
         configurations: What is to be assigned.
         index: What metrics are counted from.
         settings: How soon.
+
+    Attributes:
+        settled: Called from time to time after changes.
     """
 
     def __init__(
@@ -48,6 +51,7 @@ class Background:
         self._wanted = threading.Event()
         self._stopping = threading.Event()
         self._counted = -1
+        self.settled: Callable[[], None] = lambda: None
         self._for_all = True
         self._thread: threading.Thread | None = None
 
@@ -94,6 +98,7 @@ class Background:
             return
         try:
             self.count()
+            self.settled()
         except Exception:
             log.exception("metrics cannot be counted")
         self._counted = revision

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-import threading
+import msgspec
 
+from edgectl_azure_iot_edge.emulator.hub import keeping
 from edgectl_azure_iot_edge.emulator.hub.access import new_policies
 from edgectl_azure_iot_edge.emulator.hub.background import Background
 from edgectl_azure_iot_edge.emulator.hub.configurations import MAX_CONFIGURATIONS, Configurations
@@ -49,7 +50,9 @@ class Hub:
             now=site.now,
         )
         self.background = Background(self.registry, self.configurations, self.index, settings)
-        self._started = threading.Event()
+        self.background.settled = self.keep
+        self._file = site.folder / "hub.json"
+        self._restore()
 
     def hosts(self) -> tuple[str, ...]:
         """Return the names that tokens may be for, with and without the port."""
@@ -65,6 +68,26 @@ class Hub:
         """End the background work and jobs."""
         self.jobs.stop()
         self.background.stop()
+        self.keep()
+
+    def keep(self) -> None:
+        """Write down what is to be there after a restart."""
+        with self.registry.lock:
+            kept = msgspec.json.encode(
+                keeping.Kept(
+                    devices=self.registry.devices,
+                    configurations=self.configurations.all,
+                    policies=self.policies,
+                )
+            )
+        keeping.write(self._file, kept)
+
+    def _restore(self) -> None:
+        kept = keeping.read(self._file)
+        if kept is not None:
+            self.registry.devices.update(kept.devices)
+            self.configurations.all.update(kept.configurations)
+            self.policies.update(kept.policies)
 
     def _changed(self) -> None:
         self.background.wake_for_changes()

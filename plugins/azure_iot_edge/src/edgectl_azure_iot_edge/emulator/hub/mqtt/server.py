@@ -75,7 +75,7 @@ class DeviceServer:
             self._serve,
             tls,
             host=site.host,
-            port=settings.mqtt_port,
+            port=site.port("mqtt", settings.mqtt_port),
             farewell=self._farewell,
             max_packet=MAX_MESSAGE_BYTES + _ROOM_BYTES,
         )
@@ -92,6 +92,7 @@ class DeviceServer:
             OSError: The port cannot be had.
         """
         self._listener.start()
+        self.site.keep_port("mqtt", self.port)
         self.hub.registry.listen(self._desired_changed)
         self.hub.methods.send = self._call_method
 
