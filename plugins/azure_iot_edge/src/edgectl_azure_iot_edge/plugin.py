@@ -35,6 +35,27 @@ class AzureProvider:
         self.context = context
 
     @hookimpl
+    def train(self, request: api.TrainRequest) -> api.TrainedModel:
+        """Run the project's training in an Azure ML command job."""
+        from edgectl_azure_iot_edge._sdk.train import train
+
+        return train(self.config, self.context, request)
+
+    @hookimpl
+    def register(self, request: api.RegisterRequest) -> api.ModelVersion:
+        """Make a model of the workspace, or set its approval."""
+        from edgectl_azure_iot_edge._sdk.register import register
+
+        return register(self.config, request)
+
+    @hookimpl
+    def approval(self, request: api.ApprovalRequest) -> api.ApprovalResult:
+        """Read the approval of a model of the workspace."""
+        from edgectl_azure_iot_edge._sdk.register import approval
+
+        return approval(self.config, request)
+
+    @hookimpl
     def package(self, request: api.PackageRequest) -> api.PackageResult:
         """Push what is missing of the package, its release and, if baked, its image."""
         from edgectl_azure_iot_edge._sdk.package import publish
@@ -91,6 +112,13 @@ class AzureProvider:
         return coordinate(self._open(), request)
 
     @hookimpl
+    def telemetry(self, request: api.TelemetryRequest) -> api.TelemetryPage:
+        """Read what devices sent from the hub's built-in endpoint."""
+        from edgectl_azure_iot_edge._sdk.telemetry import telemetry
+
+        return telemetry(self._open(), request)
+
+    @hookimpl
     def check(self, request: api.CheckRequest) -> api.CheckResult:
         """Look at hub, rights, registry, image and the targets."""
         from edgectl_azure_iot_edge._sdk.check import check
@@ -124,7 +152,7 @@ class AzureProvider:
             device_rollback=True,
             pace=False,
             withdraw=True,
-            telemetry=False,
+            telemetry=True,
             emulator=True,
             limits=api.Limits(calls_per_second=rate.calls / rate.seconds),
         )

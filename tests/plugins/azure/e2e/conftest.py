@@ -57,7 +57,8 @@ providers:
     subscription_id: ${{AZURE_SUBSCRIPTION_ID:-none}}
     resource_group: edgectl
     iot_hub: edgectl-hub
-    workspace: edgectl
+    workspace: edgectl-ml
+    training: {{compute: cpu-cluster, image: "example.test/python:3.11"}}
     registry: ${{EDGECTL_AZURE_REGISTRY:-none}}
     units: {units}
 {more}"""

@@ -11,6 +11,7 @@ import functools
 import secrets
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -26,12 +27,22 @@ from edgectl.package.sign import sign_package, sign_release
 from edgectl.testing.conformance.base import build_tiny_package
 from edgectl_azure_iot_edge._sdk.images import installed_version
 from edgectl_azure_iot_edge.emulator.account import RunningAccount
+from edgectl_azure_iot_edge.emulator.arm.room import ArmRoom
+from edgectl_azure_iot_edge.emulator.blob.room import BlobRoom
+from edgectl_azure_iot_edge.emulator.eventhub.room import EventHubRoom
 from edgectl_azure_iot_edge.emulator.hub.hub import Hub
 from edgectl_azure_iot_edge.emulator.hub.room import HubRoom
 from edgectl_azure_iot_edge.emulator.hub.settings import HubSettings
 from edgectl_azure_iot_edge.emulator.login import LoginRoom
+from edgectl_azure_iot_edge.emulator.ml.room import MlRoom
+
+with warnings.catch_warnings():
+    warnings.simplefilter("ignore")  # the SDK is not ready for the next marshmallow
+    import azure.ai.ml  # noqa: F401 - so that no test is the first to import it
 
 POLL_S = 0.01
+OTHERS = (LoginRoom, BlobRoom, MlRoom, ArmRoom, EventHubRoom)
+TELLING = threading.Lock()  # records arrive in the order in which they came about
 BASE = "site-base"
 SYSTEM = {"type": "docker", "settings": {"image": "mcr.example/agent:1.5", "createOptions": "{}"}}
 
@@ -74,7 +85,7 @@ class Site:
 
     def __init__(self, folder: Path, settings: HubSettings) -> None:
         room = functools.partial(HubRoom, settings=settings)
-        self.account = RunningAccount(folder / "account", rooms=(LoginRoom, room))
+        self.account = RunningAccount(folder / "account", rooms=(*OTHERS, room))
         self.account.start()
         self.registry = RegistryServer(folder / "registry")
         self.registry.start()
@@ -150,9 +161,11 @@ def open_plugin(
             project_dir=tmp_path, state_dir=tmp_path / ".edgectl", progress=lambda _: None
         )
         settings = {
-            "subscription_id": "00000000-0000-0000-0000-000000000000",
-            "resource_group": "edge",
-            "iot_hub": "tests",
+            "subscription_id": site.account.site.subscription,
+            "resource_group": site.account.site.resource_group,
+            "iot_hub": site.account.site.hub,
+            "workspace": "edgectl-ml",
+            "training": {"compute": "cpu-cluster", "image": "example.test/python:3.11"},
             "registry": site.registry_host,
             "tier": "S3",
             "units": 200,
@@ -271,6 +284,7 @@ class FakeEdge:
             phase, reason = State.FAILED, self.fails[number]
         else:
             self._done[module] = number
+            self._tell(module, number)
         self.report(
             module,
             desired=number,
@@ -281,6 +295,27 @@ class FakeEdge:
             active=order["package"] if phase is State.HEALTHY else "",
             variant="fp32",
         )
+
+    def _tell(self, module: str, release: int) -> None:
+        """Send two records, as the runtime does through edgeHub."""
+        application = module.removeprefix("edgectl-")
+        with TELLING:
+            records = [
+                api.TelemetryRecord(
+                    id=f"{self.device}-{application}-{release}-{n}",
+                    kind=kind,
+                    time_unix_ns=time.time_ns(),
+                    device=self.device,
+                    application=application,
+                )
+                for n, kind in enumerate((api.Kind.EVENT, api.Kind.PREDICTION))
+            ]
+            self._site.account.site.events.append(
+                self.device,
+                api.to_otlp(records),
+                annotations={"iothub-connection-module-id": module},
+                system={"content-type": "application/json"},
+            )
 
     def report(self, module: str, **fields: Any) -> None:
         """Write what the module says of itself into its twin."""

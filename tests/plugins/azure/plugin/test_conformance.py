@@ -11,6 +11,10 @@ from edgectl import api
 from edgectl.api import Provider
 from edgectl.testing.conformance import ProviderConformance
 
+pytestmark = pytest.mark.filterwarnings(
+    "ignore::marshmallow.warnings.RemovedInMarshmallow4Warning"  # azure-ai-ml is not ready for it
+)
+
 
 class TestAzure(ProviderConformance):
     """Everything that a provider has to keep."""
