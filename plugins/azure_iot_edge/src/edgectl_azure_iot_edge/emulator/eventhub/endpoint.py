@@ -112,6 +112,10 @@ class Endpoint:
             )
         readers.append(reader)
 
+    def readers(self, partition: int) -> int:
+        """Return how many read a partition."""
+        return sum(len(r) for (_, number), r in self._readers.items() if number == partition)
+
     def dismiss(self, reader: Reading) -> None:
         """Forget a reader."""
         for readers in self._readers.values():

@@ -83,6 +83,10 @@ class EventHubRoom:
         """Cut all connections."""
         return {("POST", "cut"): lambda _: self.cut()}
 
+    def readers(self, partition: int) -> int:
+        """Return how many read a partition now."""
+        return 0 if self._endpoint is None else self._endpoint.readers(partition)
+
     def cut(self) -> dict[str, int]:
         """Cut all connections; return how many there were."""
         count = len(self._connections)
