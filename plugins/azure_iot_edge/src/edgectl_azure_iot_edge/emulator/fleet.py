@@ -118,7 +118,8 @@ class FleetOptions(Record, frozen=True, kw_only=True):
         names: Names that devices call this machine by; the first stands in addresses.
         port: Of the web server; 0 takes a free one, as for the others.
         hub: What the hub is bought as.
-        engine: What runs modules: ``process``, ``podman``, ``docker`` or ``auto``.
+        engine: What runs modules: ``process``, ``podman``, ``docker`` (also with options of
+            theirs) or ``auto``.
         device_arguments: For all devices, as for one in ``VirtualDevice``.
         seeded: Whether a base deployment and another team's layer are there.
     """

@@ -12,9 +12,10 @@ import signal
 import sys
 from pathlib import Path
 
+from edgectl.api import ProviderError
 from edgectl_azure_iot_edge.emulator.edge.agent import CYCLE_S, AgentPace
 from edgectl_azure_iot_edge.emulator.edge.device import Device, DeviceOptions
-from edgectl_azure_iot_edge.emulator.edge.engines import ENGINES, choose_engine
+from edgectl_azure_iot_edge.emulator.edge.engines import ENGINES_HELP, choose_engine
 from edgectl_azure_iot_edge.emulator.edge.pulls import WAIT_S
 from edgectl_azure_iot_edge.emulator.edge.restarts import Pace
 from edgectl_azure_iot_edge.emulator.edge.settings import (
@@ -29,7 +30,8 @@ def main(arguments: list[str] | None = None) -> int:
     given = _parser().parse_args(arguments)
     try:
         settings = read_settings(given.config, given.folder, given.mqtt_port)
-    except SettingsError as exc:
+        make_engine = choose_engine(given.engine)
+    except (SettingsError, ProviderError) as exc:
         print(f"error: {exc}", file=sys.stderr)  # noqa: T201  # a program's own output
         return 2
     logging.basicConfig(
@@ -49,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
         plain_registries=frozenset(given.plain_registry),
         root=given.root,
     )
-    device = Device(settings, options, choose_engine(given.engine))
+    device = Device(settings, options, make_engine)
     logging.getLogger(__name__).info("modules are %s", device.engine.describe())
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, lambda *_: device.stop())
@@ -65,7 +67,7 @@ def _parser() -> argparse.ArgumentParser:
     add("--folder", type=Path, required=True, help="where the device keeps everything")
     add("--root", type=Path, help="the device's own files, for binds; FOLDER/root if not given")
     add("--mqtt-port", type=int, default=MQTT_PORT, help="where the hub speaks MQTT")
-    add("--engine", choices=ENGINES, default="process", help="what runs modules")
+    add("--engine", default="process", help=f"what runs modules: {ENGINES_HELP}")
     add("--cycle", type=float, default=CYCLE_S, help="seconds between two looks")
     add("--pull-wait", type=float, default=WAIT_S, help="seconds that a pull is waited for")
     add("--cool-off", type=float, default=usual.unit_s, help="unit of pauses, in seconds")

@@ -41,11 +41,11 @@ _CONTAINERS = "containers"
 EXTRA_VARIABLE = "EDGECTL_CONTAINER_OPTIONS"
 
 
-def works(program: str) -> str:
+def works(program: tuple[str, ...]) -> str:
     """Return why an engine cannot be used, "" when it can."""
     try:
         done = subprocess.run(
-            [program, "info"], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
+            [*program, "info"], capture_output=True, text=True, timeout=_TIMEOUT_S, check=False
         )
     except (OSError, subprocess.TimeoutExpired) as exc:
         return f"does not answer: {exc}"
@@ -57,12 +57,14 @@ class CliEngine:
     """Modules as containers.
 
     Args:
-        program: ``podman`` or ``docker``.
+        program: ``podman`` or ``docker``, with options of its own.
         premises: Where.
         extra: Further options of ``create``.
     """
 
-    def __init__(self, program: str, premises: Premises, *, extra: tuple[str, ...] = ()) -> None:
+    def __init__(
+        self, program: tuple[str, ...], premises: Premises, *, extra: tuple[str, ...] = ()
+    ) -> None:
         folder = premises.folder
         self._program = program
         self._root = premises.root
@@ -78,7 +80,7 @@ class CliEngine:
 
     def describe(self) -> str:
         """Return how modules run here."""
-        return f"containers of {self._program}"
+        return f"containers of {self._program[0]}"
 
     def containers(self) -> dict[str, Container]:
         """Return every container, as the engine sees it now."""
@@ -146,7 +148,7 @@ class CliEngine:
     def log(self, name: str) -> bytes:
         """Return what a container printed."""
         done = subprocess.run(
-            [self._program, "logs", self._name(name)],
+            [*self._program, "logs", self._name(name)],
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             check=False,
@@ -172,14 +174,14 @@ class CliEngine:
     def _run(self, *arguments: str, check: bool = True) -> str:
         try:
             done = subprocess.run(
-                [self._program, *arguments],
+                [*self._program, *arguments],
                 capture_output=True,
                 text=True,
                 check=False,
                 timeout=_TIMEOUT_S,
             )
         except subprocess.TimeoutExpired as exc:
-            raise EngineError(f"'{self._program} {arguments[0]}' takes too long") from exc
+            raise EngineError(f"'{self._program[0]} {arguments[0]}' takes too long") from exc
         if check and done.returncode != 0:
             raise EngineError(done.stderr.strip() or f"exit code {done.returncode}")
         return done.stdout
@@ -209,7 +211,7 @@ class CliEngine:
             )
             timer.daemon = True
             timer.start()
-        subprocess.run([self._program, "wait", self._name(name)], capture_output=True, check=False)
+        subprocess.run([*self._program, "wait", self._name(name)], capture_output=True, check=False)
         self._forwards.close(name)
         self._changed()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import shlex
 import shutil
 
 from edgectl.api import ProviderError
@@ -16,24 +17,27 @@ from edgectl_azure_iot_edge.emulator.edge.cliengine import (
 from edgectl_azure_iot_edge.emulator.edge.device import MakeEngine
 from edgectl_azure_iot_edge.emulator.edge.processes import ProcessEngine
 
-ENGINES = ("auto", "process", "podman", "docker")
+ENGINES_HELP = "process, podman, docker (also with options of theirs), or auto"
 
 
 def choose_engine(name: str) -> MakeEngine:
-    """Return what makes the engine of a name; ``auto`` takes a container engine that works.
+    """Return what makes an engine; ``auto`` takes a container engine that works.
+
+    A name may be a whole command, as ``podman --runtime runc``.
 
     Raises:
         ProviderError: An engine that was asked for is not there or does not work.
     """
     if name == "process":
         return ProcessEngine
-    for program in ("podman", "docker") if name == "auto" else (name,):
-        why = works(program) if shutil.which(program) else "is not installed"
+    for text in ("podman", "docker") if name == "auto" else (name,):
+        program = tuple(shlex.split(text))
+        why = works(program) if program and shutil.which(program[0]) else "is not installed"
         if not why:
             extra = extra_options(os.environ.get(EXTRA_VARIABLE, ""))
             return functools.partial(CliEngine, program, extra=extra)
         if name != "auto":
             raise ProviderError(
-                f"'{program}' {why}", hint="--engine process needs no container engine"
+                f"'{text}' {why}", hint="--engine process needs no container engine"
             )
     return ProcessEngine

@@ -76,8 +76,16 @@ def _accept(listener: socket.socket, module: tuple[str, int]) -> None:
         except OSError:
             client.close()
             continue
-        for one, other in ((client, server), (server, client)):
-            threading.Thread(target=_pump, args=(one, other), daemon=True).start()
+        threading.Thread(target=_join, args=(client, server), daemon=True).start()
+
+
+def _join(client: socket.socket, server: socket.socket) -> None:
+    back = threading.Thread(target=_pump, args=(server, client), daemon=True)
+    back.start()
+    _pump(client, server)
+    back.join()
+    client.close()
+    server.close()
 
 
 def _pump(source: socket.socket, sink: socket.socket) -> None:
