@@ -35,10 +35,10 @@ def check_namespace(store: Store, kind: Kind, namespace: str, place: Place) -> N
     if found is None:
         raise not_found(Place("namespaces", "", namespace))
     if found["metadata"].get("deletionTimestamp"):
+        told = f"namespace {namespace} is being terminated"
         why = (
             f"unable to create new content in namespace {namespace} because it is being terminated"
         )
-        told = f"namespace {namespace} is being terminated"
         cause = Cause("NamespaceTerminating", told, "metadata.namespace")
         refusal = forbidden(place, why)
         details = {**(refusal.details or {}), "causes": [cause.to_json()]}

@@ -39,7 +39,7 @@ class Authority:
         self._certificate = x509.load_pem_x509_certificate(self.certificate.encode())
         key = serialization.load_pem_private_key(key_file.read_bytes(), None)
         if not isinstance(key, ec.EllipticCurvePrivateKey):
-            raise ValueError(f"'{key_file}' holds no EC key")
+            raise TypeError(f"'{key_file}' holds no EC key")
         self._key = key
 
     def server(self, names: Sequence[str]) -> Pair:

@@ -53,7 +53,7 @@ def parse(body: bytes, content_type: str) -> tuple[Any, list[str]]:
     Raises:
         StatusError: 400, it is no JSON or YAML.
     """
-    if "yaml" in content_type and not body.lstrip()[:1] == b"{":
+    if "yaml" in content_type and body.lstrip()[:1] != b"{":
         try:
             return yaml.safe_load(body), []
         except yaml.YAMLError as exc:

@@ -2,22 +2,35 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from edgectl_gke_edge.emulator.kube.errors import Json
 from edgectl_gke_edge.emulator.kube.kinds import KINDS, Kind
 
-# Subresources beside status and scale: parent → (name, group, version, kind, verbs).
-_OTHER: dict[str, tuple[tuple[str, str, str, str, tuple[str, ...]], ...]] = {
+
+class Part(NamedTuple):
+    """A subresource: its name, and the kind that it speaks."""
+
+    name: str
+    group: str
+    version: str
+    kind: str
+    verbs: tuple[str, ...]
+
+
+# Subresources beside status and scale.
+_OTHER: dict[str, tuple[Part, ...]] = {
     "pods": (
-        ("binding", "", "v1", "Binding", ("create",)),
-        ("eviction", "policy", "v1", "Eviction", ("create",)),
-        ("log", "", "v1", "Pod", ("get",)),
-        ("proxy", "", "v1", "PodProxyOptions", ("create", "delete", "get", "patch", "update")),
+        Part("binding", "", "v1", "Binding", ("create",)),
+        Part("eviction", "policy", "v1", "Eviction", ("create",)),
+        Part("log", "", "v1", "Pod", ("get",)),
+        Part("proxy", "", "v1", "PodProxyOptions", ("create", "delete", "get", "patch", "update")),
     ),
-    "namespaces": (("finalize", "", "v1", "Namespace", ("update",)),),
+    "namespaces": (Part("finalize", "", "v1", "Namespace", ("update",)),),
     "nodes": (
-        ("proxy", "", "v1", "NodeProxyOptions", ("create", "delete", "get", "patch", "update")),
+        Part("proxy", "", "v1", "NodeProxyOptions", ("create", "delete", "get", "patch", "update")),
     ),
-    "serviceaccounts": (("token", "authentication.k8s.io", "v1", "TokenRequest", ("create",)),),
+    "serviceaccounts": (Part("token", "authentication.k8s.io", "v1", "TokenRequest", ("create",)),),
 }
 AGGREGATED = "APIGroupDiscoveryList"
 
@@ -52,11 +65,14 @@ def find(path: str, accept: str, address: str) -> Json | None:
         return {"kind": "APIGroupList", "apiVersion": "v1", "groups": listed}
     if parts == ["api", "v1"]:
         return _resources("")
-    if len(parts) == 2 and parts[0] == "apis" and parts[1] in groups:
-        return {"kind": "APIGroup", "apiVersion": "v1", **_group(parts[1])}
-    if len(parts) == 3 and parts[0] == "apis" and parts[1] in groups and parts[2] == "v1":
-        return _resources(parts[1])
-    return None
+    group = parts[1] if len(parts) in {2, 3} and parts[0] == "apis" else ""
+    return _of_group(group, parts[2:]) if group in groups and group else None
+
+
+def _of_group(group: str, rest: list[str]) -> Json | None:
+    if not rest:
+        return {"kind": "APIGroup", "apiVersion": "v1", **_group(group)}
+    return _resources(group) if rest == ["v1"] else None
 
 
 def _groups() -> list[str]:
@@ -83,7 +99,7 @@ def _resources(group: str) -> Json:
         if kind.categories:
             entry["categories"] = list(kind.categories)
         listed.append(entry)
-        listed += [_subresource(kind, *part) for part in _parts(kind)]
+        listed += [_subresource(kind, part) for part in _parts(kind)]
     version = f"{group}/v1" if group else "v1"
     return {
         "kind": "APIResourceList",
@@ -93,28 +109,27 @@ def _resources(group: str) -> Json:
     }
 
 
-def _parts(kind: Kind) -> list[tuple[str, str, str, str, tuple[str, ...]]]:
+def _parts(kind: Kind) -> list[Part]:
     verbs = ("get", "patch", "update")
     parts = [
-        ("status", kind.group, kind.version, kind.kind, verbs)
+        Part("status", kind.group, kind.version, kind.kind, verbs)
         if name == "status"
-        else ("scale", "autoscaling", "v1", "Scale", verbs)
+        else Part("scale", "autoscaling", "v1", "Scale", verbs)
         for name in kind.subresources
     ]
     return [*parts, *(_OTHER.get(kind.plural, ()) if not kind.group else ())]
 
 
-def _subresource(
-    kind: Kind, name: str, group: str, version: str, sub_kind: str, verbs: tuple[str, ...]
-) -> Json:
+def _subresource(kind: Kind, part: Part) -> Json:
     entry: Json = {
-        "name": f"{kind.plural}/{name}",
+        "name": f"{kind.plural}/{part.name}",
         "singularName": "",
         "namespaced": kind.namespaced,
-        "kind": sub_kind,
-        "verbs": list(verbs),
+        "kind": part.kind,
+        "verbs": list(part.verbs),
     }
-    return {**entry, "group": group, "version": version} if group != kind.group else entry
+    other = part.group != kind.group
+    return {**entry, "group": part.group, "version": part.version} if other else entry
 
 
 def _aggregated(*, core: bool) -> Json:

@@ -182,6 +182,7 @@ def log_container(pod: Json, name: str) -> str:
     ran = any(s.get("lastState") for s in statuses if s["name"] == name)
     if waiting and not ran:
         raise bad_request(
-            f'container "{name}" in pod "{pod_name}" is waiting to start: {waiting.get("reason", "")}'
+            f'container "{name}" in pod "{pod_name}" is waiting to start: '
+            f"{waiting.get('reason', '')}"
         )
     return name

@@ -291,7 +291,8 @@ class Lifecycle:
                 bare = {**namespace, "spec": {}}
                 self._store.remove(_NAMESPACE, bare)
             return False
-        return any([self._end(kind, obj, "Background") for kind, obj in content])
+        ended = [self._end(kind, obj, "Background") for kind, obj in content]
+        return any(ended)
 
 
 def _grace(kind: Kind, obj: Json, options: DeleteOptions) -> int:

@@ -91,7 +91,7 @@ def read_owned(stored: Iterable[Json]) -> Owned:
 
 def write_owned(owned: Owned, before: list[Json], now: str) -> list[Json]:
     """Write ``managedFields``; an entry that did not change keeps its time."""
-    times = {manager: entry for manager, entry in zip(read_owned(before), before, strict=True)}
+    times = dict(zip(read_owned(before), before, strict=True))
     entries = []
     for manager, fields in owned.items():
         stored = to_fields_v1(fields)

@@ -14,8 +14,20 @@ _WRITE = ["create", "delete", "deletecollection", "patch", "update"]
 _WORKLOADS: tuple[tuple[str, list[str]], ...] = (
     (
         "",
-        ["configmaps", "endpoints", "persistentvolumeclaims", "pods", "pods/log", "pods/status"]
-        + ["serviceaccounts", "services", "resourcequotas", "limitranges", "events", "namespaces"],
+        [
+            "configmaps",
+            "endpoints",
+            "events",
+            "limitranges",
+            "namespaces",
+            "persistentvolumeclaims",
+            "pods",
+            "pods/log",
+            "pods/status",
+            "resourcequotas",
+            "serviceaccounts",
+            "services",
+        ],
     ),
     ("apps", ["daemonsets", "deployments", "deployments/scale", "replicasets", "statefulsets"]),
     ("batch", ["jobs", "cronjobs"]),

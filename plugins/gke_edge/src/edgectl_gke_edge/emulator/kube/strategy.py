@@ -23,11 +23,15 @@ from edgectl_gke_edge.emulator.kube.schema import schema_of
 GENERATED = {"CronJob", "DaemonSet", "Deployment", "EndpointSlice", "Job", "NetworkPolicy"}
 GENERATED |= {"Pod", "PodDisruptionBudget", "ReplicaSet", "StatefulSet"}
 _TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
-_NO_PODS = {
-    "currentHealthy": 0,
-    "desiredHealthy": 0,
-    "disruptionsAllowed": 0,
-    "expectedPods": 0,
+_FIRST_STATUS: dict[str, Json] = {
+    "Namespace": {"phase": "Active"},
+    "PodDisruptionBudget": {
+        "currentHealthy": 0,
+        "desiredHealthy": 0,
+        "disruptionsAllowed": 0,
+        "expectedPods": 0,
+    },
+    "Service": {"loadBalancer": {}},
 }
 SERVICE_RANGE = ipaddress.ip_network("10.96.0.0/16")
 _LETTERS = "bcdfghjklmnpqrstvwxz2456789"
@@ -71,14 +75,10 @@ def for_create(kind: Kind, obj: Json, namespace: str) -> Json:
 def _first_status(kind: Kind, obj: Json) -> Json:
     if kind.kind == "Pod":
         return {"phase": "Pending", "qosClass": quality(obj.get("spec", {}))}
-    if kind.kind == "Namespace":
-        return {"phase": "Active"}
     if kind.kind == "Node":
         return dict(obj.get("status", {}))
-    if kind.kind == "Service":
-        return {"loadBalancer": {}}
-    if kind.kind == "PodDisruptionBudget":
-        return dict(_NO_PODS)
+    if kind.kind in _FIRST_STATUS:
+        return dict(_FIRST_STATUS[kind.kind])
     if kind.kind in {"DaemonSet", "ReplicaSet", "StatefulSet"}:
         zeros: Json = with_zeros({}, schema_of(kind).fields["status"])
         return zeros

@@ -51,15 +51,21 @@ class Subresources:
             return await self._scale(target, call, request)
         body = await request.body()
         value = parse(body, request.headers.get("content-type", ""))[0] if body else {}
-        value = value if isinstance(value, dict) else {}
+        code, answer = self._small(place, target, call, value if isinstance(value, dict) else {})
+        return JSONResponse(answer, code)
+
+    def _small(
+        self, place: tuple[str, str, str], target: Target, call: Call, value: Json
+    ) -> tuple[int, Json]:
+        """Answer what needs nothing but the body; return the HTTP status and the answer."""
         if place == ("pods", "eviction", "create"):
-            return JSONResponse(self._evict(target, call, value), 201)
+            return 201, self._evict(target, call, value)
         if place == ("pods", "binding", "create"):
-            return JSONResponse(self._bind(target, call, value), 201)
+            return 201, self._bind(target, call, value)
         if place == ("serviceaccounts", "token", "create"):
-            return JSONResponse(self._token(target, value), 201)
+            return 201, self._token(target, value)
         if place == ("namespaces", "finalize", "update"):
-            return JSONResponse(self._registry.get(target))
+            return 200, self._registry.get(target)
         raise no_such_path()
 
     def _evict(self, target: Target, call: Call, value: Json) -> Json:

@@ -7,7 +7,7 @@ from typing import Any
 
 from edgectl_gke_edge.emulator.kube.decoding import valid_base64
 from edgectl_gke_edge.emulator.kube.errors import Cause, Json, Problems
-from edgectl_gke_edge.emulator.kube.validation import names, pods, workloads
+from edgectl_gke_edge.emulator.kube.validation import containers, names, workloads
 
 MAX_DATA = 1024 * 1024
 _PROTOCOLS = ("SCTP", "TCP", "UDP")
@@ -47,10 +47,20 @@ def check_service(obj: Json, problems: Problems) -> None:
     spec = obj.get("spec", {})
     if spec.get("type") not in _SERVICE_TYPES:
         problems.unsupported("spec.type", spec.get("type"), _SERVICE_TYPES)
-    ports = spec.get("ports", [])
     headless = spec.get("clusterIP") == "None"
-    if not ports and not headless and spec.get("type") != "ExternalName":
+    if not spec.get("ports") and not headless and spec.get("type") != "ExternalName":
         problems.required("spec.ports")
+    _service_ports(spec.get("ports", []), problems)
+    names.labels(spec.get("selector"), "spec.selector", problems)
+    policy = spec.get("internalTrafficPolicy", "Cluster")
+    if policy not in {"Cluster", "Local"}:
+        problems.unsupported("spec.internalTrafficPolicy", policy, ("Cluster", "Local"))
+    if spec.get("sessionAffinity") not in {"ClientIP", "None"}:
+        found = spec.get("sessionAffinity")
+        problems.unsupported("spec.sessionAffinity", found, ("ClientIP", "None"))
+
+
+def _service_ports(ports: list[Json], problems: Problems) -> None:
     seen: set[tuple[Any, Any]] = set()
     used: set[str] = set()
     for at, port in enumerate(ports):
@@ -63,21 +73,14 @@ def check_service(obj: Json, problems: Problems) -> None:
             if name in used:
                 problems.duplicate(f"{where}.name", name)
             used.add(name)
-        pods.port_number(port.get("port", 0), f"{where}.port", problems)
+        containers.port_number(port.get("port", 0), f"{where}.port", problems)
         if port.get("protocol") not in _PROTOCOLS:
             problems.unsupported(f"{where}.protocol", port.get("protocol"), _PROTOCOLS)
-        pods.int_or_name(port.get("targetPort", 0), f"{where}.targetPort", problems)
+        containers.int_or_name(port.get("targetPort", 0), f"{where}.targetPort", problems)
         key = (port.get("port"), port.get("protocol"))
         if key in seen:
             problems.duplicate(where, port)
         seen.add(key)
-    names.labels(spec.get("selector"), "spec.selector", problems)
-    policy = spec.get("internalTrafficPolicy", "Cluster")
-    if policy not in {"Cluster", "Local"}:
-        problems.unsupported("spec.internalTrafficPolicy", policy, ("Cluster", "Local"))
-    if spec.get("sessionAffinity") not in {"ClientIP", "None"}:
-        found = spec.get("sessionAffinity")
-        problems.unsupported("spec.sessionAffinity", found, ("ClientIP", "None"))
 
 
 def check_policy(obj: Json, problems: Problems) -> None:
@@ -103,7 +106,7 @@ def _policy_port(port: Json, path: str, problems: Problems) -> None:
     if port.get("protocol") not in _PROTOCOLS:
         problems.unsupported(f"{path}.protocol", port.get("protocol"), _PROTOCOLS)
     if "port" in port:
-        pods.int_or_name(port["port"], f"{path}.port", problems)
+        containers.int_or_name(port["port"], f"{path}.port", problems)
     if "endPort" in port and "port" not in port:
         problems.required(f"{path}.port", "must be specified when `endPort` is specified")
 
@@ -120,13 +123,17 @@ def _peer(peer: Json, path: str, problems: Problems) -> None:
             workloads.check_selector(peer[name], f"{path}.{name}", problems)
     if block is not None:
         cidr = block.get("cidr", "")
-        try:
-            if "/" not in cidr:
-                raise ValueError("no length")
-            ipaddress.ip_network(cidr, strict=False)
-        except ValueError:
+        if not _is_cidr(cidr):
             told = "must be a valid CIDR value, (e.g. 10.9.8.0/24 or 2001:db8::/64)"
             problems.invalid(f"{path}.ipBlock.cidr", cidr, told)
+
+
+def _is_cidr(text: str) -> bool:
+    try:
+        ipaddress.ip_network(text, strict=False)
+    except ValueError:
+        return False
+    return "/" in text
 
 
 def check_budget(obj: Json, problems: Problems) -> None:

@@ -117,7 +117,10 @@ def share(value: int | str, path: str, problems: Problems) -> None:
         if value < 0:
             problems.invalid(path, value, "must be greater than or equal to 0")
     elif not _PERCENT.match(value):
-        told = "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')"
+        told = (
+            "a valid percent string must be a numeric string followed by an ending '%'"
+            " (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')"
+        )
         problems.invalid(path, value, told)
     elif int(value[:-1]) > 100:
         problems.invalid(path, value, "must not be greater than 100%")
