@@ -17,6 +17,7 @@ from edgectl_azure_iot_edge.emulator.edge.cliengine import (
 from edgectl_azure_iot_edge.emulator.edge.device import MakeEngine
 from edgectl_azure_iot_edge.emulator.edge.processes import ProcessEngine
 
+ENGINES = ("auto", "process", "podman", "docker")
 ENGINES_HELP = "process, podman, docker (also with options of theirs), or auto"
 
 
