@@ -12,7 +12,7 @@ import msgspec
 from edgectl.api import Project, load_project
 from edgectl.emulation import DEFAULT_HARDWARE, parse_device, run_until_told
 from edgectl_azure_iot_edge.config import Tier
-from edgectl_azure_iot_edge.emulator.edge.engines import ENGINES
+from edgectl_azure_iot_edge.emulator.edge.engines import ENGINES_HELP
 from edgectl_azure_iot_edge.emulator.fleet import (
     Crowd,
     Fleet,
@@ -68,10 +68,9 @@ from edgectl_azure_iot_edge.selector import read_selector
 )
 @click.option(
     "--engine",
-    type=click.Choice(ENGINES),
     default="process",
     show_default=True,
-    help="What runs the devices' modules.",
+    help=f"What runs the devices' modules: {ENGINES_HELP}.",
 )
 @click.option(
     "--tier",
