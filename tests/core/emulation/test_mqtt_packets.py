@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from edgectl.emulation.mqtt import (
     V5,
     V311,
+    Connect,
     Kind,
     Message,
     PacketError,
@@ -77,3 +78,13 @@ def test_an_old_clients_refusals_have_old_codes() -> None:
     assert building.suback(V311, 1, [1, 0x87]) == b"\x90\x04\x00\x01\x01\x80"
     assert building.suback(V5, 1, [1, 0x87]) == b"\x90\x05\x00\x01\x00\x01\x87"
     assert building.puback(V311, 1, 0x87) == b"\x40\x02\x00\x01"
+
+
+def test_a_connect_brings_user_name_and_password() -> None:
+    body = b"\0\4MQTT\4\xc2\0\x3c\0\1c\0\4user\0\2pw"
+    found = parsing.parse(Kind.CONNECT, 0, body, V311)
+    assert isinstance(found, Connect)
+    assert (found.client_id, found.username, found.password) == ("c", "user", b"pw")
+    without = parsing.parse(Kind.CONNECT, 0, b"\0\4MQTT\4\x02\0\x3c\0\1c", V311)
+    assert isinstance(without, Connect)
+    assert (without.username, without.password) == (None, None)
