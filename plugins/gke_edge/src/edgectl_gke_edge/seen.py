@@ -205,7 +205,7 @@ def _container(statuses: object, name: str) -> Container:
     return Container(
         waiting=str(waiting.get("reason") or ""),
         said=str(waiting.get("message") or ""),
-        running=bool(state.get("running")),
+        running=state.get("running") is not None,
         ended=end is not None,
         exit_code=int(found.get("exitCode") or 0),
         ended_at=read_time(found.get("finishedAt")),
