@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import gc
 import time
-import warnings
 
 import pytest
 from azure.core.credentials import AccessToken, AzureNamedKeyCredential, AzureSasCredential
 from azure.eventhub.exceptions import EventHubError
-from azure_endpoint import NAME, Endpoint, Receiving, until
+from azure_endpoint import NAME, Endpoint, Receiving, forget_sockets, until
 
 from edgectl_azure_iot_edge.emulator import sas
 
@@ -233,13 +231,6 @@ def test_a_reader_with_a_higher_epoch_takes_the_others_place(endpoint: Endpoint)
     assert "higher epoch" in first.error()
     assert "higher epoch" in Receiving(endpoint.client(), "2", "@latest", owner_level=1).error()
     second.close()
-
-
-def forget_sockets() -> None:
-    """Collect sockets that the SDK leaves open when a connection is cut under it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
 
 
 @pytest.mark.slow

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import threading
 import time
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from typing import Any
@@ -25,7 +26,8 @@ AT_ONCE = 8
 SILENCE_S = 30.0
 _LOOK_S = 0.5
 _BALANCE_S = 1.0
-_RETRIES = 2
+_PAUSES_S = (0.5, 2.0)
+_FINAL = ("unauthorized", "not-found", "not-allowed", "resource-limit", "stolen", "argument")
 _RIGHT_HINT = (
     "take a policy with ServiceConnect, or give the login the role Azure Event Hubs Data Receiver; "
     "docs/providers/azure.md has what each step needs"
@@ -105,10 +107,18 @@ class Partitions:
     def _read(self, partition: str, start: int | datetime, span: Span, limit: int) -> Read:
         if span.is_empty or (isinstance(start, int) and start > span.last):
             return Read(arrivals=(), next=span.last + 1, at_end=True)
-        reading = _Reading(self._client(), partition, span, limit)
-        self._translating(
-            lambda: reading.run(max(start, span.first) if isinstance(start, int) else start)
-        )
+        first = max(start, span.first) if isinstance(start, int) else start
+        reading = _Reading(self._client, partition, span, limit)
+        for pause_s in _PAUSES_S:
+            try:
+                reading.run(first)
+            except EventHubError as exc:
+                if not _is_passing(exc):
+                    raise translated(exc, self._endpoint) from exc
+                time.sleep(pause_s)
+            else:
+                return reading.result()
+        self._translating(lambda: reading.run(first))
         return reading.result()
 
     def _span(self, client: EventHubConsumerClient, partition: str) -> Span:
@@ -133,7 +143,8 @@ class Partitions:
             custom_endpoint_address=address,
             connection_verify=trusted(),
             transport_type=TransportType.Amqp,
-            retry_total=_RETRIES,
+            # It does not tell of an error while it may try again, so trying again is done here.
+            retry_total=0,
             load_balancing_interval=_BALANCE_S,
         )
 
@@ -150,30 +161,36 @@ class _Reading:
     """One partition being read, in the thread that calls ``run``."""
 
     def __init__(
-        self, client: EventHubConsumerClient, partition: str, span: Span, limit: int
+        self,
+        connect: Callable[[], EventHubConsumerClient],
+        partition: str,
+        span: Span,
+        limit: int,
     ) -> None:
-        self._client = client
+        self._connect = connect
         self._partition = partition
         self._span = span
         self._limit = limit
         self._arrivals: list[Arrival] = []
-        self._next = span.first
-        self._heard = time.monotonic()
+        self._next: int | None = None
+        self._heard = 0.0
         self._error: Exception | None = None
 
     def run(self, start: int | datetime) -> None:
-        """Read until the end or the limit.
+        """Read until the end or the limit; again, to go on where an error ended it.
 
         Raises:
             EventHubError: The endpoint refuses, or the connection is lost for good.
             TimeoutError: Nothing comes although there is something.
         """
+        self._heard, self._error = time.monotonic(), None
+        self._client = self._connect()
         with self._client:
             self._client.receive_batch(
                 on_event_batch=self._take,
                 on_error=self._failed,
                 partition_id=self._partition,
-                starting_position=start,
+                starting_position=start if self._next is None else self._next,
                 starting_position_inclusive=True,
                 max_wait_time=_LOOK_S,
             )
@@ -182,11 +199,13 @@ class _Reading:
 
     def result(self) -> Read:
         """Return what was read."""
-        return Read(
-            arrivals=tuple(self._arrivals),
-            next=self._next,
-            at_end=self._next > self._span.last,
-        )
+        after = self._span.first if self._next is None else self._next
+        return Read(arrivals=tuple(self._arrivals), next=after, at_end=after > self._span.last)
+
+    @property
+    def _is_done(self) -> bool:
+        at_end = self._next is not None and self._next > self._span.last
+        return at_end or len(self._arrivals) >= self._limit
 
     def _take(self, _context: object, events: list[EventData]) -> None:
         now = time.monotonic()
@@ -195,9 +214,9 @@ class _Reading:
             self._next = int(event.sequence_number or 0) + 1
             if (arrival := arrival_of(event)) is not None:
                 self._arrivals.append(arrival)
-            if self._next > self._span.last or len(self._arrivals) >= self._limit:
+            if self._is_done:
                 break
-        if self._next > self._span.last or len(self._arrivals) >= self._limit:
+        if self._is_done:
             self._end()
         elif now - self._heard > SILENCE_S:
             self._error = TimeoutError(f"partition {self._partition} sends nothing")
@@ -230,8 +249,7 @@ def arrival_of(event: EventData) -> Arrival | None:
 def translated(error: EventHubError, endpoint: Endpoint) -> ProviderError:
     """Return the error in edgectl's words; the endpoint's own is kept as the vendor's code."""
     code = error.error or type(error).__name__
-    lines = str(error.message).strip().splitlines()
-    said = (lines or [code])[0][:300]
+    said = _said(error) or code
     what = _what(endpoint)
     if isinstance(error, AuthenticationError) or "unauthorized" in code:
         return AuthError(f"{what}: {said}", hint=_RIGHT_HINT, vendor_code=code)
@@ -240,6 +258,19 @@ def translated(error: EventHubError, endpoint: Endpoint) -> ProviderError:
     if "not-found" in code:
         return ProviderError(f"{what}: {said}", hint=_GROUP_HINT, vendor_code=code)
     return UnreachableError(f"{what}: {said}", vendor_code=code)
+
+
+def _is_passing(error: EventHubError) -> bool:
+    """Return whether trying again may help."""
+    words = f"{error.error} {error.message}"
+    return not isinstance(error, AuthenticationError) and not any(w in words for w in _FINAL)
+
+
+def _said(error: EventHubError) -> str:
+    """Return the endpoint's own words out of the SDK's several lines."""
+    lines = str(error.message).strip().splitlines()
+    told = [line.partition("Description: ")[2] for line in lines if "Description: " in line]
+    return (told or lines or [""])[0][:300]
 
 
 def _what(endpoint: Endpoint) -> str:
