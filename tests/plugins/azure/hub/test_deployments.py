@@ -15,6 +15,7 @@ from azure.iot.hub.models import (
     ConfigurationMetrics,
     ConfigurationQueriesTestInput,
     Twin,
+    TwinProperties,
 )
 from azure_module import Module, token, until
 from azure_spec import RECORDING
@@ -426,3 +427,35 @@ def test_edge_metrics_are_what_their_queries_say(
 
 def _collection(text: str) -> str:
     return parse_query(text).collection
+
+
+def test_what_somebody_else_writes_into_a_twin_stays_until_the_deployment_changes(
+    registry: IoTHubRegistryManager, edge: str, put: Callable[..., Configuration], hub: Hub
+) -> None:
+    put("base", base("a"), 1)
+    put("layer", layer("m", edgectl={"release": 1}), 2)
+    until(lambda: statuses(registry, edge).get("layer"), lambda s: s == "Applied")
+    mine = Twin(properties=TwinProperties(desired={"mine": 1}))
+    for module in ("m", "$edgeHub"):
+        registry.update_module_twin(edge, module, mine)
+    hub.background.assign()
+    kept = [
+        registry.get_module_twin(edge, m).properties.desired.get("mine") for m in ("m", "$edgeHub")
+    ]
+    assert kept == [1, 1]
+    put("more", layer("m", edgectl={"release": 2}), 3)
+    release = lambda: registry.get_module_twin(edge, "m").properties.desired["edgectl"]["release"]  # noqa: E731
+    until(release, lambda found: found == 2)
+    assert registry.get_module_twin(edge, "m").properties.desired["mine"] == 1
+
+
+def test_a_module_that_its_device_made_anew_gets_its_properties_again(
+    registry: IoTHubRegistryManager, edge: str, put: Callable[..., Configuration]
+) -> None:
+    put("base", base("a"), 1)
+    put("layer", layer("m", edgectl={"release": 1}), 2)
+    desired = lambda: registry.get_module_twin(edge, "m").properties.desired.get("edgectl")  # noqa: E731
+    until(lambda: statuses(registry, edge).get("layer"), lambda s: s == "Applied")
+    registry.delete_module(edge, "m")
+    until(lambda: "m" in [m.module_id for m in registry.get_modules(edge)])
+    assert until(desired) == {"release": 1}

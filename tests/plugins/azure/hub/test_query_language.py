@@ -103,6 +103,13 @@ def test_columns_have_their_names_and_leave_out_what_is_not_there() -> None:
     assert rows(text, DEVICE) == [{"deviceId": "edge-1", "r": 7}]
 
 
+@pytest.mark.parametrize("place", ["deviceId", "devices.deviceId", "devices.modules.deviceId"])
+def test_the_collections_words_may_stand_before_a_property(place: str) -> None:
+    condition = parse_condition(f"{place} = 'd' and devices.modules.properties.modules = 1")
+    document = {"deviceId": "d", "properties": {"modules": 1}}
+    assert matches(condition, document, "devices.modules")
+
+
 def test_groups_are_counted() -> None:
     documents = [{"tags": {"s": s, "n": n}} for s, n in (("a", 1), ("b", 2), ("a", 3))]
     text = "select tags.s as s, count() as c, sum(tags.n) as n from devices group by tags.s"

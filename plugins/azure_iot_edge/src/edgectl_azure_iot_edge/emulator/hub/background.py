@@ -183,15 +183,21 @@ class Background:
             self._registry.manage_module(device, name)
         for name in [n for n, m in device.modules.items() if m.identity.managed_by == MANAGED]:
             if name not in given.modules and name not in SYSTEM_MODULES:
-                del device.modules[name]
+                self._registry.drop_module(device, name)
         for name, module in device.modules.items():
-            before = module.twin.desired.values
-            after = (given.desired or {}).get(name, before)
-            for path, value in given.paths.get(name, {}).items():
+            paths = given.paths.get(name, {})
+            wanted: Json = {"paths": {".".join(path): value for path, value in paths.items()}}
+            if name in (given.desired or {}):
+                wanted["whole"] = (given.desired or {})[name]
+            if device.assigned.get(name, {"paths": {}}) == wanted:
+                continue
+            after = wanted.get("whole", module.twin.desired.values)
+            for path, value in paths.items():
                 after = assignment.with_value(after, path, value)
-            if after != before:
+            if after != module.twin.desired.values:
                 self._registry.set_desired(module, after)
                 _written(module)
+            device.assigned[name] = wanted
 
     def _give_device(self, device: DeviceEntry, chosen: list[Configuration]) -> None:
         self._give_paths(device, chosen, "deviceContent")

@@ -40,8 +40,9 @@ def apply_content(registry: Registry, device_id: str, body: dict[str, Any]) -> N
             registry.manage_module(device, name)
         for name, module in list(device.modules.items()):
             if module.identity.managed_by == MANAGED and name not in wanted | set(SYSTEM_MODULES):
-                del device.modules[name]
+                registry.drop_module(device, name)
             elif name in modules:
                 registry.set_desired(module, dict(modules[name][DESIRED]))
                 module.twin.counter += 1
                 module.twin.version += 1
+        registry.forget_assigned(device)

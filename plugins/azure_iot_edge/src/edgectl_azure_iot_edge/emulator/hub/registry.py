@@ -58,9 +58,15 @@ class Entry:
 
 @dataclass
 class DeviceEntry(Entry):
-    """A device with its modules by id."""
+    """A device with its modules by id.
+
+    Attributes:
+        assigned: What deployments gave each module last. It is written again only when it changes,
+            so what somebody else writes into a twin stays until then.
+    """
 
     modules: dict[str, Entry] = field(default_factory=dict)
+    assigned: dict[str, Json] = field(default_factory=dict)
 
 
 class Registry:
@@ -205,7 +211,7 @@ class Registry:
             if module_id in SYSTEM_MODULES:
                 said = f"The system module '{module_id}' cannot be deleted."
                 raise HubError("GenericBadRequest", said, envelope=NUMBERED)
-            del self.devices[device_id].modules[module_id]
+            self.drop_module(self.devices[device_id], module_id)
             self._touch(device_id)
 
     def manage_module(self, device: DeviceEntry, module_id: str) -> Entry:
@@ -217,6 +223,17 @@ class Registry:
             device.modules[module_id] = found
             self.revision += 1
         return found
+
+    def drop_module(self, device: DeviceEntry, module_id: str) -> None:
+        """Remove a module with its twin, and what deployments gave it."""
+        device.modules.pop(module_id, None)
+        device.assigned.pop(module_id, None)
+        self.revision += 1
+
+    def forget_assigned(self, device: DeviceEntry) -> None:
+        """Have the next round of the background work write everything again."""
+        device.assigned.clear()
+        self._touch(device.identity.device_id)
 
     def _new_device(self, device_id: str) -> DeviceEntry:
         entry = self._entry(device_id, None)

@@ -106,10 +106,10 @@ def _aggregate(aggregate: Aggregate, members: list[Document], collection: str) -
 def look_up(path: Path, document: Document, collection: str) -> Any:
     """Return a property, or ``UNDEFINED``; the collection's name before it may be left out."""
     names = path.names
-    prefix = tuple(collection.split("."))
-    lowered = tuple(name.lower() for name in names[: len(prefix)])
-    if len(names) > len(prefix) and lowered == prefix and names[0] not in document:
-        names = names[len(prefix) :]
+    for word in collection.split("."):
+        # the collection's own words may stand before a property: devices.deviceId
+        if len(names) > 1 and names[0].lower() == word and word not in document:
+            names = names[1:]
     found: Any = document
     for depth, name in enumerate(names):
         if not isinstance(found, Mapping):
