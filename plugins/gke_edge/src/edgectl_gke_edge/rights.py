@@ -19,6 +19,7 @@ class Right(Record, frozen=True, kw_only=True):
     Attributes:
         group: The API group, "" for the core group.
         in_cluster: Whether it lies outside namespaces.
+        training: Whether only trainings need it.
         why: What it is for.
     """
 
@@ -26,6 +27,7 @@ class Right(Record, frozen=True, kw_only=True):
     resource: str
     verbs: tuple[str, ...]
     in_cluster: bool = False
+    training: bool = False
     why: str = ""
 
 
@@ -47,7 +49,6 @@ RIGHTS: tuple[Right, ...] = (
     ),
     Right(group="", resource="pods", verbs=("get", "list"), why="where devices stand"),
     Right(group="", resource="pods/proxy", verbs=("get",), why="the runtime's own report"),
-    Right(group="", resource="pods/log", verbs=("get",), why="the log of a training"),
     Right(
         group="",
         resource="configmaps",
@@ -60,9 +61,22 @@ RIGHTS: tuple[Right, ...] = (
     Right(group="apps", resource="deployments", verbs=APPLY, why="releases on clusters"),
     Right(group="networking.k8s.io", resource="networkpolicies", verbs=APPLY, why="who may talk"),
     Right(group="policy", resource="poddisruptionbudgets", verbs=APPLY, why="drains"),
-    Right(group="batch", resource="jobs", verbs=("get", "create", "delete"), why="training"),
+    Right(
+        group="batch",
+        resource="jobs",
+        verbs=("get", "list", "create", "delete"),
+        training=True,
+        why="trainings",
+    ),
+    Right(
+        group="",
+        resource="pods",
+        verbs=("create", "patch"),
+        training=True,
+        why="asking whether a training's pod would be let in",
+    ),
+    Right(group="", resource="pods/log", verbs=("get",), training=True, why="their logs"),
 )
-TRAINING = frozenset({"jobs", "pods/log"})
 
 
 def cluster_role() -> dict[str, Any]:

@@ -215,6 +215,6 @@ def test_the_role_in_the_documentation_is_the_one_that_the_code_needs() -> None:
 
 
 def test_no_right_is_asked_for_twice_or_by_a_wildcard() -> None:
-    resources = [(right.group, right.resource) for right in RIGHTS]
+    resources = [(right.group, right.resource, right.training) for right in RIGHTS]
     assert len(set(resources)) == len(resources)
     assert not any("*" in (right.resource, *right.verbs) for right in RIGHTS)

@@ -25,7 +25,7 @@ from edgectl_gke_edge._sdk.images import runtime_reference
 from edgectl_gke_edge._sdk.kube import Kube
 from edgectl_gke_edge._sdk.shared import NAMESPACE_NAME, place
 from edgectl_gke_edge.limits import OLDEST, has_image_volumes
-from edgectl_gke_edge.rights import RIGHTS, TRAINING, Right
+from edgectl_gke_edge.rights import RIGHTS, Right
 
 PROBE = "edgectl-doctor"
 
@@ -82,7 +82,9 @@ def _cluster(account: Account, cluster: Cluster) -> Finding:
             detail=f"{said} is older than {OLDEST[0]}.{OLDEST[1]}",
             hint="upgrade the cluster",
         )
-    asked = account.at_once(partial(_missing, account, kube), _asked())
+    asked = account.at_once(
+        partial(_missing, account, kube), _asked(training=bool(account.config.training.image))
+    )
     missing = [right for right in asked if right]
     if missing:
         listed = ", ".join(missing)
@@ -97,9 +99,9 @@ def _cluster(account: Account, cluster: Cluster) -> Finding:
     return Finding(name=name, ok=True, detail=f"{said}, packages come by {how}")
 
 
-def _asked() -> list[tuple[Right, str]]:
+def _asked(*, training: bool) -> list[tuple[Right, str]]:
     return [
-        (right, verb) for right in RIGHTS if right.resource not in TRAINING for verb in right.verbs
+        (right, verb) for right in RIGHTS if not right.training or training for verb in right.verbs
     ]
 
 

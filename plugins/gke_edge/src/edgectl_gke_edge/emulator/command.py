@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from importlib import metadata
 from pathlib import Path
@@ -129,21 +128,20 @@ def _show(running: FleetInfo, file: Path | None) -> None:
         part = file.with_name(file.name + ".part")
         part.write_bytes(msgspec.json.encode(running))
         part.chmod(0o600)
-        os.replace(part, file)
+        part.replace(file)
 
 
 def _clusters(project: Project | None, count: int, nodes: int) -> tuple[VirtualCluster, ...]:
     """Return the clusters that targets name, or else so many numbered ones."""
-    names: dict[str, dict[str, str]] = {}
+    names: list[str] = []
     labels: dict[str, str] = {}
     locations: list[str] = []
     for target in _targets(project):
         selector = read_selector(target)
         labels |= selector.labels
         locations += [one for one in selector.locations if one not in locations]
-        names |= dict.fromkeys(selector.names, {})
-    for number in range(1, count + 1) if not names else ():
-        names[f"cluster-{number}"] = {}
+        names += [one for one in selector.names if one not in names]
+    names = names or [f"cluster-{number}" for number in range(1, count + 1)]
     return tuple(
         VirtualCluster(
             name=name,

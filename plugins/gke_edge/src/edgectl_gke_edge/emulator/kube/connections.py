@@ -10,6 +10,9 @@ from uvicorn.protocols.http.h11_impl import H11Protocol
 from edgectl_gke_edge.emulator.kube.access import certificate_user
 from edgectl_gke_edge.emulator.kube.requests import User
 
+_CLOSING_STEPS = 5
+"""An aborted TLS connection takes some turns of the loop to close its socket."""
+
 
 class Connections:
     """What is open now.
@@ -44,6 +47,12 @@ class Connections:
         """Break all connections."""
         for transport in list(self._open):
             transport.abort()
+
+    async def end(self) -> None:
+        """Break what is still open and wait until the loop has closed the sockets."""
+        self.abort()
+        for _ in range(_CLOSING_STEPS):
+            await asyncio.sleep(0)
 
 
 def protocol_of(connections: Connections) -> type[asyncio.Protocol]:

@@ -40,6 +40,7 @@ VERSION = "v1.33.5-gke.1080000"
 ADMIN = "edgectl-admin"
 _START_S = 30.0
 _STOP_S = 10.0
+_GRACE_S = 0.2
 
 
 class KubeServer:
@@ -216,6 +217,8 @@ class KubeServer:
             self._app.stopping.set()
         if self._server is not None:
             self._server.should_exit = True
+        if self._loop is not None:  # clients that keep connections open are not waited for
+            self._loop.call_later(_GRACE_S, self._connections.abort)
 
     def _run(self, listener: socket.socket, ready: threading.Event) -> None:
         try:
@@ -249,6 +252,7 @@ class KubeServer:
         finally:
             lifecycle.stop()
             await kubelets.close()
+            await self._connections.end()
 
     def _config(self, app: App) -> uvicorn.Config:
         pair = self._authority.server(["localhost", self._host, *self._names])

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Protocol
 
 import msgspec
+from msgspec.structs import replace
 
 from edgectl.emulation import Authority
 from edgectl_gke_edge.emulator.nodes.api import Access, Api
@@ -24,6 +25,7 @@ from edgectl_gke_edge.emulator.nodes.controllers.job import Jobs
 from edgectl_gke_edge.emulator.nodes.controllers.lifecycle import NodeLifecycle
 from edgectl_gke_edge.emulator.nodes.controllers.namespaces import Namespaces
 from edgectl_gke_edge.emulator.nodes.controllers.replicaset import ReplicaSets
+from edgectl_gke_edge.emulator.nodes.crowd import Crowd
 from edgectl_gke_edge.emulator.nodes.informer import Informer
 from edgectl_gke_edge.emulator.nodes.kubelet.backoff import BackOff
 from edgectl_gke_edge.emulator.nodes.kubelet.events import Events
@@ -103,8 +105,7 @@ class Cluster:
         try:
             async with asyncio.TaskGroup() as group:
                 controllers = self._controllers(manager) if self._settings.controllers else []
-                for number in range(len(self._settings.nodes)):
-                    servers.append(await self._node(api, number))
+                servers += [await self._node(api, n) for n in range(len(self._settings.nodes))]
                 for informer in self._informers.values():
                     group.create_task(informer.run())
                 await self._informers["pods"].synced.wait()
@@ -115,6 +116,10 @@ class Cluster:
                 for controller in controllers:
                     group.create_task(controller.run())
                 group.create_task(obey(folder, self.nodes))
+                if self._settings.crowd:
+                    crowd = self._crowd(api)
+                    group.create_task(crowd.run())
+                    await crowd.registered.wait()
                 for node in self.nodes:
                     await node.registered.wait()
                 (folder / READY_FILE).touch()
@@ -153,6 +158,15 @@ class Cluster:
             Namespaces(api, of["namespaces"]),
             Garbage(api, of),
         ]
+
+    def _crowd(self, api: Api) -> Crowd:
+        settings = self._settings
+        usual = settings.nodes[0] if settings.nodes else NodeSettings(name="")
+        members = tuple(
+            replace(usual, name=f"crowd-{number:04d}", labels=settings.crowd_labels)
+            for number in range(1, settings.crowd + 1)
+        )
+        return Crowd(api, self._informers["pods"], members)
 
     async def _node(self, api: Api, number: int) -> KubeletServer:
         settings = self._settings

@@ -27,7 +27,7 @@ def micro_timestamp() -> str:
 
 def moment_of(text: str | None) -> datetime | None:
     """Return what ``timestamp`` or ``micro_timestamp`` wrote; None for nothing."""
-    return None if not text else datetime.fromisoformat(text.replace("Z", "+00:00"))
+    return None if not text else datetime.fromisoformat(text)
 
 
 def age_s(text: str | None) -> float:

@@ -31,20 +31,21 @@ def selects(selector: Obj | None, labels: Labels) -> bool:
 def _expression(one: Obj, values: Labels) -> bool:
     key, operator, wanted = one["key"], one["operator"], one.get("values") or []
     found = values.get(key)
-    match operator:
-        case "In":
-            return found in wanted
-        case "NotIn":
-            return found not in wanted
-        case "Exists":
-            return key in values
-        case "DoesNotExist":
-            return key not in values
-        case "Gt" | "Lt":
-            if found is None or not found.isdecimal() or not wanted:
-                return False
-            return int(found) > int(wanted[0]) if operator == "Gt" else int(found) < int(wanted[0])
-    return False
+    if operator in ("Gt", "Lt"):
+        return _compares(found, operator, wanted)
+    holds = {
+        "In": found in wanted,
+        "NotIn": found not in wanted,
+        "Exists": key in values,
+        "DoesNotExist": key not in values,
+    }
+    return holds.get(operator, False)
+
+
+def _compares(found: str | None, operator: str, wanted: list[str]) -> bool:
+    if found is None or not found.isdecimal() or not wanted:
+        return False
+    return int(found) > int(wanted[0]) if operator == "Gt" else int(found) < int(wanted[0])
 
 
 def node_fits(pod_spec: Obj, node: Obj) -> bool:

@@ -30,6 +30,10 @@ def check_spec(spec: Json, path: str, problems: Problems) -> None:
     if seconds is not None and not 1 <= seconds <= 2**31 - 1:
         told = "must be between 1 and 2147483647, inclusive"
         problems.invalid(f"{path}.activeDeadlineSeconds", seconds, told)
+    _lists(spec, path, problems)
+
+
+def _lists(spec: Json, path: str, problems: Problems) -> None:
     for at, toleration in enumerate(spec.get("tolerations", [])):
         _toleration(toleration, f"{path}.tolerations[{at}]", problems)
     for at, reference in enumerate(spec.get("imagePullSecrets", [])):

@@ -1,4 +1,4 @@
-"""A controller's loop: keys that something happened to, one after another, tried again if refused."""
+"""A controller's loop: what something happened to, one after another, tried again if refused."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class Controller:
                 level = logging.DEBUG if exc.reason == "Conflict" else logging.INFO
                 _LOG.log(level, "%s '%s': %s", self.kind, key, exc)
                 self.wake_later(key, min(_AGAIN_S * 2**failures, _AGAIN_MAX_S))
-            except Exception:
+            except Exception:  # noqa: BLE001 - one object's fault must not end the controller
                 _LOG.exception("%s '%s'", self.kind, key)
                 self.wake_later(key, _AGAIN_MAX_S)
             else:

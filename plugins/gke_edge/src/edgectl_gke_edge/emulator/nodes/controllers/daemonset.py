@@ -84,7 +84,7 @@ def plan(daemonset: Obj, nodes: list[Obj], pods: list[Obj]) -> Plan:
         name: [p for p in ps if not is_going(p) and p not in delete] for name, ps in by_node.items()
     }
     create = [name for name in sorted(wanted) if not by_node.get(name)]
-    rolled_out, rolled_in = _roll(daemonset, wanted, live, by_node, revision)
+    rolled_out, rolled_in = _roll(daemonset, wanted, live, revision)
     delete += rolled_out
     unique = {p["metadata"]["uid"]: p for p in delete if not is_going(p)}
     status = _status(daemonset, wanted, live, revision)
@@ -139,11 +139,7 @@ def _is_current(pod: Obj, revision: str) -> bool:
 
 
 def _roll(
-    daemonset: Obj,
-    wanted: set[str],
-    live: dict[str, list[Obj]],
-    by_node: dict[str, list[Obj]],
-    revision: str,
+    daemonset: Obj, wanted: set[str], live: dict[str, list[Obj]], revision: str
 ) -> tuple[list[Obj], list[str]]:
     """Return pods of an older template to delete, and nodes that get a new one beside the old."""
     strategy = daemonset["spec"].get("updateStrategy") or {}
@@ -152,37 +148,50 @@ def _roll(
     rolling = strategy.get("rollingUpdate") or {}
     min_ready = daemonset["spec"].get("minReadySeconds") or 0
     surge = number_of(rolling.get("maxSurge"), len(wanted), default=0, up=True)
-    allowed = number_of(rolling.get("maxUnavailable"), len(wanted), default=1, up=True)
-    if surge == 0 and allowed == 0:
-        allowed = 1
-    delete: list[Obj] = []
-    old_nodes = []
-    unavailable = surging = 0
-    for name in sorted(wanted):
-        pods = live.get(name, [])
-        new = [p for p in pods if _is_current(p, revision)]
-        old = [p for p in pods if not _is_current(p, revision)]
-        if surge and new and old:
-            surging += 1
-            if is_available(new[0], min_ready):
-                delete += old
-            continue
-        if not any(is_available(p, min_ready) for p in pods):
-            unavailable += 1
-            # One that does not work is replaced without counting: it serves nobody.
-            delete += old if not surge else []
-        if old and not new:
-            old_nodes.append((name, old))
+    missing = number_of(rolling.get("maxUnavailable"), len(wanted), default=1, up=True)
+    nodes = [_on_node(live.get(name, []), revision, min_ready) for name in sorted(wanted)]
     if surge:
-        room = max(surge - surging, 0)
-        return delete, [name for name, _ in old_nodes][:room]
-    budget = max(allowed - unavailable, 0)
-    for name, old in old_nodes:
-        if any(is_available(p, min_ready) for p in old) and budget > 0:
-            budget -= 1
-            delete += old
-    del by_node
-    return delete, []
+        return _roll_with_surge(nodes, surge)
+    return _roll_without(nodes, max(missing, 1)), []
+
+
+class _OnNode(msgspec.Struct, frozen=True, kw_only=True):
+    """A DaemonSet's pods on one node.
+
+    Attributes:
+        works: Whether one of them has been ready for long enough.
+        new_works: Whether the one of the present template has.
+    """
+
+    old: list[Obj]
+    new: list[Obj]
+    works: bool
+    new_works: bool
+
+
+def _on_node(pods: list[Obj], revision: str, min_ready: int) -> _OnNode:
+    new = [pod for pod in pods if _is_current(pod, revision)]
+    return _OnNode(
+        old=[pod for pod in pods if not _is_current(pod, revision)],
+        new=new,
+        works=any(is_available(pod, min_ready) for pod in pods),
+        new_works=any(is_available(pod, min_ready) for pod in new),
+    )
+
+
+def _roll_with_surge(nodes: list[_OnNode], surge: int) -> tuple[list[Obj], list[str]]:
+    delete = [pod for node in nodes if node.new_works for pod in node.old]
+    room = max(surge - sum(bool(node.old and node.new) for node in nodes), 0)
+    waiting = [node_of(node.old[0]) for node in nodes if node.old and not node.new]
+    return delete, waiting[:room]
+
+
+def _roll_without(nodes: list[_OnNode], allowed: int) -> list[Obj]:
+    # A pod that does not work is replaced without counting: it serves nobody.
+    delete = [pod for node in nodes if not node.works for pod in node.old]
+    budget = max(allowed - sum(not node.works for node in nodes), 0)
+    waiting = [node for node in nodes if node.works and node.old and not node.new]
+    return delete + [pod for node in waiting[:budget] for pod in node.old]
 
 
 def _status(daemonset: Obj, wanted: set[str], live: dict[str, list[Obj]], revision: str) -> Obj:

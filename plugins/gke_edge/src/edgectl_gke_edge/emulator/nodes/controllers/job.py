@@ -118,8 +118,7 @@ class Jobs(Controller):
             return wait
         refused = False
         try:
-            for _ in range(verdict.create):
-                own.append(await self._create(job))
+            own += [await self._create(job) for _ in range(verdict.create)]
         except CreateRefusedError as exc:
             refused = True
             self._events.tell(job, "Job", "FailedCreate", f"Error creating: {exc.text}", warn=True)

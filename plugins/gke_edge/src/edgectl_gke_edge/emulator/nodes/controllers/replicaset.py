@@ -69,8 +69,7 @@ class ReplicaSets(Controller):
         wanted = replicaset["spec"].get("replicas", 1)
         failure: CreateRefusedError | None = None
         try:
-            for _ in range(wanted - len(live)):
-                live.append(await self._create(replicaset))
+            live += [await self._create(replicaset) for _ in range(wanted - len(live))]
         except CreateRefusedError as exc:
             failure = exc
             text = f"Error creating: {exc.text}"

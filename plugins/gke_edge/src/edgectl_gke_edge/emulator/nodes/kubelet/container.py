@@ -85,7 +85,7 @@ class Container:
             is_init=is_init,
             is_sidecar=is_sidecar,
         )
-        self.settled = asyncio.Event()
+        self.up = asyncio.Event()
         self._take_over()
 
     @property
@@ -98,7 +98,6 @@ class Container:
         while True:
             if self._process is None or not self._process.is_running():
                 if self.facts.ended is not None and not self._starts_again():
-                    self.settled.set()
                     return
                 await self._wait_for_turn()
                 await self._start()
@@ -240,9 +239,9 @@ class Container:
             if one.get("name")
         }
         prober = Prober(ports, self._around.address, process.execute)
-        if (startup := self._spec.get("startupProbe")) and not self.facts.started:
-            if not await self._start_up(prober, startup, process):
-                return
+        startup = None if self.facts.started else self._spec.get("startupProbe")
+        if startup and not await self._start_up(prober, startup, process):
+            return
         self._set(started=True)
         readiness, liveness = self._spec.get("readinessProbe"), self._spec.get("livenessProbe")
         if readiness is None:
@@ -331,6 +330,8 @@ class Container:
         self.facts.running_since = state.at if state else time.time()
         self.facts.ended = None
         self.facts.started, self.facts.ready = not has_startup, False
+        if not has_startup:
+            self.up.set()
         if not has_startup and not self._spec.get("readinessProbe"):
             self.facts.ready = True
         self._around.changed()
@@ -349,6 +350,8 @@ class Container:
         before = (self.facts.started, self.facts.ready)
         self.facts.started = self.facts.started if started is None else started
         self.facts.ready = self.facts.ready if ready is None else ready
+        if self.facts.started:
+            self.up.set()
         if before != (self.facts.started, self.facts.ready):
             self._around.changed()
 

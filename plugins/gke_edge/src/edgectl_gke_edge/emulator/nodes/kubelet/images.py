@@ -25,14 +25,13 @@ import msgspec
 
 from edgectl_gke_edge.emulator.nodes.api import Obj
 
-_ACCEPT = ", ".join(
-    [
-        "application/vnd.oci.image.manifest.v1+json",
-        "application/vnd.oci.image.index.v1+json",
-        "application/vnd.docker.distribution.manifest.v2+json",
-        "application/vnd.docker.distribution.manifest.list.v2+json",
-    ]
+_TYPES = (
+    "application/vnd.oci.image.manifest.v1+json",
+    "application/vnd.oci.image.index.v1+json",
+    "application/vnd.docker.distribution.manifest.v2+json",
+    "application/vnd.docker.distribution.manifest.list.v2+json",
 )
+_ACCEPT = ", ".join(_TYPES)
 _ARCHITECTURES = {"x86_64": "amd64", "aarch64": "arm64"}
 _CHALLENGE = re.compile(r'(\w+)="([^"]*)"')
 _WHITEOUT, _OPAQUE = ".wh.", ".wh..wh..opq"

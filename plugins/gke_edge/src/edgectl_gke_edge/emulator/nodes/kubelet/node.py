@@ -6,7 +6,6 @@ import asyncio
 import logging
 import platform
 import shutil
-import signal
 from collections.abc import Coroutine, Mapping
 from functools import partial
 from pathlib import Path
@@ -25,7 +24,7 @@ from edgectl_gke_edge.emulator.nodes.kubelet.registration import (
     node_document,
     node_status,
 )
-from edgectl_gke_edge.emulator.nodes.kubelet.runtime import Process
+from edgectl_gke_edge.emulator.nodes.kubelet.runtime import end_all
 from edgectl_gke_edge.emulator.nodes.kubelet.worker import Worker
 from edgectl_gke_edge.emulator.nodes.podfacts import is_going, is_over
 
@@ -322,9 +321,8 @@ class Node:
                 self._soon(self._end_stranger(folder))
 
     async def _end_stranger(self, folder: Path) -> None:
-        for spec in folder.glob("containers/*/*/spec.json"):
-            Process(spec.parent).send(signal.SIGKILL)
-        await asyncio.to_thread(shutil.rmtree, folder, True)
+        end_all(folder)
+        await asyncio.to_thread(shutil.rmtree, folder, ignore_errors=True)
 
     def _soon(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.ensure_future(work)

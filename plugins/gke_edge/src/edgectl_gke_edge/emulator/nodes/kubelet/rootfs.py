@@ -94,7 +94,7 @@ class _Planner:
         for source in sources:
             for name in _entries(source):
                 if not (top and source == "/" and name in _OWN):
-                    names.setdefault(name, []).append(os.path.join(source, name))
+                    names.setdefault(name, []).append(str(Path(source, name)))
         below = f"{path}/" if path else ""
         for target in self._targets:
             if target.startswith(below):
@@ -114,7 +114,7 @@ class _Planner:
             self._dev()
         elif self._has_below(path):
             self.steps.append(["tmpfs" if path in ("tmp", "run") else "dir", path])
-            self.folder(path, [one for one in found if os.path.isdir(one)])
+            self.folder(path, [one for one in found if Path(one).is_dir()])
         elif path in ("tmp", "run") and not found:
             self.steps.append(["tmpfs", path])
         elif len(found) > 1 and all(_is_plain_dir(one) for one in found):
@@ -124,32 +124,33 @@ class _Planner:
             self._bind(path, found[0])
 
     def _mount(self, path: str, mount: Mount) -> None:
-        self.steps.append(["dir" if os.path.isdir(mount.source) else "file", path])
+        self.steps.append(["dir" if Path(mount.source).is_dir() else "file", path])
         self.steps.append(["bind-ro" if mount.readonly else "bind", mount.source, path])
         for target in sorted(self._targets):
             if target.startswith(f"{path}/"):
                 # A mount in a mounted folder: the place is made there, as a kubelet does.
                 inner = self._targets[target]
-                if not os.path.lexists(os.path.join(mount.source, target[len(path) + 1 :])):
-                    is_dir = os.path.isdir(inner.source)
+                if not os.path.lexists(Path(mount.source, target[len(path) + 1 :])):
+                    is_dir = Path(inner.source).is_dir()
                     self.steps.append(["dirs" if is_dir else "file", target])
                 verb = "bind-ro" if inner.readonly else "bind"
                 self.steps.append([verb, inner.source, target])
 
-    def _bind(self, path: str, source: str) -> None:
-        if os.path.islink(source):
-            self.steps.append(["link", os.readlink(source), path])
-        elif os.path.isdir(source):
-            self.steps += [["dir", path], ["bind-ro", source, path]]
-        elif os.path.isfile(source):
-            self.steps += [["file", path], ["bind-ro", source, path]]
+    def _bind(self, path: str, name: str) -> None:
+        source = Path(name)
+        if source.is_symlink():
+            self.steps.append(["link", str(source.readlink()), path])
+        elif source.is_dir():
+            self.steps += [["dir", path], ["bind-ro", name, path]]
+        elif source.is_file():
+            self.steps += [["file", path], ["bind-ro", name, path]]
 
     def _dev(self) -> None:
         self.steps += [["tmpfs", "dev"], ["tmpfs", "dev/shm"]]
         for target in sorted(self._targets):
             if target.startswith("dev/"):
                 mount = self._targets[target]
-                if target.count("/") == 1 and os.path.exists(mount.source):
+                if target.count("/") == 1 and Path(mount.source).exists():
                     self._mount(target, mount)
         for name, number in (("fd", ""), ("stdin", "/0"), ("stdout", "/1"), ("stderr", "/2")):
             self.steps.append(["link", f"/proc/self/fd{number}", f"dev/{name}"])
@@ -159,16 +160,11 @@ class _Planner:
 
 
 def _is_plain_dir(path: str) -> bool:
-    return os.path.isdir(path) and not os.path.islink(path)
+    return Path(path).is_dir() and not Path(path).is_symlink()
 
 
 def _entries(folder: str) -> list[str]:
     try:
-        return sorted(os.listdir(folder))
+        return sorted(one.name for one in Path(folder).iterdir())
     except OSError:
         return []
-
-
-def readable(folder: Path) -> bool:
-    """Return whether a folder can be listed by this process."""
-    return os.access(folder, os.R_OK | os.X_OK)

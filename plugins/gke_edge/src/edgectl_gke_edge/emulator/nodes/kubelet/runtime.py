@@ -100,8 +100,18 @@ class Process:
         self.folder.mkdir(parents=True, exist_ok=True)
         whole = msgspec.structs.replace(spec, steps=steps)
         (self.folder / "spec.json").write_bytes(msgspec.json.encode(whole))
+        process = self._launch()
+        watch = asyncio.create_task(_ended(process.pid))
+        try:
+            while self.state is None and not watch.done():
+                await asyncio.wait([watch], timeout=0.02)
+        finally:
+            watch.cancel()
+            _reap_later(process)
+
+    def _launch(self) -> subprocess.Popen[bytes]:
         with (self.folder / "shim.log").open("ab") as log:
-            process = subprocess.Popen(
+            return subprocess.Popen(
                 [*_SHIM, str(self.folder / "spec.json")],
                 stdin=subprocess.DEVNULL,
                 stdout=log,
@@ -110,13 +120,6 @@ class Process:
                 env={},
                 cwd="/",
             )
-        watch = asyncio.create_task(_ended(process.pid))
-        try:
-            while self.state is None and not watch.done():
-                await asyncio.wait([watch], timeout=0.02)
-        finally:
-            watch.cancel()
-            _reap_later(process)
 
     async def wait(self) -> Exit:
         """Wait until it has ended; return how."""
@@ -178,7 +181,7 @@ def last_attempt(folder: Path) -> int:
 
 def end_all(folder: Path) -> None:
     """Kill every container below a folder, whoever started it."""
-    for spec in folder.glob("**/containers/*/*/spec.json"):
+    for spec in folder.rglob("containers/*/*/spec.json"):
         Process(spec.parent).send(signal.SIGKILL)
 
 

@@ -65,17 +65,16 @@ class KubeletServer:
         parts = urlsplit(target)
         words = [unquote(word) for word in parts.path.strip("/").split("/")]
         try:
-            if method != "GET":
-                raise _RefusedError(405, "method not allowed")
             if words == ["healthz"]:
                 _head(writer, 200)
                 _chunk(writer, b"ok")
-            elif words[0] == "containerLogs" and len(words) == 4:
+            elif method == "GET" and words[0] == "containerLogs" and len(words) == 4:
                 _, namespace, pod, container = words
                 chunks = self._log(namespace, pod, container, dict(parse_qsl(parts.query)))
                 await _stream(writer, chunks)
             else:
-                raise _RefusedError(404, "404 page not found")
+                _head(writer, 404)
+                _chunk(writer, b"404 page not found")
         except _RefusedError as exc:
             _head(writer, exc.status)
             _chunk(writer, str(exc).encode())
@@ -103,7 +102,7 @@ def wanted_of(query: Mapping[str, str]) -> Wanted:
     """Return what the query of a logs request asks for."""
     since = None
     if "sinceTime" in query:
-        since = datetime.fromisoformat(query["sinceTime"].replace("Z", "+00:00"))
+        since = datetime.fromisoformat(query["sinceTime"])
     elif "sinceSeconds" in query:
         since = datetime.now(UTC) - timedelta(seconds=int(query["sinceSeconds"]))
     return Wanted(

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 import sysconfig
 from pathlib import Path
@@ -67,7 +66,7 @@ def interpreter_folders() -> tuple[str, ...]:
     """Return where this interpreter and its packages lie."""
     paths = sysconfig.get_paths()
     packages = {paths["purelib"], paths["platlib"], *(entry for entry in sys.path if entry)}
-    folders = {sys.prefix, sys.base_prefix, *(one for one in packages if os.path.isdir(one))}
+    folders = {sys.prefix, sys.base_prefix, *(one for one in packages if Path(one).is_dir())}
     return tuple(
         sorted(one for one in folders if not any(one.startswith(f"{other}/") for other in folders))
     )

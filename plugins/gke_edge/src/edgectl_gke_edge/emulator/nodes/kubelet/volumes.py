@@ -7,7 +7,6 @@ Source: kubernetes.io, "Volumes", "Projected Volumes".
 from __future__ import annotations
 
 import base64
-import os
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
@@ -86,7 +85,7 @@ class Volumes:
             return self._host_path(volume["hostPath"])
         if "image" in volume:
             return Path(await self._image(volume["image"]))
-        folder.mkdir(parents=True, exist_ok=True)
+        _make(folder)
         if "configMap" in volume:
             await self._keyed("configmaps", volume["configMap"], "name", folder)
         elif "secret" in volume:
@@ -97,7 +96,7 @@ class Volumes:
             for source in volume["projected"].get("sources") or ():
                 await self._projected(source, folder)
         elif "emptyDir" in volume:
-            folder.chmod(0o777)
+            _make(folder, 0o777)
         else:
             kind = next((key for key in volume if key != "name"), "?")
             raise VolumeError(f'volume "{volume["name"]}": {kind} is not emulated')
@@ -167,11 +166,16 @@ def contents(kind: str, obj: Obj) -> dict[str, bytes]:
     return files
 
 
+def _make(folder: Path, mode: int = 0o755) -> None:
+    folder.mkdir(parents=True, exist_ok=True)
+    folder.chmod(mode)
+
+
 def _write(folder: Path, name: str, data: bytes, mode: int) -> None:
     path = folder / name
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(path.name + ".part")
     part.write_bytes(data)
     # Readable by whom the pod's fsGroup would let: here a pod's user is always this process's.
-    os.chmod(part, mode | 0o400)
+    part.chmod(mode | 0o400)
     part.replace(path)

@@ -138,7 +138,7 @@ class Worker:
             await self._bring_up()
         except asyncio.CancelledError:
             raise
-        except Exception:
+        except Exception:  # noqa: BLE001 - one pod's fault must not end the node
             _LOG.exception("pod '%s' is given up", self.pod["metadata"]["name"])
             self.fail("UnexpectedAdmissionError", "the virtual node failed; see its log")
 
@@ -173,8 +173,7 @@ class Worker:
             for one in inits:
                 if one.facts.is_sidecar:
                     sidecars.append(group.create_task(one.run()))
-                    while not one.facts.started:
-                        await asyncio.sleep(0.05)
+                    await one.up.wait()
                     continue
                 if one.facts.ended is None or one.facts.ended.code != 0:
                     await one.run()
