@@ -13,7 +13,8 @@ from azure_module import token
 from msrest.exceptions import HttpOperationError
 
 from edgectl_azure_iot_edge.emulator.account import RunningAccount
-from edgectl_azure_iot_edge.emulator.hub.rates import rates
+from edgectl_azure_iot_edge.emulator.hub.errors import HubError
+from edgectl_azure_iot_edge.emulator.hub.rates import Rates, rates
 from edgectl_azure_iot_edge.emulator.hub.room import HubRoom
 from edgectl_azure_iot_edge.emulator.hub.settings import HubSettings
 
@@ -129,3 +130,17 @@ def test_a_fault_that_is_none_is_refused(account: RunningAccount) -> None:
 
 def test_nothing_is_below_the_control_routes_but_what_is_known(account: RunningAccount) -> None:
     assert requests.get(f"{account.url}/emulator/nothing", timeout=20).status_code == 404
+
+
+def test_what_is_over_the_rate_of_a_second_waits_and_is_refused_when_it_waits_for_long(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    found = Rates(HubSettings())
+    found.replace({"TwinWrite": 20.0})
+    for _ in range(30):
+        found.take("TwinWrite", "TwinWrite")
+    monkeypatch.setattr("edgectl_azure_iot_edge.emulator.hub.rates.MAX_QUEUED_S", 0.0)
+    with pytest.raises(HubError) as caught:
+        for _ in range(30):
+            found.take("TwinWrite", "TwinWrite")
+    assert caught.value.code == "ThrottlingBacklogTimeout"

@@ -2,11 +2,14 @@
 
 Source: learn.microsoft.com/azure/iot-hub/iot-hub-devguide-quotas-throttling, "Operation throttles".
 They are given for a minute or a second; a bucket holds as much, so a burst of one minute's calls
-passes and the next has to wait. A real hub queues some before it refuses.
+passes. What is over the rate of a second waits a little, as in a real hub's queue ("traffic
+shaping"), and is refused when it waited for long; what is over the rate of a minute is refused at
+once here, where a real hub lets some more pass.
 """
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 
 from edgectl.emulation import TokenBuckets
@@ -17,7 +20,9 @@ REGISTRY, QUERY, CONFIGURATION = "Registry", "Query", "Configuration"
 TWIN_READ, TWIN_WRITE, JOB, METHOD = "TwinRead", "TwinWrite", "Job", "DirectMethod"
 CONNECT, SEND, JOB_DEVICE = "Connect", "D2CSend", "JobDevice"
 METER_BYTES = 4 << 10
+MAX_QUEUED_S = 10.0
 _MINUTE_S = 60.0
+_LOOK_S = 0.05
 _HUNDRED = 100.0
 
 
@@ -63,13 +68,18 @@ class Rates:
         self._second = TokenBuckets(second)
 
     def take(self, kind: str, operation: str, cost: float = 1.0) -> None:
-        """Take a call out of its bucket.
+        """Take a call out of its bucket, waiting for it where the hub would.
 
         Raises:
             HubError: It is one too many.
         """
-        if self._enforced and self.wait_s(kind, cost) > 0.0:
-            raise throttled(operation)
+        if not self._enforced:
+            return
+        until = time.monotonic() + (0.0 if kind in self.MINUTE else MAX_QUEUED_S)
+        while self.wait_s(kind, cost) > 0.0:
+            if time.monotonic() >= until:
+                raise throttled(operation)
+            time.sleep(_LOOK_S)
 
     def wait_s(self, kind: str, cost: float = 1.0) -> float:
         """Take a call out of its bucket, or return how long it has to wait."""
