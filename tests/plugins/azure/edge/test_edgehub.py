@@ -236,3 +236,17 @@ def test_messages_survive_a_restart_of_the_device(
     devices.faults()
     devices.start()
     assert json.loads(arrived(service, 1)[0].body) == {"n": 1}
+
+
+def test_a_module_s_socket_and_way_out_are_the_same_after_a_restart(
+    opened: Opened, devices: Runner
+) -> None:
+    before = opened("app").env
+    devices.stop()
+    device = devices.start()
+    eventually(lambda: device.engine.containers()["app"].state == "running")
+    client = ModuleClient(before)
+    client.open()
+    assert client.connected.wait(20.0)
+    assert client.refused == []
+    client.close()

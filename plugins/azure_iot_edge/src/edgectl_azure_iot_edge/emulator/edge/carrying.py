@@ -31,6 +31,7 @@ from edgectl_azure_iot_edge.emulator.edge.records import (
     Status,
 )
 from edgectl_azure_iot_edge.emulator.edge.restarts import Pace, status_under
+from edgectl_azure_iot_edge.emulator.edge.wayout import WayOut
 from edgectl_azure_iot_edge.emulator.edge.workload import API_VERSION, Workload
 
 log = logging.getLogger(__name__)
@@ -62,6 +63,9 @@ class Carrier:
         self, ground: Ground, engine: Engine, pulls: Pulls, hub: EdgeHub, workload: Workload
     ) -> None:
         self._ground = ground
+        self._way_out = WayOut(
+            ground.faults, ground.kept, ground.address[0], (ground.settings.hostname,)
+        )
         self._engine = engine
         self._pulls = pulls
         self._hub = hub
@@ -105,6 +109,10 @@ class Carrier:
             StepError: It cannot be started again.
         """
         self.carry_out(Step(module=name, actions=(Action.STOP, Action.START)), ())
+
+    def close(self) -> None:
+        """Close the modules' way out."""
+        self._way_out.close()
 
     def logs(self) -> dict[str, bytes]:
         """Return what each module printed."""
@@ -170,6 +178,7 @@ class Carrier:
             "IOTEDGE_AUTHSCHEME": "sasToken",
             "IOTEDGE_APIVERSION": API_VERSION,
             "RuntimeLogLevel": "info",
+            **self._way_out.variables,
         }
         return Making(
             spec=spec,

@@ -81,6 +81,7 @@ class Device:
             self.hub.close()
             self._workload.stop()
             self.engine.close()
+            self._carrier.close()
             shutil.rmtree(self._ground.sockets, ignore_errors=True)
 
     def stop(self) -> None:

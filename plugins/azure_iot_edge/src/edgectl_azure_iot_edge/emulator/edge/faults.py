@@ -20,10 +20,12 @@ class DeviceFaults(Record, frozen=True, kw_only=True):
     """What is wrong.
 
     Attributes:
-        network_cut: Nothing beyond the device answers: neither hub nor registry.
+        network_cut: Nothing beyond the device answers: neither hub nor registry, and not to
+            its modules either.
         pull_delay_s: How much longer each pull of an image takes.
         disk_bytes: How large the disk seems that images are kept on, or None for what it is.
         crash_after_s: Module → it is killed so long after each start.
+        link_bytes_per_s: How fast modules get what they fetch, or None for no limit.
         skew_s: How far the device's clock goes ahead (below 0: behind).
     """
 
@@ -31,6 +33,7 @@ class DeviceFaults(Record, frozen=True, kw_only=True):
     pull_delay_s: float = 0.0
     disk_bytes: int | None = None
     crash_after_s: dict[str, float] = {}
+    link_bytes_per_s: float | None = None
     skew_s: float = 0.0
 
 

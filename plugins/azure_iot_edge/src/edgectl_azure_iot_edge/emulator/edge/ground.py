@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import os
 import socket
 import sys
 import tempfile
@@ -55,9 +56,19 @@ def lay_ground(settings: DeviceSettings) -> Ground:
         kept=kept,
         identities=Identities(settings, faults, kept),
         authority=DeviceCa(settings.folder / "ca"),
-        sockets=Path(tempfile.mkdtemp(prefix="edge-")),
+        sockets=_sockets(settings.folder),
         address=reserve_address(settings.device_id, kept),
     )
+
+
+def _sockets(folder: Path) -> Path:
+    """Return a folder for sockets: always the same, since modules keep its name, and short."""
+    name = hashlib.sha256(str(folder).encode()).hexdigest()[:12]
+    found = Path(tempfile.gettempdir()) / f"edgectl-{os.getuid()}-{name}"
+    found.mkdir(mode=0o700, exist_ok=True)
+    if found.stat().st_uid != os.getuid():
+        raise PermissionError(f"'{found}' belongs to somebody else")
+    return found
 
 
 def kept_of(folder: Path) -> Kept:
