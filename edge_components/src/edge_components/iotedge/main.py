@@ -38,6 +38,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     except (ContractError, StoreError) as exc:
         print(f"edge-module: {exc}", file=sys.stderr)  # noqa: T201 - the command's own message
         return 1
+    finally:
+        logging.getLogger().removeHandler(journal)
 
 
 def _place(arguments: argparse.Namespace) -> Place:
