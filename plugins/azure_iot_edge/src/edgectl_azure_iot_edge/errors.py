@@ -80,6 +80,8 @@ _BASIC = re.compile(
 _SIZE = re.compile(
     r"(twin|section|document).{0,40}(size|exceed|large)|exceeds? the maximum", re.IGNORECASE
 )
+_ACTION = re.compile(r"Microsoft\.Devices/IotHubs/[A-Za-z/]+")
+_PERMISSION = re.compile(r"does not allow access for '(\w+)'")
 _SECRET = re.compile(r"(SharedAccessKey=|sig=|SharedAccessSignature )[^;&\s\"]+")
 
 # What a call needs: the policy right of a connection string, and the action of a role.
@@ -236,21 +238,36 @@ def _unauthorized(what: str, refusal: Refusal, said: str, code: str) -> AuthErro
     if _EXPIRED.search(refusal.message):
         return AuthError(f"cannot {what}: {said}", hint=EXPIRED_HINT, vendor_code=code)
     right, action = RIGHTS.get(refusal.operation, ("", ""))
-    if refusal.policy and right and refusal.code in DENIED:
-        return AuthError(
-            f"cannot {what}: the policy '{refusal.policy}' does not have {right}, or its key is "
-            f"not the hub's ({said})",
-            hint=f"take a policy with {right}; docs/providers/azure.md has what each step needs",
-            vendor_code=code,
-        )
+    if refusal.policy:
+        return _policy_refused(what, refusal, right, code)
+    if named := _ACTION.search(refusal.message):
+        action = named[0]
     if action and (refusal.status == 403 or refusal.code in DENIED):
         return AuthError(
-            f"cannot {what}: {action} is not allowed ({said})",
+            f"cannot {what}: {action} is not allowed",
             hint="give the role IoT Hub Data Contributor on the hub, or one with this action; "
             "docs/providers/azure.md has the whole role",
             vendor_code=code,
         )
     return AuthError(f"cannot {what}: {said}", hint=LOGIN_HINT, vendor_code=code)
+
+
+def _policy_refused(what: str, refusal: Refusal, right: str, code: str) -> AuthError:
+    """Return the error for a call that was signed with a policy's key."""
+    if named := _PERMISSION.search(refusal.message):
+        right = named[1]
+    elif refusal.status == 401:
+        return AuthError(
+            f"cannot {what}: the hub does not take the key of its policy '{refusal.policy}'",
+            hint="copy the connection string from the hub's shared access policies again: the key "
+            "was made anew, or is another hub's",
+            vendor_code=code,
+        )
+    return AuthError(
+        f"cannot {what}: the policy '{refusal.policy}' does not have {right}",
+        hint=f"take a policy with {right}; docs/providers/azure.md has what each step needs",
+        vendor_code=code,
+    )
 
 
 def no_credentials(what: str, said: str) -> AuthError:

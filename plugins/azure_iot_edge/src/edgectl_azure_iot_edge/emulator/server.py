@@ -8,6 +8,7 @@ from typing import Any
 from wsgiref.types import StartResponse
 
 import msgspec
+from werkzeug.http import http_date
 from werkzeug.wrappers import Request, Response
 
 from edgectl.api import Record
@@ -58,7 +59,9 @@ class Front:
     def _by(self, room: WebRoom, request: Request) -> Response:
         try:
             self._site.enter(room.name, room.operation(request))
-            return room.answer(request)
+            answer = room.answer(request)
+            answer.headers["Date"] = http_date(self._site.now())
+            return answer
         except FaultError as exc:
             answer = room.refusal(exc.fault)
             if exc.fault.retry_after_s is not None:
