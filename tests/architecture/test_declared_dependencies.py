@@ -42,7 +42,7 @@ OWNERS = {
     "edgectl_aws_greengrass": {"edgectl-aws-greengrass"},
     "edgectl_azure_iot_edge": {"edgectl-azure-iot-edge"},
     "edgectl_gke_edge": {"edgectl-gke-edge"},
-    "google": {"protobuf"},
+    "google": {"protobuf", "google-auth"},
 }
 
 

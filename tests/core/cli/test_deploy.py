@@ -75,7 +75,7 @@ def test_a_silent_device_makes_the_verdict_partly(site: Any) -> None:
         rollout="{unreachable_grace: 0.2s}",
     )
     done = site.run("deploy", "--poll", "0.05", code=3)
-    assert done.stdout == "all: partly - 5 of 6 devices are healthy\n"
+    assert done.stdout == ("all: partly - 5 of 6 devices are healthy\n  device-0002: unreachable\n")
 
 
 def test_a_rollout_that_takes_too_long_times_out(site: Any) -> None:

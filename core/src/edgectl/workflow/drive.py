@@ -386,4 +386,8 @@ def describe(verdict: Verdict, target: str) -> str:
     ]
     if len(verdict.failed) > 20:
         lines.append(f"  and {len(verdict.failed) - 20} more devices")
+    silent = [device for device, state in verdict.others.items() if state == State.UNREACHABLE]
+    lines += [f"  {device}: {State.UNREACHABLE}" for device in silent[:20]]
+    if len(silent) > 20:
+        lines.append(f"  and {len(silent) - 20} more unreachable devices")
     return "\n".join(lines)
