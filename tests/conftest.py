@@ -27,6 +27,11 @@ OPTIONAL = {
     "swupdate": "somebody else's hawkBit client",
     "java": "a real Eclipse hawkBit server",
 }
+# Real programs that are found by a variable of controller authors (envtest), not on PATH.
+ASSETS = {
+    "TEST_ASSET_KUBE_APISERVER": "a real kube-apiserver; scripts/build_kube_apiserver.py builds it",
+    "TEST_ASSET_ETCD": "etcd, which a real kube-apiserver needs",
+}
 FOREIGN = ("EDGECTL_", "EDGE_", "XDG_CONFIG", "XDG_CACHE", "XDG_DATA", "XDG_STATE")
 TERMINAL = ("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS", "LINES")
 
@@ -71,3 +76,6 @@ def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     for name, what in OPTIONAL.items():
         if name not in found:
             terminalreporter.write_line(f"not found: {name} ({what}); its tests are skipped")
+    for name, what in ASSETS.items():
+        if not os.environ.get(name):
+            terminalreporter.write_line(f"not set: {name} ({what}); its tests are skipped")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -49,7 +48,6 @@ class App:
         self._version = version
         self._peers = peers
         self._bookmark_every_s = bookmark_every_s
-        self.stopping = asyncio.Event()
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Answer one request."""
@@ -117,10 +115,9 @@ class App:
 
     async def _watch(self, request: Request, target: Target, call: Any) -> Response:
         del call
-        stream = Stream(self._registry.store, target, request.query_params, self._bookmark_every_s)
-        return StreamingResponse(
-            _until(stream.lines(), self.stopping), media_type="application/json"
-        )
+        features, every_s = self._registry.features, self._bookmark_every_s
+        stream = Stream(self._registry.store, target, request.query_params, features, every_s)
+        return StreamingResponse(stream.lines(), media_type="application/json")
 
     async def _create(self, request: Request, target: Target, call: Any) -> Response:
         body = await request.body()
@@ -187,23 +184,3 @@ def _deleted(target: Target, obj: Json) -> Json:
 def _refusal(error: StatusError) -> Response:
     headers = {"Retry-After": str(error.retry_after_s)} if error.retry_after_s else {}
     return JSONResponse(error.to_json(), error.code, headers=headers)
-
-
-async def _until(lines: Any, stop: asyncio.Event) -> Any:
-    """Pass lines on until the server stops, so that a watch does not keep it from its end."""
-    iterator = aiter(lines)
-    stopped = asyncio.ensure_future(stop.wait())
-    try:
-        while True:
-            line = asyncio.ensure_future(anext(iterator, None))
-            await asyncio.wait({line, stopped}, return_when=asyncio.FIRST_COMPLETED)
-            if not line.done():
-                line.cancel()
-                await asyncio.gather(line, return_exceptions=True)
-                return
-            if (found := line.result()) is None:
-                return
-            yield found
-    finally:
-        stopped.cancel()
-        await iterator.aclose()

@@ -14,6 +14,7 @@ from edgectl_gke_edge.emulator.kube.errors import Json
 from edgectl_gke_edge.emulator.kube.kinds import Kind
 
 IMAGE_VOLUMES_FROM = (1, 35)
+INITIAL_EVENTS_FROM = (1, 34)
 
 
 @dataclass(frozen=True)
@@ -37,6 +38,11 @@ class Features:
         if not found:
             raise ValueError(f"'{git_version}' is no version of Kubernetes")
         return cls((int(found[1]), int(found[2])))
+
+    @property
+    def initial_events(self) -> bool:
+        """Whether a watch may begin with the present state and a bookmark after it."""
+        return self.version >= INITIAL_EVENTS_FROM
 
     def without_unserved(self, kind: Kind, obj: Json) -> Json:
         """Return an object without what this version drops."""

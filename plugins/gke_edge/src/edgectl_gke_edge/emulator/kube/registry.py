@@ -29,7 +29,7 @@ from edgectl_gke_edge.emulator.kube.errors import (
     unsupported_media,
 )
 from edgectl_gke_edge.emulator.kube.features import Features
-from edgectl_gke_edge.emulator.kube.kinds import Kind
+from edgectl_gke_edge.emulator.kube.kinds import Kind, kind_of
 from edgectl_gke_edge.emulator.kube.lifecycle import Lifecycle
 from edgectl_gke_edge.emulator.kube.requests import Call, Target
 from edgectl_gke_edge.emulator.kube.schema import schema_of
@@ -336,8 +336,8 @@ class Registry:
             raise invalid(kind.kind, kind.group, name, causes)
 
     def _addresses(self) -> list[str]:
-        services = (o for k, o in self.store.everything() if k.kind == "Service")
-        return [str(o.get("spec", {}).get("clusterIP", "")) for o in services]
+        services = self.store.objects(kind_of("", "services"))
+        return [str(obj.get("spec", {}).get("clusterIP", "")) for obj in services]
 
 
 def select(target: Target, query: Mapping[str, str]) -> Any:

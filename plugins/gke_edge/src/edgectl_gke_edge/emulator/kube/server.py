@@ -90,7 +90,6 @@ class KubeServer:
         self._thread: threading.Thread | None = None
         self._loop: asyncio.AbstractEventLoop | None = None
         self._server: uvicorn.Server | None = None
-        self._app: App | None = None
         self._failure: BaseException | None = None
 
     # What clients need
@@ -213,8 +212,7 @@ class KubeServer:
         done.wait(_STOP_S)
 
     def _end(self) -> None:
-        if self._app is not None:
-            self._app.stopping.set()
+        self._store.end_watches()
         if self._server is not None:
             self._server.should_exit = True
         if self._loop is not None:  # clients that keep connections open are not waited for
@@ -234,7 +232,7 @@ class KubeServer:
         lifecycle = Lifecycle(self._store, self.ca)
         registry = Registry(self._store, lifecycle, self._features)
         kubelets = Kubelets(self._store)
-        self._app = App(
+        app = App(
             registry,
             self._access,
             Subresources(registry, self._access, kubelets),
@@ -245,7 +243,7 @@ class KubeServer:
         )
         add_default_roles(self._store)
         lifecycle.start()
-        server = QuietServer(self._config(self._app), ready)
+        server = QuietServer(self._config(app), ready)
         self._server = server
         try:
             await server.serve([listener])

@@ -40,7 +40,8 @@ class Watch:
 
     def __init__(self, kind: Kind) -> None:
         self.kind = kind
-        self.events: asyncio.Queue[Event] = asyncio.Queue()
+        self.events: asyncio.Queue[Event | None] = asyncio.Queue()
+        """None is the end: the server stops."""
 
 
 class Store:
@@ -169,6 +170,11 @@ class Store:
     def unwatch(self, watch: Watch) -> None:
         """Stop to collect."""
         self._watches.discard(watch)
+
+    def end_watches(self) -> None:
+        """Tell all watches that the server stops."""
+        for watch in self._watches:
+            watch.events.put_nowait(None)
 
     def keep_snapshot(self, objects: list[Json]) -> int:
         """Keep what the pages of a list are taken from; return its version."""

@@ -12,7 +12,8 @@ import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
 
-from edgectl_gke_edge.emulator.kube.errors import Json, bad_request, expired
+from edgectl_gke_edge.emulator.kube.errors import Cause, Json, bad_request, expired, invalid
+from edgectl_gke_edge.emulator.kube.features import Features
 from edgectl_gke_edge.emulator.kube.registry import select
 from edgectl_gke_edge.emulator.kube.requests import Target
 from edgectl_gke_edge.emulator.kube.store import Event, Store, Watch
@@ -61,11 +62,19 @@ class Stream:
         store: Store,
         target: Target,
         query: Mapping[str, str],
+        features: Features,
         bookmark_every_s: float = BOOKMARK_EVERY_S,
     ) -> None:
         self._store = store
         self._target = target
         self._options = WatchOptions.read(query)
+        if self._options.initial and not features.initial_events:
+            told = (
+                "Forbidden: sendInitialEvents is forbidden for watch unless the WatchList feature "
+                "gate is enabled"
+            )
+            cause = Cause("FieldValueForbidden", told, "sendInitialEvents")
+            raise invalid("ListOptions", "meta.k8s.io", "", [cause])
         self._chosen: Callable[[Json], bool] = select(target, query)
         self._every_s = bookmark_every_s
 
@@ -109,6 +118,8 @@ class Stream:
                     if self._options.bookmarks:
                         yield self._bookmark({})
                 continue
+            if event is None:
+                return
             if line := self._told(event):
                 yield line
 
