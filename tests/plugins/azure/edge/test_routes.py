@@ -10,7 +10,6 @@ from hypothesis import strategies as st
 
 from edgectl_azure_iot_edge.emulator.edge.conditions import (
     ConditionError,
-    Message,
     is_met,
     parse_condition,
 )
@@ -20,6 +19,7 @@ from edgectl_azure_iot_edge.emulator.edge.routes import (
     parse_hub_config,
     parse_route,
 )
+from edgectl_azure_iot_edge.emulator.edge.values import Message
 
 MESSAGE = Message(
     body=b'{"temperature": 54.3, "machine": {"status": "running", "parts": [1, 2]}}',

@@ -20,7 +20,7 @@ _NEW_MOUNTS = 0x00020000
 _NEW_USERS = 0x10000000
 _BIND, _REC, _PRIVATE, _READ_ONLY, _REMOUNT = 0x1000, 0x4000, 0x40000, 0x1, 0x20
 _KEPT_FLAGS = 0x2 | 0x4 | 0x8  # nosuid, nodev, noexec: a user namespace may not drop them
-_SHARED = ("/proc", "/sys", "/dev", "/tmp", "/etc/resolv.conf", "/etc/hosts")  # noqa: S108  # bound
+_SHARED = ("/proc", "/sys", "/dev", "/etc/resolv.conf", "/etc/hosts")
 _libc = ctypes.CDLL(None, use_errno=True)
 
 

@@ -242,8 +242,8 @@ def _arguments(making: Making, root: Path, tag: str) -> list[str]:
         found += ["--env", f"{key}={value}"]
     for bind in options.binds:
         source = host_path(root, bind.source)
-        if bind.make:
-            source.mkdir(parents=True, exist_ok=True) if not source.exists() else None
+        if bind.make and not source.exists():
+            source.mkdir(parents=True)
         found += ["--volume", f"{source}:{bind.target}" + (":ro" if bind.read_only else "")]
     for place, target in making.binds:
         found += ["--volume", f"{place}:{target}"]

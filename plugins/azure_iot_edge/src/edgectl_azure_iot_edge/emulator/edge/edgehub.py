@@ -9,21 +9,19 @@ from __future__ import annotations
 import logging
 import threading
 from collections.abc import Mapping
-from concurrent.futures import Future
-from concurrent.futures import TimeoutError as FutureTimeout
 from datetime import UTC, datetime
 from typing import Any
 
 from edgectl.emulation import mqtt
 from edgectl_azure_iot_edge.emulator.edge import hubclient, topics
+from edgectl_azure_iot_edge.emulator.edge.couriers import Couriers
 from edgectl_azure_iot_edge.emulator.edge.ground import Ground
 from edgectl_azure_iot_edge.emulator.edge.hubclient import ModuleClient
 from edgectl_azure_iot_edge.emulator.edge.identities import HUB_ID, UnreachableError
-from edgectl_azure_iot_edge.emulator.edge.messages import MessageStore, Queued
+from edgectl_azure_iot_edge.emulator.edge.messages import MessageStore
 from edgectl_azure_iot_edge.emulator.edge.proxies import Proxy
 from edgectl_azure_iot_edge.emulator.edge.report import AGENT_VERSION
 from edgectl_azure_iot_edge.emulator.edge.routes import (
-    UPSTREAM,
     HubConfig,
     RouteError,
     message_source,
@@ -35,9 +33,6 @@ from edgectl_azure_iot_edge.emulator.edge.uplink import Desired, HubLink, Method
 
 log = logging.getLogger(__name__)
 
-_LOOK_S = 0.5
-_ACK_TIMEOUT_S = 30.0
-_CLEAN_EVERY = 20
 _CONFIG = "edgehub"
 
 
@@ -62,11 +57,16 @@ class EdgeHub:
         self._config = _known_config(kept)
         self._proxies: dict[str, Proxy] = {}
         self._lock = threading.RLock()
-        self._stopping = threading.Event()
-        self._arrived = {UPSTREAM: threading.Event(), "": threading.Event()}
+        self._couriers = Couriers(
+            device=settings.device_id,
+            store=self._store,
+            faults=self._faults,
+            proxy=self._proxy,
+            client=self._client,
+            tidy=self._drop_idle,
+        )
         self._listener: mqtt.Listener | None = None
         self._own: HubLink | None = None
-        self._pumps: list[threading.Thread] = []
         self._seen: dict[str, dict[str, str]] = {}
 
     @property
@@ -85,7 +85,6 @@ class EdgeHub:
         Raises:
             OSError: The address cannot be had.
         """
-        self._stopping.clear()
         host, port = self.address
         listener = mqtt.Listener(
             self._serve, self._authority.server_context(self._names), host=host, port=port
@@ -93,12 +92,7 @@ class EdgeHub:
         listener.start()
         self._listener = listener
         self.address = (host, listener.port)
-        self._pumps = [
-            threading.Thread(target=self._pump, args=(to_hub,), name="pump", daemon=True)
-            for to_hub in (True, False)
-        ]
-        for pump in self._pumps:
-            pump.start()
+        self._couriers.start()
         self.renew()
 
     def stop(self) -> None:
@@ -106,9 +100,7 @@ class EdgeHub:
         listener, self._listener = self._listener, None
         if listener is None:
             return
-        self._stopping.set()
-        for event in self._arrived.values():
-            event.set()
+        self._couriers.stop()
         listener.stop()
         with self._lock:
             proxies = tuple(self._proxies.values())
@@ -118,8 +110,7 @@ class EdgeHub:
             proxy.stop()
         if own is not None:
             own.stop()
-        for pump in self._pumps:
-            pump.join(5.0)
+        self._couriers.join()
 
     def close(self) -> None:
         """Stop for good."""
@@ -177,8 +168,7 @@ class EdgeHub:
         if before is not None:
             before.cut()
         self._mark(module, "Connected")
-        for event in self._arrived.values():
-            event.set()
+        self._couriers.wake()
 
     def gone(self, module: str, client: ModuleClient) -> None:
         """A module has gone."""
@@ -218,65 +208,7 @@ class EdgeHub:
         output, message = topics.routed(properties, payload, device, module)
         deliveries = self._config.deliveries(message_source(module, output), message)
         self._store.add(deliveries, module, properties, payload, self._faults.clock())
-        for delivery in deliveries:
-            self._arrived[UPSTREAM if delivery.endpoint.is_upstream else ""].set()
-
-    def _pump(self, to_hub: bool) -> None:  # a thread's argument
-        event = self._arrived[UPSTREAM if to_hub else ""]
-        rounds = 0
-        while not self._stopping.is_set():
-            event.wait(_LOOK_S)
-            event.clear()
-            rounds += 1
-            try:
-                if to_hub:
-                    while self._bring_up() and not self._stopping.is_set():
-                        pass
-                    self._drop_idle()
-                    if rounds % _CLEAN_EVERY == 0:
-                        self._store.clean(self._faults.clock())
-                else:
-                    for endpoint in self._store.lengths():
-                        if endpoint != UPSTREAM:
-                            self._hand_over(endpoint)
-            except Exception:
-                log.exception("messages cannot be brought now")
-
-    def _bring_up(self) -> bool:
-        """Send the next messages to the hub; return whether there may be more."""
-        batch = self._store.next(UPSTREAM, self._faults.clock())
-        sent: list[tuple[Queued, Future[None]]] = []
-        for queued in batch:
-            proxy = self._proxy(queued.sender)
-            if proxy is None:  # the module was taken off the device: nobody may speak for it
-                self._store.done([queued.number])
-                continue
-            try:
-                sent.append((queued, proxy.link.send(queued.properties, queued.payload)))
-            except UnreachableError:
-                break
-        arrived = [queued.number for queued, future in sent if _arrives(future)]
-        self._store.done(arrived)
-        return bool(batch) and len(arrived) == len(batch)
-
-    def _hand_over(self, endpoint: str) -> None:
-        """Give a module what waits for one of its inputs."""
-        module, _, name = endpoint.partition("/")
-        device = self._settings.device_id
-        while not self._stopping.is_set():
-            proxy = self._proxies.get(module)
-            client = proxy.client if proxy is not None else None
-            batch = self._store.next(endpoint, self._faults.clock())
-            if client is None or not batch:
-                return
-            for queued in batch:
-                properties = topics.from_module(queued.properties, device, queued.sender)
-                topic = topics.input_topic(device, module, name, properties)
-                if not client.wants(topic):
-                    return
-                if not _arrives(client.push(topic, queued.payload, acknowledged=True)):
-                    return
-                self._store.done([queued.number])
+        self._couriers.wake()
 
     def _proxy(self, module: str) -> Proxy | None:
         with self._lock:
@@ -285,6 +217,10 @@ class EdgeHub:
                 found = Proxy(module, self._kept, self._connect)
                 self._proxies[module] = found
             return found
+
+    def _client(self, module: str) -> ModuleClient | None:
+        proxy = self._proxies.get(module)
+        return None if proxy is None else proxy.client
 
     def _connect(self, module: str, connected: Any, desired: Desired, method: Method) -> HubLink:
         identity = self._identities.get(module)
@@ -358,14 +294,6 @@ class EdgeHub:
             own.report(patch)
         except UnreachableError as exc:
             log.info("edgeHub's report waits: %s", exc)
-
-
-def _arrives(future: Future[None]) -> bool:
-    try:
-        future.result(_ACK_TIMEOUT_S)
-    except (FutureTimeout, ConnectionError):
-        return False
-    return True
 
 
 def _known_config(kept: Kept) -> HubConfig:

@@ -17,14 +17,13 @@ import os
 import shutil
 import signal
 import subprocess
-import sys
 import threading
 from pathlib import Path
 
 import msgspec
 
 from edgectl.api import Record
-from edgectl_azure_iot_edge.emulator.edge import box
+from edgectl_azure_iot_edge.emulator.edge import box, lending
 from edgectl_azure_iot_edge.emulator.edge.containers import (
     STOP_GRACE_S,
     Container,
@@ -43,10 +42,6 @@ from edgectl_azure_iot_edge.emulator.edge.records import ModuleSpec
 log = logging.getLogger(__name__)
 
 POWER_CUT = 137
-_NOT_FOUND = (126, 127)
-_SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
-_PROGRAMS = {"edge-module": [sys.executable, "-m", "edge_components.iotedge.main"]}
-_LENT = ("HOME", "LANG", "LC_ALL", "TMPDIR", "SSL_CERT_FILE", "VIRTUAL_ENV", "PYTHONPATH")
 
 
 class _Saved(Record, frozen=True, kw_only=True):
@@ -110,8 +105,8 @@ class ProcessEngine:
             raise EngineError("No command specified")
         for bind in making.options.binds:
             source = host_path(self._root, bind.source)
-            if bind.make:
-                source.mkdir(parents=True, exist_ok=True) if not source.exists() else None
+            if bind.make and not source.exists():
+                source.mkdir(parents=True)
             elif not source.exists():
                 raise EngineError(
                     'invalid mount config for type "bind": bind source path does not exist:'
@@ -211,10 +206,9 @@ class ProcessEngine:
         tree = self._images.unpack(saved.image)
         command = making.command
         env = making.environment
-        is_own = self._boxed and _brings(tree, command[0], env.get("PATH", _SYSTEM_PATH))
+        is_own = self._boxed and lending.brings(tree, command[0], env)
         if not is_own:
-            env = {**_lent(env), **env, "PATH": _lent_path(env)}
-            command = [*_PROGRAMS.get(command[0], [command[0]]), *command[1:]]
+            command, env = lending.lent(command, env)
         binds = [
             (host_path(self._root, bind.source), bind.target, bind.read_only)
             for bind in saved.options.binds
@@ -226,11 +220,11 @@ class ProcessEngine:
             stage.mkdir(exist_ok=True)
             root = self._own_tree(place, tree) if is_own else None
             if not is_own:
-                binds = [*_files_of(tree), *binds]
+                binds = [*lending.files_of(tree), *binds]
             line = box.arguments(stage, root, binds, command)
             env["PWD"] = folder
         else:
-            mapping = PathMap(place / "mapped", [*_files_of(tree), *binds])
+            mapping = PathMap(place / "mapped", [*lending.files_of(tree), *binds])
             line = [mapping.text(word) for word in command]
             env = {key: mapping.text(value) for key, value in env.items()}
         with (place / "log").open("ab") as output:
@@ -285,7 +279,7 @@ class ProcessEngine:
     def _save(self, name: str, saved: _Saved) -> None:
         with self._lock:
             self._saved[name] = saved
-            part = self._place(name) / "container.part"
+            part = self._place(name) / f"container.{threading.get_ident()}.part"
             part.write_bytes(msgspec.json.encode(saved))
             part.replace(self._place(name) / "container.json")
 
@@ -313,38 +307,6 @@ class ProcessEngine:
                 )
                 self._save(name, msgspec.structs.replace(saved, container=container, pid=0))
         return found
-
-
-def _brings(tree: Path, program: str, path: str) -> bool:
-    """Say whether an image has a program itself."""
-    if "/" in program:
-        return os.path.lexists(tree / program.lstrip("/"))
-    return any(
-        os.path.lexists(tree / folder.lstrip("/") / program) for folder in path.split(":") if folder
-    )
-
-
-def _lent_path(env: dict[str, str]) -> str:
-    own = str(Path(sys.executable).parent)
-    return os.pathsep.join((own, env.get("PATH") or os.environ.get("PATH", _SYSTEM_PATH)))
-
-
-def _lent(env: dict[str, str]) -> dict[str, str]:
-    return {name: os.environ[name] for name in _LENT if name in os.environ and name not in env}
-
-
-def _files_of(tree: Path) -> list[tuple[Path, str, bool]]:
-    """Return the image's files and folders that this machine does not have at their paths."""
-    found: list[tuple[Path, str, bool]] = []
-    waiting = [tree]
-    while waiting:
-        for entry in sorted(waiting.pop().iterdir()):
-            target = Path("/") / entry.relative_to(tree)
-            if not os.path.lexists(target):
-                found.append((entry, str(target), False))
-            elif entry.is_dir() and not entry.is_symlink():
-                waiting.append(entry)
-    return found
 
 
 def _started_at(pid: int) -> str:

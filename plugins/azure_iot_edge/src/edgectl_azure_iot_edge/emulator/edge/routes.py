@@ -12,12 +12,11 @@ from typing import Any
 
 from edgectl.api import Record
 from edgectl_azure_iot_edge.emulator.edge.conditions import (
-    Condition,
     ConditionError,
-    Message,
     is_met,
     parse_condition,
 )
+from edgectl_azure_iot_edge.emulator.edge.values import Condition, Message
 
 UPSTREAM = "$upstream"
 DEFAULT_PRIORITY = 2_000_000_000

@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from urllib.parse import parse_qs, parse_qsl, unquote
 
 from edgectl.api import Record
-from edgectl_azure_iot_edge.emulator.edge.conditions import Message
+from edgectl_azure_iot_edge.emulator.edge.values import Message
 
 TWIN_RESULT = "$iothub/twin/res/"
 DESIRED = "$iothub/twin/PATCH/properties/desired/"
