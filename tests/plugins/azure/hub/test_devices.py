@@ -304,3 +304,27 @@ def test_a_device_is_found_by_when_it_was_last_seen(
     connect(device_id)
     seen = registry.get_twin(device_id).last_activity_time
     assert seen.timestamp() >= began - 1
+
+
+def test_a_device_that_is_disabled_or_deleted_loses_its_connections(
+    registry: IoTHubRegistryManager, new_device: MakeDevice, connect: Connect
+) -> None:
+    first, second = new_device(), new_device()
+    registry.create_module_with_sas(second.device_id, "m", "", None, None)
+    connections = [connect(first.device_id), connect(second.device_id)]
+    module = connect(f"{second.device_id}/m")
+    registry.delete_module(second.device_id, "m")
+    assert module.gone.wait(WAIT_S)
+    key = first.authentication.symmetric_key.primary_key
+    registry.update_device_with_sas(first.device_id, first.etag, key, key, "disabled")
+    registry.delete_device(second.device_id)
+    assert [connection.gone.wait(WAIT_S) for connection in connections] == [True, True]
+
+
+def test_an_id_may_hold_a_percent_sign(
+    registry: IoTHubRegistryManager, new_device: MakeDevice, name: str
+) -> None:
+    assert new_device().device_id == name
+    odd = f"{name}%41"
+    registry.create_device_with_sas(odd, None, None, "enabled")
+    assert registry.get_twin(odd).device_id == odd

@@ -9,7 +9,6 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass
-from urllib.parse import unquote
 
 from edgectl_azure_iot_edge.emulator.hub import rates
 from edgectl_azure_iot_edge.emulator.hub.access import READ, SERVICE, WRITE
@@ -161,9 +160,9 @@ _COMPILED = tuple((verb, re.compile(path), operation) for verb, path, operation 
 
 
 def find(verb: str, path: str) -> tuple[Operation, Mapping[str, str]] | None:
-    """Return the operation of a request and the names in its path, or None."""
+    """Return the operation of a request and the names in its decoded path, or None."""
     for known, pattern, operation in _COMPILED:
         match = pattern.fullmatch(path) if known == verb else None
         if match is not None:
-            return operation, {key: unquote(value) for key, value in match.groupdict().items()}
+            return operation, match.groupdict()
     return None

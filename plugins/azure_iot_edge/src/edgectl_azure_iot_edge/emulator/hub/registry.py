@@ -47,6 +47,9 @@ MAX_DEVICES = 1_000_000
 DesiredListener = Callable[[str, str | None, Json], None]
 """Told of (device, module, patch with ``$version``), with the registry's lock held."""
 
+GoneListener = Callable[[str, str | None], None]
+"""Told of (device, module) that may not be connected any more; the same."""
+
 
 @dataclass
 class Entry:
@@ -93,10 +96,15 @@ class Registry:
         self._now = now
         self._changed = changed
         self._listeners: list[DesiredListener] = []
+        self._gone_listeners: list[GoneListener] = []
 
     def listen(self, listener: DesiredListener) -> None:
         """Be told of changes of desired properties; must be quick."""
         self._listeners.append(listener)
+
+    def on_gone(self, listener: GoneListener) -> None:
+        """Be told of devices and modules that were deleted or disabled; may not wait."""
+        self._gone_listeners.append(listener)
 
     # --- identities
 
@@ -158,6 +166,8 @@ class Registry:
                 found.identity = fresh
             self._fit_system_modules(found)
             self._touch(device_id)
+            if found.identity.status == "disabled":
+                self._tell_gone(device_id, None)
             return found.identity
 
     def delete_device(self, device_id: str, if_match: str | None) -> None:
@@ -171,6 +181,7 @@ class Registry:
             _check_delete(if_match, found.identity)
             del self.devices[device_id]
             self._touch(device_id)
+            self._tell_gone(device_id, None)
 
     def put_module(
         self, device_id: str, module_id: str, body: Json, if_match: str | None, *, own: bool
@@ -229,6 +240,7 @@ class Registry:
         device.modules.pop(module_id, None)
         device.assigned.pop(module_id, None)
         self.revision += 1
+        self._tell_gone(device.identity.device_id, module_id)
 
     def forget_assigned(self, device: DeviceEntry) -> None:
         """Have the next round of the background work write everything again."""
@@ -422,6 +434,10 @@ class Registry:
         told = {**patch, "$version": entry.twin.desired.version}
         for listener in self._listeners:
             listener(entry.identity.device_id, entry.identity.module_id, told)
+
+    def _tell_gone(self, device_id: str, module_id: str | None) -> None:
+        for listener in self._gone_listeners:
+            listener(device_id, module_id)
 
 
 def difference(before: Json, after: Json) -> Json:

@@ -7,6 +7,7 @@ their behalf; a real one multiplexes them over AMQP, ours has one MQTT connectio
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import logging
 from collections.abc import Callable
@@ -94,6 +95,7 @@ class DeviceServer:
         self._listener.start()
         self.site.keep_port("mqtt", self.port)
         self.hub.registry.listen(self._desired_changed)
+        self.hub.registry.on_gone(self._gone)
         self.hub.methods.send = self._call_method
 
     def stop(self) -> None:
@@ -107,18 +109,21 @@ class DeviceServer:
         Returns:
             How many there were.
         """
+        return self._on_loop(lambda: self._cut(device_id, module_id), 0)
 
-        def cut() -> int:
-            found = [
-                client
-                for client in list(self._clients.values())
-                if client.device_id == device_id and module_id in {None, client.module_id}
-            ]
-            for client in found:
-                client.transport.end(Reason.SERVER_SHUTTING_DOWN, "cut on demand")
-            return len(found)
+    def _cut(self, device_id: str, module_id: str | None) -> int:
+        found = [
+            client
+            for client in list(self._clients.values())
+            if client.device_id == device_id and module_id in {None, client.module_id}
+        ]
+        for client in found:
+            client.transport.end(Reason.SERVER_SHUTTING_DOWN, "cut by the hub")
+        return len(found)
 
-        return self._on_loop(cut, 0)
+    def _gone(self, device_id: str, module_id: str | None) -> None:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: there is nobody to cut
+            self._listener.loop.call_soon_threadsafe(self._cut, device_id, module_id)
 
     async def ask(
         self, work: Callable[_Given, _Answer], *given: _Given.args, **named: _Given.kwargs
@@ -303,10 +308,8 @@ class DeviceServer:
             if client is not None:
                 client.tell(topic, payload)
 
-        try:
+        with contextlib.suppress(RuntimeError):  # the loop is closed: nobody listens any more
             self._listener.loop.call_soon_threadsafe(tell)
-        except RuntimeError:  # the loop is closed: nobody listens any more
-            log.debug("a change for '%s' is told to nobody", client_id)
 
     def _call_method(
         self, device_id: str, module_id: str | None, name: str, request_id: str, payload: bytes
