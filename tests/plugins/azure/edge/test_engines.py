@@ -13,9 +13,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from azure_devices import eventually
+from hypothesis import given
+from hypothesis import strategies as st
 
+from edgectl.api import ProviderError
 from edgectl.emulation.registry import Access, RegistryFault, RegistryServer
 from edgectl.emulation.registry.access import Passwords
 from edgectl_azure_iot_edge.emulator.edge.box import can_box
@@ -26,13 +30,18 @@ from edgectl_azure_iot_edge.emulator.edge.containers import (
     Making,
     Premises,
 )
+from edgectl_azure_iot_edge.emulator.edge.engines import choose_engine
 from edgectl_azure_iot_edge.emulator.edge.faults import FaultFile
 from edgectl_azure_iot_edge.emulator.edge.images import Images
+from edgectl_azure_iot_edge.emulator.edge.messages import MessageStore
+from edgectl_azure_iot_edge.emulator.edge.mixed import MixedEngine
 from edgectl_azure_iot_edge.emulator.edge.options import OptionsError, parse_options
 from edgectl_azure_iot_edge.emulator.edge.processes import ProcessEngine
 from edgectl_azure_iot_edge.emulator.edge.pulling import Puller, PullError
+from edgectl_azure_iot_edge.emulator.edge.pulls import Pulls, PullsError
 from edgectl_azure_iot_edge.emulator.edge.records import Credential, ModuleSpec
 from edgectl_azure_iot_edge.emulator.edge.references import is_loopback, parse_reference
+from edgectl_azure_iot_edge.emulator.edge.routes import Delivery, Endpoint
 from edgectl_azure_iot_edge.emulator.images import ImageContent, Pusher
 
 BUSYBOX = Path("/bin/busybox")
@@ -272,6 +281,7 @@ def test_a_registry_with_accounts_gives_an_image_to_its_credentials_only(
             images.pull(f"{private.host}/app:1", (right,), NEVER)
 
 
+@pytest.mark.slow
 def test_a_module_is_a_container_of_podman(bench: Bench, podman: Engine) -> None:
     script = "cat /etc/whoami; env; cat /data/file; trap 'exit 0' TERM; while :; do sleep 1; done"
     (bench.root / "data").mkdir(parents=True)
@@ -290,3 +300,62 @@ def test_a_module_is_a_container_of_podman(bench: Bench, podman: Engine) -> None
     assert found.state == "exited"
     assert found.exited_at <= before + 60
     assert bench.ended.wait(20)
+
+
+@pytest.mark.slow
+def test_an_image_that_is_not_whole_runs_as_a_process_beside_containers(
+    bench: Bench, podman: Engine
+) -> None:
+    engine = bench.engine(lambda premises: MixedEngine(podman, premises))
+    engine.create(bench.making(sh("echo of the machine")))
+    engine.start("app")
+    assert bench.ended.wait(20)
+    assert engine.log("app") == b"of the machine\n"
+    assert podman.containers() == {}
+    engine.remove("app")
+    engine.create(bench.making(busybox("echo of the image; exec busybox sleep 1000")))
+    engine.start("app")
+    log(engine, "of the image")
+    assert engine.containers()["app"].state == "running"
+    assert list(podman.containers()) == ["app"]
+    engine.stop("app", 0.0)
+    assert engine.containers()["app"].state == "exited"
+
+
+def test_an_image_that_is_never_pulled_has_to_be_there(bench: Bench) -> None:
+    pulls = Pulls(bench.images)
+    making = bench.making(sh("true"))
+    there = msgspec.structs.replace(making.spec, pull_policy="never")
+    assert pulls.get(there, ()) == making.image
+    absent = msgspec.structs.replace(there, image=f"{bench.registry.host}/other:1")
+    with pytest.raises(PullsError, match="No such image"):
+        pulls.get(absent, ())
+    pulls.stop()
+
+
+def test_an_engine_that_is_not_there_is_told() -> None:
+    with pytest.raises(ProviderError, match="'no-such-engine' is not installed"):
+        choose_engine("no-such-engine")
+    assert choose_engine("process") is ProcessEngine
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 2), st.integers(1, 9)), max_size=12),
+    st.integers(0, 10),
+)
+def test_messages_leave_by_priority_then_as_they_came_and_never_late(
+    sent: list[tuple[int, int]], now: int
+) -> None:
+    store = MessageStore(Path(":memory:"))
+    for number, (priority, ttl_s) in enumerate(sent):
+        delivery = Delivery(endpoint=Endpoint(), priority=priority, ttl_s=ttl_s)
+        store.add((delivery,), "app", "", str(number).encode(), 0.0)
+    left: list[int] = []
+    while batch := store.next("$upstream", now, 2):
+        left += [int(queued.payload) for queued in batch]
+        store.done([queued.number for queued in batch])
+    alive = [(p, n) for n, (p, ttl_s) in enumerate(sent) if ttl_s > now]
+    assert left == [number for _, number in sorted(alive)]
+    store.clean(now)
+    assert store.lengths() == {}
+    store.close()

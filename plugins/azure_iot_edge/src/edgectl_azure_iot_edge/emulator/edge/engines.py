@@ -14,11 +14,17 @@ from edgectl_azure_iot_edge.emulator.edge.cliengine import (
     extra_options,
     works,
 )
+from edgectl_azure_iot_edge.emulator.edge.containers import Premises
 from edgectl_azure_iot_edge.emulator.edge.device import MakeEngine
+from edgectl_azure_iot_edge.emulator.edge.mixed import MixedEngine
 from edgectl_azure_iot_edge.emulator.edge.processes import ProcessEngine
 
 ENGINES = ("auto", "process", "podman", "docker")
 ENGINES_HELP = "process, podman, docker (also with options of theirs), or auto"
+
+
+def _mixed(program: tuple[str, ...], extra: tuple[str, ...], premises: Premises) -> MixedEngine:
+    return MixedEngine(CliEngine(program, premises, extra=extra), premises)
 
 
 def choose_engine(name: str) -> MakeEngine:
@@ -36,7 +42,7 @@ def choose_engine(name: str) -> MakeEngine:
         why = works(program) if program and shutil.which(program[0]) else "is not installed"
         if not why:
             extra = extra_options(os.environ.get(EXTRA_VARIABLE, ""))
-            return functools.partial(CliEngine, program, extra=extra)
+            return functools.partial(_mixed, program, extra)
         if name != "auto":
             raise ProviderError(
                 f"'{text}' {why}", hint="--engine process needs no container engine"
