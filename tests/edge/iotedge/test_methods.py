@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 
+import pytest
 from edge_device import EdgeDevice
 
 from edge_components.iotedge.methods import MAX_ANSWER_BYTES, Journal, Methods
@@ -18,6 +19,7 @@ def test_ping_answers(device: EdgeDevice) -> None:
     assert answer["ok"] is True
 
 
+@pytest.mark.slow
 def test_status_tells_what_is_wanted_and_what_is_kept(device: EdgeDevice) -> None:
     device.start()
     device.install(1, "v1")
@@ -30,6 +32,7 @@ def test_status_tells_what_is_wanted_and_what_is_kept(device: EdgeDevice) -> Non
     assert answer["ready"] is True
 
 
+@pytest.mark.slow
 def test_rollback_goes_back_at_once_and_says_so(device: EdgeDevice) -> None:
     device.start()
     device.install(1, "v1")
@@ -55,12 +58,14 @@ def test_what_was_left_by_hand_does_not_come_back_with_a_restart(device: EdgeDev
     device.install(3, "v3")
 
 
+@pytest.mark.slow
 def test_rollback_without_a_version_before_is_refused(device: EdgeDevice) -> None:
     device.start()
     device.install(1, "v1")
     assert device.hub.call("rollback")[0] == 409
 
 
+@pytest.mark.slow
 def test_logs_gives_the_last_lines(device: EdgeDevice) -> None:
     device.start()
     device.install(1, "v1")

@@ -25,6 +25,7 @@ def test_a_release_that_the_twin_names_is_served_and_reported(device: EdgeDevice
     assert report["reason"] == ""
 
 
+@pytest.mark.slow
 def test_a_newer_release_takes_over_and_the_older_one_is_kept(device: EdgeDevice) -> None:
     device.start()
     device.install(1, "v1")
@@ -54,6 +55,7 @@ def test_a_release_that_fails_in_its_soak_falls_back(device: EdgeDevice) -> None
     device.wait_answer("v1")
 
 
+@pytest.mark.slow
 def test_the_same_wish_twice_is_one_order(device: EdgeDevice) -> None:
     device.start()
     device.hub.repeats = 3
@@ -118,6 +120,7 @@ def test_of_two_wishes_while_files_are_fetched_only_the_newer_is_carried_out(
     assert all(report["current"] != 2 for report in device.hub.reports)
 
 
+@pytest.mark.slow
 def test_what_names_something_else_than_it_says_is_refused(device: EdgeDevice) -> None:
     device.start()
     one = device.release(7, "v7")
@@ -134,6 +137,7 @@ def test_a_publisher_that_is_not_trusted_is_refused(device: EdgeDevice) -> None:
     assert report["reason"] == "untrusted-publisher"
 
 
+@pytest.mark.slow
 def test_a_wish_that_cannot_be_read_changes_nothing(device: EdgeDevice) -> None:
     device.start()
     device.install(1, "v1")
@@ -154,12 +158,14 @@ def test_a_registry_that_is_away_is_reported_and_asked_again(device: EdgeDevice)
     device.until(desired=1, phase="healthy", current=1)
 
 
+@pytest.mark.slow
 def test_a_device_without_a_wish_reports_that_nothing_is_there(device: EdgeDevice) -> None:
     device.start()
     report = device.until(desired=0, phase="pending")
     assert report["current"] == 0
 
 
+@pytest.mark.slow
 def test_a_runtime_that_ends_by_itself_is_started_again(device: EdgeDevice) -> None:
     device.start()
     device.install(1, "v1")
@@ -193,6 +199,7 @@ def test_a_release_in_the_image_needs_no_registry(device: EdgeDevice, fast_folde
     assert not device.registry.counts
 
 
+@pytest.mark.slow
 def test_what_the_twin_names_wins_over_what_the_image_brings(
     device: EdgeDevice, fast_folder: Path
 ) -> None:
@@ -214,6 +221,7 @@ def test_a_report_fits_into_a_twin_whatever_the_detail(device: EdgeDevice) -> No
     assert len(json.dumps(report)) < 4096
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", range(3))
 def test_told_to_end_it_drains_and_the_next_one_goes_on(number: int, device: EdgeDevice) -> None:
     device.start()

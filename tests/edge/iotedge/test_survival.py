@@ -11,6 +11,7 @@ from edge_device import EdgeDevice
 MOST_STEPS = 400
 
 
+@pytest.mark.slow
 def test_without_an_edgehub_it_starts_with_what_is_there(device: EdgeDevice) -> None:
     device.start()
     device.install(1, "v1")
@@ -34,6 +35,7 @@ def test_a_wish_made_while_the_device_was_away_is_read_when_it_is_back(
     device.until(desired=2, phase="healthy", current=2)
 
 
+@pytest.mark.slow
 def test_a_change_that_was_missed_is_noticed_by_the_next_one(device: EdgeDevice) -> None:
     device.start()
     one = device.install(1, "v1")
@@ -56,6 +58,7 @@ def test_a_connection_that_is_cut_comes_back_and_reports_again(device: EdgeDevic
     device.install(2, "v2")
 
 
+@pytest.mark.slow
 def test_a_twin_that_cannot_be_read_at_first_is_read_later(device: EdgeDevice) -> None:
     device.hub.twin_status = 503
     device.wish(1, device.release(1, "v1"))
@@ -73,6 +76,7 @@ def test_a_token_is_renewed_before_it_ends(device: EdgeDevice) -> None:
     assert device.hub.workload.signed >= 3
 
 
+@pytest.mark.slow
 def test_a_daemon_that_does_not_sign_yet_is_asked_again(device: EdgeDevice) -> None:
     device.hub.workload.refuses = True
     device.wish(1, device.release(1, "v1"))
@@ -85,6 +89,7 @@ def test_a_daemon_that_does_not_sign_yet_is_asked_again(device: EdgeDevice) -> N
     device.until(desired=1, phase="healthy", current=1)
 
 
+@pytest.mark.slow
 def test_a_module_whose_key_changed_is_let_in_with_the_new_one(device: EdgeDevice) -> None:
     device.start()
     device.install(1, "v1")
@@ -127,7 +132,7 @@ def test_killed_at_some_persistence_steps_the_update_ends(device: EdgeDevice) ->
     device.start()
     device.install(1, "v1")
     device.stop()
-    assert kill_at_each_step(device, first=3, stride=17) > 20
+    assert kill_at_each_step(device, first=9, stride=29) > 20
 
 
 @pytest.mark.slow

@@ -50,6 +50,7 @@ def test_a_batch_leaves_by_the_modules_output_as_json(
     assert [found.id for found in from_otlp(body)] == ["r1", "r2"]
 
 
+@pytest.mark.slow
 def test_what_edgehub_does_not_acknowledge_is_kept(
     device: EdgeDevice, sender: EdgeHubSender
 ) -> None:
@@ -63,6 +64,7 @@ def test_what_edgehub_does_not_acknowledge_is_kept(
     assert sender.send(to_otlp([record(1)])).outcome is Outcome.DELIVERED
 
 
+@pytest.mark.slow
 def test_without_a_module_or_a_connection_it_is_kept(
     device: EdgeDevice, sender: EdgeHubSender
 ) -> None:
@@ -78,6 +80,7 @@ def test_without_a_module_or_a_connection_it_is_kept(
     assert "not connected" in answer.why
 
 
+@pytest.mark.slow
 def test_a_batch_longer_than_a_message_is_halved_by_whoever_sends(
     device: EdgeDevice, sender: EdgeHubSender
 ) -> None:
@@ -129,6 +132,7 @@ def test_outside_a_module_the_reason_is_told() -> None:
         make_sender(UplinkSettings(url="edgehub:telemetry"))
 
 
+@pytest.mark.slow
 def test_a_hand_over_is_one_line_and_a_body(device: EdgeDevice, sender: EdgeHubSender) -> None:
     device.start()
     device.until(desired=0)

@@ -66,6 +66,7 @@ def test_only_the_best_variant_of_this_hardware_is_fetched(
     assert_delivered(tmp_path / "d", one, "int8")
 
 
+@pytest.mark.slow
 def test_every_variant_is_fetched_where_asked_or_where_the_hardware_is_not_known(
     registry: Misbehaving, publisher: Publisher, quick: FetchSettings, tmp_path: Path
 ) -> None:
@@ -77,6 +78,7 @@ def test_every_variant_is_fetched_where_asked_or_where_the_hardware_is_not_known
     assert_delivered(tmp_path / "b", one, "int8", "fp32")
 
 
+@pytest.mark.slow
 def test_the_variant_that_the_release_asks_for_is_fetched(
     registry: Misbehaving, publisher: Publisher, quick: FetchSettings, tmp_path: Path
 ) -> None:
@@ -125,6 +127,7 @@ def test_a_blob_that_is_cut_off_is_continued_where_it_broke(
     assert first < second <= 130_000
 
 
+@pytest.mark.slow
 def test_a_document_that_is_cut_off_is_read_again(
     registry: Misbehaving, publisher: Publisher, quick: FetchSettings, tmp_path: Path
 ) -> None:
@@ -261,6 +264,7 @@ def test_a_bearer_token_is_fetched_with_the_name_and_password_of_the_file(
     assert registry.counts["/token"] == 1
 
 
+@pytest.mark.slow
 def test_an_identity_token_is_exchanged(
     registry: Misbehaving, publisher: Publisher, quick: FetchSettings, tmp_path: Path
 ) -> None:
@@ -315,6 +319,7 @@ def test_who_is_not_let_in_is_told_so_at_once(
     assert registry.counts["/token"] == 1
 
 
+@pytest.mark.slow
 def test_a_password_stays_with_the_registry_when_a_blob_lies_elsewhere(
     registry: Misbehaving, publisher: Publisher, quick: FetchSettings, tmp_path: Path
 ) -> None:
@@ -333,6 +338,7 @@ def test_a_password_stays_with_the_registry_when_a_blob_lies_elsewhere(
     assert set(elsewhere.seen_authorization) == {""}
 
 
+@pytest.mark.slow
 def test_a_damaged_file_of_the_cache_is_fetched_again(
     registry: Misbehaving, publisher: Publisher, quick: FetchSettings, tmp_path: Path
 ) -> None:
@@ -347,6 +353,7 @@ def test_a_damaged_file_of_the_cache_is_fetched_again(
     assert_delivered(tmp_path / "b", one, "int8", "fp32")
 
 
+@pytest.mark.slow
 def test_the_cache_forgets_what_was_not_used_for_longest(
     registry: Misbehaving, publisher: Publisher, quick: FetchSettings, tmp_path: Path
 ) -> None:
