@@ -23,6 +23,8 @@ EDGE_FILE = "config.toml"
 DEVICE_FILE = "device.toml"
 PUBLISHER_FILE = "publisher.pem"
 REGISTRY_FILE = "registry.json"
+IMAGE_USER = "10001:10001"
+"""Who the runtime's image runs as."""
 TELEMETRY_URL = "edgehub:telemetry"
 ALL_ADDRESSES = "0.0.0.0"  # noqa: S104 - of the container: the deployment publishes loopback only
 
@@ -79,7 +81,7 @@ def install_notes(config: AzureConfig, request: EnrollRequest) -> tuple[str, ...
     """Return what is left to do by hand on the device, with the commands."""
     runtime = config.runtime
     ours = f"{DEVICE_FILE} {PUBLISHER_FILE} {REGISTRY_FILE}"
-    user = runtime.user or "0:0"
+    user = runtime.user or IMAGE_USER
     login = (
         f"put the registry's pull token into {runtime.config_dir}/{REGISTRY_FILE}: "
         '{"auths": {"' + (config.registry or "REGISTRY") + '": {"auth": "BASE64 of user:token"}}}'
@@ -97,7 +99,7 @@ def install_notes(config: AzureConfig, request: EnrollRequest) -> tuple[str, ...
     return (
         f"on the device, with a container engine and aziot-edge installed: {edge}",
         f"{place} {runtime.config_dir} && sudo chown -R {user} {runtime.config_dir}",
-        f"sudo install -d -o {owner} -g {group or '0'} {state}",
+        f"sudo install -d -o {owner} -g {group or owner} {state}",
         login,
         last,
     )

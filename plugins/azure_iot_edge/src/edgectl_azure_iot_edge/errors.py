@@ -98,7 +98,7 @@ RIGHTS: dict[str, tuple[str, str]] = {
     "devices.delete": ("RegistryWrite", "Microsoft.Devices/IotHubs/devices/delete"),
     "twins.read": ("ServiceConnect", "Microsoft.Devices/IotHubs/twins/read"),
     "twins.write": ("ServiceConnect", "Microsoft.Devices/IotHubs/twins/write"),
-    "query": ("RegistryRead", "Microsoft.Devices/IotHubs/twins/read"),
+    "query": ("ServiceConnect", "Microsoft.Devices/IotHubs/twins/read"),
     "methods": ("ServiceConnect", "Microsoft.Devices/IotHubs/directMethods/invoke/action"),
 }
 

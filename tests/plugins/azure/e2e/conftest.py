@@ -21,8 +21,8 @@ import pytest
 
 from edgectl_azure_iot_edge._sdk.sas import parse_connection_string, sign
 
-UP_TIMEOUT_S = 110
-COMMAND_TIMEOUT_S = 300
+UP_TIMEOUT_S = 300
+COMMAND_TIMEOUT_S = 1200
 Done = subprocess.CompletedProcess[str]
 TRAIN = """\
 import os, pathlib
