@@ -1,9 +1,10 @@
 """A real kube-apiserver with etcd, with the same face as ``KubeServer``.
 
 The programs come from ``TEST_ASSET_KUBE_APISERVER`` and ``TEST_ASSET_ETCD`` (envtest's names);
-``scripts/build_kube_apiserver.py`` builds them. Both listen on loopback only, without root. There
-is no controller manager: nothing is garbage collected, namespaces are never emptied, and service
-accounts are not made, so the admission plugin that asks for them is off.
+``scripts/build_kube_apiserver.py`` builds them. All listen on loopback only, without root. When a
+``kube-controller-manager`` of the same version lies beside the API server it runs too, with those
+controllers that ``KubeServer`` has built in: garbage collection, namespaces, service accounts,
+quotas. Without it those are missing, and so is the admission plugin that asks for accounts.
 """
 
 from __future__ import annotations
@@ -28,6 +29,13 @@ from edgectl_gke_edge.emulator.kube.certificates import Authority, Pair
 from edgectl_gke_edge.emulator.kube.kubeconfig import kubeconfig_text
 
 APISERVERS, ETCD = "TEST_ASSET_KUBE_APISERVER", "TEST_ASSET_ETCD"
+CONTROLLERS = (
+    "garbage-collector-controller",
+    "namespace-controller",
+    "resourcequota-controller",
+    "root-ca-certificate-publisher-controller",
+    "serviceaccount-controller",
+)
 _START_S = 90.0
 _STOP_S = 20.0
 
@@ -39,6 +47,13 @@ def find_programs() -> tuple[tuple[Path, ...], Path | None]:
     return servers, Path(etcd) if etcd else None
 
 
+def manager_beside(program: Path) -> Path | None:
+    """Return the kube-controller-manager that lies beside an API server, or None."""
+    name = program.name.replace("kube-apiserver", "kube-controller-manager")
+    found = program.with_name(name)
+    return found if found != program and found.exists() else None
+
+
 class RealServer:
     """A real API server.
 
@@ -47,17 +62,33 @@ class RealServer:
         program: The kube-apiserver.
         etcd: etcd.
         name: The cluster's name in its CA and kubeconfig.
+        controllers: What the controller manager runs, where there is one; ``*`` is everything.
     """
 
-    def __init__(self, folder: Path, program: Path, etcd: Path, *, name: str = "real") -> None:
+    def __init__(
+        self,
+        folder: Path,
+        program: Path,
+        etcd: Path,
+        *,
+        name: str = "real",
+        controllers: Sequence[str] = CONTROLLERS,
+    ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.name = name
         self.token = secrets.token_urlsafe(24)
         self._folder = folder
         self._program, self._etcd = program, etcd
+        self._controllers = controllers
+        self._manager = manager_beside(program)
         self._authority = Authority(folder / "pki", name)
         self._ports = _free_ports(3)
         self._processes: list[subprocess.Popen[bytes]] = []
+
+    @property
+    def collects(self) -> bool:
+        """Whether controllers clear up: what is owned, and what is in a namespace that ends."""
+        return self._manager is not None
 
     @property
     def url(self) -> str:
@@ -92,6 +123,8 @@ class RealServer:
                 self.stop()
                 raise RuntimeError(f"'{self._program}' does not start: {self._log_tail()}")
             time.sleep(0.2)
+        if self._manager is not None:
+            self._run("kube-controller-manager", [str(self._manager), *self._manager_options()])
         return self
 
     def stop(self) -> None:
@@ -156,10 +189,30 @@ class RealServer:
             "--service-account-issuer=https://kubernetes.default.svc",
             "--service-cluster-ip-range=10.96.0.0/16",
             "--authorization-mode=RBAC",
-            "--disable-admission-plugins=ServiceAccount,TaintNodesByCondition",
+            f"--disable-admission-plugins={','.join(self._without())}",
             "--allow-privileged=true",
             "--endpoint-reconciler-type=none",
             "--profiling=false",
+        ]
+
+    def _without(self) -> list[str]:
+        """Name the admission plugins that need a controller which does not run."""
+        accounts = [] if self._manager is not None else ["ServiceAccount"]
+        return [*accounts, "TaintNodesByCondition"]
+
+    def _manager_options(self) -> list[str]:
+        pki = self._folder / "pki"
+        kubeconfig = pki / "controllers.kubeconfig"
+        kubeconfig.write_text(self.kubeconfig())
+        kubeconfig.chmod(0o600)
+        return [
+            f"--kubeconfig={kubeconfig}",
+            f"--controllers={','.join(self._controllers)}",
+            f"--root-ca-file={pki / 'ca.crt'}",
+            f"--service-account-private-key-file={pki / 'accounts.key'}",
+            "--bind-address=127.0.0.1",
+            "--secure-port=0",
+            "--leader-elect=false",
         ]
 
     def _ready(self) -> bool:

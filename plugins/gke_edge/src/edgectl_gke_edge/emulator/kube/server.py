@@ -95,6 +95,11 @@ class KubeServer:
     # What clients need
 
     @property
+    def collects(self) -> bool:
+        """Whether what is owned goes with its owner, and namespaces are emptied: always here."""
+        return True
+
+    @property
     def url(self) -> str:
         """Where it listens, ``https://127.0.0.1:PORT``."""
         return f"https://{self._host}:{self.port}"
