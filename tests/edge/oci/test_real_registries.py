@@ -15,21 +15,29 @@ from urllib.parse import urljoin
 
 import pytest
 import urllib3
+from cryptography.hazmat.primitives.asymmetric import ec
 from edge_packages import Publisher
 from msgspec.structs import replace
 from releases import REPOSITORY, Published, publish
 
+from edge_components.contract.digest import sha256_digest
 from edge_components.contract.package import MANIFEST_TYPE
-from edge_components.contract.release import RELEASE_FILE
+from edge_components.contract.release import MANIFEST_FILE, RELEASE_FILE, ReleaseDocument
 from edge_components.contract.state import Reason
 from edge_components.oci import FetchSettings, fetch_release
 from edge_components.oci.documents import referrers_tag
 from edge_components.oci.http import INDEX_TYPE, Access
 from edge_components.update.errors import RefusedError
+from edge_components.verify import load_publishers, verify_release
+from edgectl.api import push_release
 from edgectl.emulation.certificates import Authority
 from edgectl.emulation.registry import Access as Rights
 from edgectl.emulation.registry import RegistryFault, RegistryServer
 from edgectl.emulation.registry.access import Passwords
+from edgectl.package.keys import SigningKey
+from edgectl.package.registry import push
+from edgectl.package.sign import sign_package, sign_release
+from edgectl.testing.conformance.base import build_tiny_package
 
 USER = ("reader", "geheim")
 
@@ -222,3 +230,25 @@ def test_a_wrong_password_and_an_authority_that_is_not_trusted_are_told_apart(
             fetch_release(reference, published.digest, tmp_path / "d", access=access, settings=few)
         assert caught.value.reason is Reason.DOWNLOAD_FAILED
         assert word in caught.value.detail
+
+
+def test_what_the_operators_side_pushes_is_what_a_device_fetches(
+    quick: FetchSettings, tmp_path: Path
+) -> None:
+    key = SigningKey(ec.generate_private_key(ec.SECP256R1()))
+    package = build_tiny_package("plates", "1.0.0", tmp_path, key)
+    document = ReleaseDocument(
+        application="plates", number=4, version="1.0.0", package=package.digest
+    )
+    signature = sign_package(package.layout, package.digest, key)
+    envelope = sign_release(document, signature, key).envelope
+    with RegistryServer(tmp_path / "data") as server:
+        reference = f"{server.host}/{REPOSITORY}"
+        push(package.layout, package.digest, reference)
+        place = push_release(envelope, package.digest, reference, "plates", 4)
+        fetch_release(
+            reference, place.digest, tmp_path / "d", hardware="x86-64-cpu", settings=quick
+        )
+    assert (tmp_path / "d" / RELEASE_FILE).read_bytes() == envelope
+    assert sha256_digest((tmp_path / "d" / MANIFEST_FILE).read_bytes()) == package.digest
+    assert verify_release(envelope, load_publishers([key.public_pem])).number == 4
