@@ -12,8 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from msrest.exceptions import HttpOperationError
 
-from edgectl_azure_iot_edge.emulator.hub.registry import difference
-from edgectl_azure_iot_edge.emulator.hub.twin import merged, size_of
+from edgectl_azure_iot_edge.emulator.hub.twin import difference, merged, size_of
 
 MakeDevice = Callable[..., Any]
 KB = 1024

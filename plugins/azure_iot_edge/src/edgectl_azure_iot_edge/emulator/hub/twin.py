@@ -28,6 +28,7 @@ MAX_INTEGER = 4_503_599_627_370_495
 _NUMBER_BYTES = 8
 _BOOLEAN_BYTES = 4
 _FORBIDDEN = ".$# "
+_SYSTEM_KEYS = frozenset({"$metadata", "$version"})
 
 
 @dataclass
@@ -215,3 +216,33 @@ def _check_value(value: object, where: str) -> None:
         )
     if isinstance(value, int) and not isinstance(value, bool) and abs(value) > MAX_INTEGER + 1:
         raise HubError("ArgumentInvalid", f"The number in '{where}' is out of range.")
+
+
+def difference(before: Json, after: Json) -> Json:
+    """Return the patch that makes one document of another, with null for what goes."""
+    patch: Json = {key: None for key in before if key not in after}
+    for key, value in after.items():
+        old = before.get(key)
+        if isinstance(old, dict) and isinstance(value, dict):
+            inner = difference(old, value)
+            if inner:
+                patch[key] = inner
+        elif key not in before or old != value:
+            patch[key] = value
+    return patch
+
+
+def writable(body: Json) -> tuple[Json | None, Json | None]:
+    """Return the tags and desired properties of a request; system keys in them are left out."""
+    tags: Any = body.get("tags")
+    properties = body.get("properties")
+    if properties is not None and not isinstance(properties, dict):
+        raise HubError("ArgumentInvalid", "'properties' has to be an object")
+    desired: Any = (properties or {}).get("desired")
+    checked_tags = None if tags is None else check_patch(tags, "tags")
+    if desired is None:
+        return checked_tags, None
+    if not isinstance(desired, dict):
+        raise HubError("ArgumentInvalid", "'properties.desired' has to be an object")
+    plain = {key: value for key, value in desired.items() if key not in _SYSTEM_KEYS}
+    return checked_tags, check_patch(plain, "properties.desired")
