@@ -164,7 +164,7 @@ class Site:
             self.gate = Gate(int(self.server.url.rpartition(":")[2]))
         port_file.write_text(str(self.gate.port))
         self._held.callback(self.gate.stop)
-        self.order(self.orders)
+        write_orders(self.folder / "nodes", self.orders, wait=False)
 
     def settings(self, labels: dict[str, str], backoff: BackOff) -> ClusterSettings:
         """Return what the cluster's nodes are started with."""

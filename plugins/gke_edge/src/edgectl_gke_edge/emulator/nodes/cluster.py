@@ -34,10 +34,12 @@ from edgectl_gke_edge.emulator.nodes.kubelet.node import Node
 from edgectl_gke_edge.emulator.nodes.kubelet.registration import NodeSettings
 from edgectl_gke_edge.emulator.nodes.kubelet.server import KubeletServer
 from edgectl_gke_edge.emulator.nodes.orders import obey
+from edgectl_gke_edge.emulator.nodes.podfacts import PRETENDS
 from edgectl_gke_edge.emulator.nodes.proxy import ServiceProxy
 from edgectl_gke_edge.emulator.nodes.scheduler import Scheduler
 
 READY_FILE = "ready"
+CROWD_LEASE_S = 300.0
 _NEEDED = ("pods", "services")
 _SHARED = (
     *_NEEDED,
@@ -163,7 +165,12 @@ class Cluster:
         settings = self._settings
         usual = settings.nodes[0] if settings.nodes else NodeSettings(name="")
         members = tuple(
-            replace(usual, name=f"crowd-{number:04d}", labels=settings.crowd_labels)
+            replace(
+                usual,
+                name=f"crowd-{number:04d}",
+                labels={**settings.crowd_labels, PRETENDS: "yes"},
+                lease_s=CROWD_LEASE_S,
+            )
             for number in range(1, settings.crowd + 1)
         )
         return Crowd(api, self._informers["pods"], members)

@@ -7,6 +7,7 @@ before.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -14,8 +15,9 @@ import msgspec
 
 from edgectl_gke_edge.emulator.nodes.kubelet.node import Node
 
-ORDERS_FILE = "orders.json"
+ORDERS_FILE, OBEYED_FILE = "orders.json", "orders.obeyed.json"
 _LOOK_S = 0.1
+_OBEY_S = 5.0
 
 
 class Orders(msgspec.Struct, frozen=True, kw_only=True):
@@ -30,26 +32,49 @@ class Orders(msgspec.Struct, frozen=True, kw_only=True):
     no_pulls: dict[str, tuple[str, ...]] = {}
 
 
-def write_orders(folder: Path, orders: Orders) -> None:
-    """Leave orders for the nodes whose settings name this folder."""
+def write_orders(folder: Path, orders: Orders, *, wait: bool = True) -> bool:
+    """Leave orders for the nodes whose settings name this folder.
+
+    Args:
+        folder: The nodes' folder.
+        orders: What they shall do.
+        wait: Whether to wait until they do, a few seconds at most.
+
+    Returns:
+        Whether the nodes are known to have taken them.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    part = folder / f"{ORDERS_FILE}.part"
-    part.write_bytes(msgspec.json.encode(orders))
-    part.replace(folder / ORDERS_FILE)
+    data = msgspec.json.encode(orders)
+    _replace(folder / ORDERS_FILE, data)
+    deadline = time.monotonic() + (_OBEY_S if wait else 0.0)
+    while not (taken := _read(folder / OBEYED_FILE) == data) and time.monotonic() < deadline:
+        time.sleep(_LOOK_S / 2)
+    return taken
 
 
 async def obey(folder: Path, nodes: Sequence[Node]) -> None:
     """Follow the file until cancelled."""
     seen = b""
     while True:
-        try:
-            data = (folder / ORDERS_FILE).read_bytes()
-        except FileNotFoundError:
-            data = b"{}"
+        data = _read(folder / ORDERS_FILE) or b"{}"
         if data != seen:
             seen = data
             _apply(msgspec.json.decode(data, type=Orders), nodes)
+            _replace(folder / OBEYED_FILE, data)
         await asyncio.sleep(_LOOK_S)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except FileNotFoundError:
+        return b""
+
+
+def _replace(path: Path, data: bytes) -> None:
+    part = path.with_name(path.name + ".part")
+    part.write_bytes(data)
+    part.replace(path)
 
 
 def _apply(orders: Orders, nodes: Sequence[Node]) -> None:

@@ -12,6 +12,8 @@ import msgspec
 from edgectl_gke_edge.emulator.nodes.api import Obj
 from edgectl_gke_edge.emulator.nodes.quantities import parse_quantity
 
+PRETENDS = "edgectl.dev/emulator-pretends"
+"""The label of nodes that run nothing; only pods that are meant for each node go there."""
 _SAFE = "bcdfghjklmnpqrstvwxz2456789"
 
 

@@ -12,9 +12,16 @@ from edgectl_gke_edge.emulator.nodes.api import Api, ApiError, Obj
 from edgectl_gke_edge.emulator.nodes.controllers.base import Controller
 from edgectl_gke_edge.emulator.nodes.informer import Informer
 from edgectl_gke_edge.emulator.nodes.kubelet.events import Events
-from edgectl_gke_edge.emulator.nodes.podfacts import is_going, is_over, requests_of, timestamp
+from edgectl_gke_edge.emulator.nodes.podfacts import (
+    PRETENDS,
+    is_going,
+    is_over,
+    owner,
+    requests_of,
+    timestamp,
+)
 from edgectl_gke_edge.emulator.nodes.quantities import parse_quantity
-from edgectl_gke_edge.emulator.nodes.selection import node_fits, untolerated
+from edgectl_gke_edge.emulator.nodes.selection import labels_of, node_fits, untolerated
 
 _AGAIN_S = 2.0
 Used = dict[str, dict[str, Decimal]]
@@ -46,6 +53,8 @@ def why_not(pod: Obj, node: Obj, used: dict[str, Decimal]) -> str:
     """Return why a pod cannot go to a node, in the scheduler's words, or ""."""
     if (node.get("spec") or {}).get("unschedulable") and not _tolerates_cordon(pod):
         return "node(s) were unschedulable"
+    if PRETENDS in labels_of(node) and (owner(pod) or {}).get("kind") != "DaemonSet":
+        return "node(s) only pretend to run pods"
     if not node_fits(pod["spec"], node):
         return "node(s) didn't match Pod's node affinity/selector"
     taint = untolerated(pod["spec"], node, ("NoSchedule", "NoExecute"))

@@ -76,7 +76,8 @@ class NodeLifecycle(Controller):
         lease = self._leases.get(f"kube-node-lease/{key}")
         renewed = ((lease or {}).get("spec") or {}).get("renewTime")
         created = node["metadata"].get("creationTimestamp")
-        silent = age_s(renewed or created) > self._grace_s
+        holds = ((lease or {}).get("spec") or {}).get("leaseDurationSeconds") or 0
+        silent = age_s(renewed or created) > max(self._grace_s, holds)
         ready = condition(node, "Ready")
         status = "Unknown" if silent else (ready or {}).get("status", "Unknown")
         if silent and (ready is None or ready["status"] != "Unknown"):
