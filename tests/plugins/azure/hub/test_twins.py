@@ -87,6 +87,8 @@ def test_a_replacement_leaves_nothing_of_before(
     )
     assert twin.tags == {"b": 1}
     assert {k for k in twin.properties.desired if not k.startswith("$")} == {"y"}
+    twin = registry.replace_twin(device_id, Twin(tags={"c": 1}))
+    assert {k for k in twin.properties.desired if not k.startswith("$")} == set()
 
 
 def test_a_module_has_a_twin_of_its_own(

@@ -78,7 +78,7 @@ class Registry(Roster):
     def replace_twin(
         self, device_id: str, module_id: str | None, body: Json, if_match: str | None
     ) -> Entry:
-        """Set tags and desired properties whole, those that the body has.
+        """Set tags and desired properties whole; what the body leaves out is empty then.
 
         Raises:
             HubError: As ``patch_twin``.
@@ -87,10 +87,11 @@ class Registry(Roster):
         with self.lock:
             entry = self.twin_entry(device_id, module_id)
             etags.check(etags.wanted(if_match), entry.twin.etag)
-            after = merged({}, tags) if tags is not None else entry.twin.tags
+            after = merged({}, tags or {})
             self._check_tags(entry.twin, after)
-            if desired is not None:
-                self.set_desired(entry, merged({}, desired))
+            wanted = merged({}, desired or {})
+            if desired is not None or wanted != entry.twin.desired.values:
+                self.set_desired(entry, wanted)
             entry.twin.tags = after
             self._count(entry.twin)
             self._touch(device_id)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+import uuid
 from collections.abc import Mapping
 
 import msgspec
@@ -105,6 +106,7 @@ class HubRoom:
                 self._site.calls.count_throttled(self.name, self.operation(request))
             answer = errors.render(exc, self._site.now())
         answer.headers["iothub-elapsed-ms"] = str(int((time.monotonic() - started) * 1000))
+        answer.headers["x-ms-request-id"] = str(uuid.uuid4())
         answer.headers.setdefault("Vary", "Origin")
         return answer
 
