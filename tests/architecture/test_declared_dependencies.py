@@ -32,7 +32,7 @@ INDIRECT = {
     },
 }
 # Declared for hooks that are not written yet.
-SDKS = ("plugins/aws_greengrass", "plugins/azure_iot_edge", "plugins/gke_edge")
+SDKS = ("plugins/aws_greengrass", "plugins/gke_edge")
 
 # Editable installs and namespace packages do not tell whose module it is.
 OWNERS = {

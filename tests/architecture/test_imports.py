@@ -72,7 +72,13 @@ def test_a_plugin_brings_no_other_plugin(loaded_by: LoadedBy, plugin: str) -> No
 
 
 @pytest.mark.parametrize(
-    "plugin", ["edgectl_selfhosted", "edgectl_aws_greengrass", "edgectl_gke_edge"]
+    "plugin",
+    [
+        "edgectl_selfhosted",
+        "edgectl_aws_greengrass",
+        "edgectl_azure_iot_edge",
+        "edgectl_gke_edge",
+    ],
 )
 def test_the_way_to_real_devices_brings_nothing_of_an_emulator(
     loaded_by: LoadedBy, plugin: str
