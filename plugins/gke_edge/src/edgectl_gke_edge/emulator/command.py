@@ -66,6 +66,14 @@ _DISTRIBUTION = "edgectl-gke-edge"
     help="A label of every node; may be given several times.",
 )
 @click.option(
+    "--distributed-cloud",
+    "edge_count",
+    default=1,
+    show_default=True,
+    type=click.IntRange(min=0),
+    help="How many of the clusters Google knows as Distributed Cloud's; the last ones.",
+)
+@click.option(
     "--kubernetes",
     default=KUBERNETES,
     show_default=True,
@@ -87,19 +95,29 @@ def emulate(
     node_count: int,
     crowd: int,
     labels: tuple[str, ...],
+    edge_count: int,
     kubernetes: str,
     registry_port: int,
     info: Path | None,
     stop_on_eof: bool,
 ) -> None:
-    """Start clusters with virtual nodes whose pods really run, and a registry.
+    """Start clusters with virtual nodes whose pods really run, a registry, and Google's APIs.
 
     Every cluster has a Kubernetes API server of its own. Serves until Ctrl-C, and prints the
     settings that a project file takes.
     """
     loaded = None if project is None else load_project(project)
     wanted = _clusters(loaded, cluster_count, node_count)
-    wanted = tuple(replace(one, crowd=crowd, version=kubernetes) for one in wanted)
+    first_edge = len(wanted) - edge_count
+    wanted = tuple(
+        replace(
+            one,
+            crowd=crowd,
+            version=kubernetes,
+            source="edge" if number >= first_edge else "gke",
+        )
+        for number, one in enumerate(wanted)
+    )
     given = dict(_label(text) for text in labels)
     fleet = Fleet(folder, labels={**_target_labels(loaded), **given}, registry_port=registry_port)
     control = Control(fleet)

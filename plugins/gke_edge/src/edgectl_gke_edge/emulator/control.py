@@ -82,7 +82,7 @@ class Control:
     def _route(self, method: str, path: list[str]) -> Callable[[bytes], object]:
         match method, path:
             case "POST", ["clusters", name, "cut" | "mend" as verb]:
-                return lambda _: self._cut(self._fleet.sites[name], cut=verb == "cut")
+                return lambda _: self._cut(name, cut=verb == "cut")
             case "POST", ["nodes", cluster, node, "silence" | "wake" as verb]:
                 site = self._fleet.sites[cluster]
                 return lambda _: self._silence(site, node, silent=verb == "silence")
@@ -96,10 +96,12 @@ class Control:
                 return self._allow
         raise KeyError(f"route {method} {'/'.join(path)}")
 
-    def _cut(self, site: Site, *, cut: bool) -> object:
-        if site.gate is not None:
-            site.gate.cut() if cut else site.gate.mend()
-        return {"cluster": site.wanted.name, "cut": cut}
+    def _cut(self, name: str, *, cut: bool) -> object:
+        if cut:
+            self._fleet.cut(name)
+        else:
+            self._fleet.mend(name)
+        return {"cluster": name, "cut": cut}
 
     def _silence(self, site: Site, node: str, *, silent: bool) -> object:
         if node not in site.wanted.nodes:

@@ -23,6 +23,7 @@ from edgectl.emulation import Processes
 from edgectl.emulation.registry import RegistryServer
 from edgectl_gke_edge.emulator.addresses import Block
 from edgectl_gke_edge.emulator.gate import Gate
+from edgectl_gke_edge.emulator.google.server import GoogleServer
 from edgectl_gke_edge.emulator.images import PATH_PREFIX, push_images
 from edgectl_gke_edge.emulator.kube.server import KubeServer
 from edgectl_gke_edge.emulator.nodes.api import Access
@@ -31,6 +32,7 @@ from edgectl_gke_edge.emulator.nodes.kubelet.backoff import BackOff
 from edgectl_gke_edge.emulator.nodes.kubelet.registration import NodeSettings
 from edgectl_gke_edge.emulator.nodes.kubelet.runtime import end_all
 from edgectl_gke_edge.emulator.nodes.orders import Orders, write_orders
+from edgectl_gke_edge.emulator.server import Source, google_settings, open_google, reach_of
 
 NODES_MODULE = "edgectl_gke_edge.emulator.nodes"
 READY_S = 90.0
@@ -44,12 +46,14 @@ class VirtualCluster(Record, frozen=True, kw_only=True):
 
     Attributes:
         nodes: Its nodes' names.
+        source: Whether it is an ordinary GKE cluster or one of Distributed Cloud.
         crowd: How many more nodes only pretend to run pods.
         version: What its API server says it is; from 1.35 on there are image volumes.
     """
 
     name: str
     nodes: tuple[str, ...]
+    source: Source = "gke"
     labels: dict[str, str] = {}
     location: str = "us-central1"
     crowd: int = 0
@@ -148,9 +152,14 @@ class Site:
         self.gate: Gate | None = None
 
     @property
+    def port(self) -> int:
+        """The gate's port; 0 before the start."""
+        return self.gate.port if self.gate else 0
+
+    @property
     def url(self) -> str:
         """The API server, as operators reach it."""
-        return f"https://127.0.0.1:{self.gate.port if self.gate else 0}"
+        return f"https://127.0.0.1:{self.port}"
 
     def start(self) -> None:
         """Start the API server and open the gate."""
@@ -250,6 +259,7 @@ class Fleet:
         self._processes = Processes(self.folder / "logs")
         self.registry: RegistryServer | None = None
         self.sites: dict[str, Site] = {}
+        self.google: GoogleServer | None = None
 
     def start(self, clusters: tuple[VirtualCluster, ...], version: str) -> FleetInfo:
         """Start everything; returns once all nodes are ready.
@@ -269,10 +279,16 @@ class Fleet:
         images = push_images(registry.host, version)
         for wanted in clusters:
             self._start_site(wanted)
+        google = self.google = open_google(
+            self.folder / "google",
+            [(site.wanted, reach_of(site.server, site.port)) for site in self.sites.values()],
+        )
+        self._held.callback(google.stop)
         self._wait_ready()
         kubeconfig = self._write_kubeconfig()
         place = f"{registry.host}/{PATH_PREFIX}"
         env = {"GKE_REGISTRY": place, "GKE_KUBECONFIG": kubeconfig, "KUBECONFIG": kubeconfig}
+        env |= google_settings(google)
         return FleetInfo(
             env=env,
             registry=place,
@@ -280,6 +296,22 @@ class Fleet:
             images=images,
             clusters=tuple(site.running() for site in self.sites.values()),
         )
+
+    def cut(self, name: str) -> None:
+        """Cut a cluster off from operators, and from Google; inside it goes on."""
+        site = self.sites[name]
+        if site.gate is not None:
+            site.gate.cut()
+        if self.google is not None:
+            self.google.account.disconnect(name)
+
+    def mend(self, name: str) -> None:
+        """Let a cluster be reached again."""
+        site = self.sites[name]
+        if site.gate is not None:
+            site.gate.mend()
+        if self.google is not None:
+            self.google.account.disconnect(name, connected=True)
 
     def check(self) -> None:
         """Check that everything still runs.

@@ -136,15 +136,12 @@ async def _join(
     back_writer: asyncio.StreamWriter,
 ) -> None:
     with contextlib.closing(back_writer):
-        ways = {
-            asyncio.create_task(_copy(reader, back_writer)),
-            asyncio.create_task(_copy(back_reader, writer)),
-        }
-        _, open_ways = await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
-        if open_ways:
-            await asyncio.wait(open_ways, timeout=5)
-        for way in ways:
-            way.cancel()
+        forth = asyncio.create_task(_copy(reader, back_writer))
+        try:
+            # The pod has the last word: what it has said is all there is to say.
+            await _copy(back_reader, writer)
+        finally:
+            forth.cancel()
 
 
 async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
