@@ -153,6 +153,8 @@ def test_a_twin_is_there_without_the_hub_and_reports_are_brought_later(
     _, patch = client.take("$iothub/twin/PATCH/properties/desired/")
     assert json.loads(patch)["colour"] == "blue"
     eventually(lambda: service.reported("d1", "app").get("late") is True)
+    unsent = devices.place("d1") / "state" / "unsent-app.json"
+    eventually(lambda: json.loads(unsent.read_bytes()) == {})
 
 
 def test_a_direct_method_reaches_the_module(opened: Opened, service: Service) -> None:
