@@ -80,6 +80,14 @@ def test_the_operators_token_opens_the_clusters(cluster: KubeServer, server: Goo
     assert call(cluster, headers=bearer(token)).status_code == 200
 
 
+def test_a_revoked_token_opens_no_cluster(
+    cluster: KubeServer, server: GoogleServer, token: str
+) -> None:
+    assert call(cluster, headers=bearer(token)).status_code == 200
+    server.account.identity.revoke_all()
+    assert call(cluster, headers=bearer(token)).status_code == 401
+
+
 def test_an_edge_clusters_own_token_opens_it(edge: Any, cluster: KubeServer) -> None:
     made = edge.generate_access_token(cluster=LOT)
     assert call(cluster, headers=bearer(made.access_token)).status_code == 200

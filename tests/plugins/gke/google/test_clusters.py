@@ -51,7 +51,7 @@ def test_the_old_form_of_a_request_is_understood_too(gke: Any) -> None:
 
 
 def test_a_gke_cluster_that_is_not_there_is_not_found(gke: Any) -> None:
-    with pytest.raises(exceptions.NotFound, match="Not found: projects/parking/.*/clusters/none"):
+    with pytest.raises(exceptions.NotFound, match=r"Not found: projects/parking/.*/clusters/none"):
         gke.get_cluster(name=f"{PLACE}/clusters/none")
 
 

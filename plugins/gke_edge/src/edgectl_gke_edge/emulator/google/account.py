@@ -33,12 +33,14 @@ class Reach:
         address: ``host:port`` of the API server, as operators reach it.
         ca: Its CA certificate, PEM.
         admit: Lets a bearer token in: token, user, groups.
+        dismiss: Lets a token no longer in.
         sign: Signs a client certificate for a user and groups; returns certificate and key, PEM.
     """
 
     address: str
     ca: str
     admit: Callable[[str, str, tuple[str, ...]], object] | None = None
+    dismiss: Callable[[str], object] | None = None
     sign: Callable[[str, tuple[str, ...]], tuple[str, str]] | None = None
 
 
@@ -209,7 +211,7 @@ class Account:
         if reach is not None:
             self.reaches[name] = reach
             if reach.admit is not None:
-                self.identity.on_token(reach.admit)
+                self.identity.on_token(reach.admit, reach.dismiss)
 
     def disconnect(self, name: str, *, connected: bool = False) -> None:
         """Have Google lose (or find again) the connection to a Distributed Cloud cluster."""

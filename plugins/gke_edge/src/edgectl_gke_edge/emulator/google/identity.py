@@ -51,6 +51,7 @@ class Principal:
 
 
 Admit = Callable[[str, str, tuple[str, ...]], object]
+Dismiss = Callable[[str], object]
 
 
 @dataclass
@@ -75,11 +76,19 @@ class Identity:
         self._tokens: dict[str, _Token] = {}
         self._keys: dict[str, tuple[rsa.RSAPublicKey, Principal]] = {}
         self._admit: list[Admit] = []
+        self._dismiss: list[Dismiss] = []
 
-    def on_token(self, admit: Admit) -> None:
-        """Tell a cluster of each token (token, user, groups), also of those that are there."""
+    def on_token(self, admit: Admit, dismiss: Dismiss | None = None) -> None:
+        """Tell a cluster of each token (token, user, groups), also of those that are there.
+
+        Args:
+            admit: Lets a token in.
+            dismiss: Lets a token no longer in, once it was revoked.
+        """
         with self._lock:
             self._admit.append(admit)
+            if dismiss is not None:
+                self._dismiss.append(dismiss)
             known = dict(self._tokens)
         for token, found in known.items():
             admit(token, found.principal.email, found.principal.kubernetes_groups)
@@ -126,7 +135,12 @@ class Identity:
     def revoke_all(self) -> None:
         """Let all tokens end: calls are UNAUTHENTICATED until a new one is got."""
         with self._lock:
+            ended = list(self._tokens)
             self._tokens.clear()
+            tellers = list(self._dismiss)
+        for token in ended:
+            for dismiss in tellers:
+                dismiss(token)
 
     def authenticate(self, authorization: str) -> Principal:
         """Say who calls.

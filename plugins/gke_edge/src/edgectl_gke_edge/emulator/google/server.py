@@ -192,4 +192,10 @@ def reach_of(server: KubeServer, address: str = "") -> Reach:
         server.add_user(user, groups, token)
 
     own = server.url.removeprefix("https://")
-    return Reach(address=address or own, ca=server.ca, admit=admit, sign=sign)
+    return Reach(
+        address=address or own,
+        ca=server.ca,
+        admit=admit,
+        dismiss=server.remove_token,
+        sign=sign,
+    )

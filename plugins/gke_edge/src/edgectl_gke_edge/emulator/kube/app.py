@@ -9,12 +9,13 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, PlainTextResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from edgectl_gke_edge.emulator.kube import discovery
+from edgectl_gke_edge.emulator.kube import discovery, warnings
 from edgectl_gke_edge.emulator.kube.access import Access
 from edgectl_gke_edge.emulator.kube.decoding import parse
 from edgectl_gke_edge.emulator.kube.errors import Json, StatusError, no_such_path
 from edgectl_gke_edge.emulator.kube.faults import Faults
 from edgectl_gke_edge.emulator.kube.lifecycle import DeleteOptions, Lifecycle
+from edgectl_gke_edge.emulator.kube.listing import listed
 from edgectl_gke_edge.emulator.kube.registry import Registry
 from edgectl_gke_edge.emulator.kube.requests import Target, User, find_target, read_call
 from edgectl_gke_edge.emulator.kube.subresources import Subresources
@@ -84,6 +85,7 @@ class App:
 
     async def _do(self, request: Request, target: Target, user: User) -> Response:
         call = read_call(user, request.query_params, request.headers.get("user-agent", ""))
+        call.warnings += warnings.of_kind(target.kind, self._registry.features.version)
         if target.subresource and target.subresource != "status":
             response = await self._subresources.answer(target, call, request)
         else:
@@ -111,7 +113,7 @@ class App:
 
     async def _list(self, request: Request, target: Target, call: Any) -> Response:
         del call
-        return JSONResponse(self._registry.listed(target, request.query_params))
+        return JSONResponse(listed(self._registry.store, target, request.query_params))
 
     async def _watch(self, request: Request, target: Target, call: Any) -> Response:
         del call
@@ -149,13 +151,13 @@ class App:
     async def _delete_all(self, request: Request, target: Target, call: Any) -> Response:
         options = await read_delete_options(request)
         call.dry_run = call.dry_run or options[1]
-        listed = self._registry.listed(target, request.query_params)
+        found = listed(self._registry.store, target, request.query_params)
         kind = target.kind
-        for item in listed["items"]:
+        for item in found["items"]:
             metadata = item["metadata"]
             one = Target(kind, "delete", metadata.get("namespace", ""), metadata["name"])
             self._lifecycle.delete(one, call, options[0], self._registry.get(one))
-        return JSONResponse(listed)
+        return JSONResponse(found)
 
     @property
     def _lifecycle(self) -> Lifecycle:

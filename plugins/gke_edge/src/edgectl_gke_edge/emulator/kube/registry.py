@@ -6,12 +6,17 @@ between kinds stands in ``strategy``, ``defaults``, ``validation`` and ``admissi
 
 from __future__ import annotations
 
-import base64
 import json
-from collections.abc import Mapping
 from typing import Any
 
-from edgectl_gke_edge.emulator.kube import admission, ownership, patches, strategy, validation
+from edgectl_gke_edge.emulator.kube import (
+    admission,
+    ownership,
+    patches,
+    strategy,
+    validation,
+    warnings,
+)
 from edgectl_gke_edge.emulator.kube.decoding import decode, parse, strict_error
 from edgectl_gke_edge.emulator.kube.defaults import empty_object, with_defaults
 from edgectl_gke_edge.emulator.kube.errors import (
@@ -21,7 +26,6 @@ from edgectl_gke_edge.emulator.kube.errors import (
     StatusError,
     already_exists,
     bad_request,
-    expired,
     invalid,
     not_found,
     shown,
@@ -33,13 +37,6 @@ from edgectl_gke_edge.emulator.kube.kinds import Kind, kind_of
 from edgectl_gke_edge.emulator.kube.lifecycle import Lifecycle
 from edgectl_gke_edge.emulator.kube.requests import Call, Target
 from edgectl_gke_edge.emulator.kube.schema import schema_of
-from edgectl_gke_edge.emulator.kube.selectors import (
-    Selector,
-    matches,
-    matches_fields,
-    parse_fields,
-    parse_labels,
-)
 from edgectl_gke_edge.emulator.kube.store import Store
 from edgectl_gke_edge.emulator.kube.structured import StructureError
 
@@ -66,47 +63,6 @@ class Registry:
         if found is None:
             raise not_found(target.place)
         return found
-
-    def listed(self, target: Target, query: Mapping[str, str]) -> Json:
-        """Return a list, whole or a page of it.
-
-        Raises:
-            StatusError: 400 for a selector that is none, 410 for a page of a forgotten list.
-        """
-        kind = target.kind
-        version, start = _read_token(query.get("continue", ""))
-        if version:
-            found = self.store.snapshot(version)
-            if found is None:
-                raise expired(
-                    "The provided continue parameter is too old to display a consistent list "
-                    "result. You can start a new list without the continue parameter."
-                )
-        else:
-            self._check_version(query.get("resourceVersion", ""))
-            chosen = select(target, query)
-            objects = self.store.objects(kind, target.namespace)
-            found = [o for o in objects if chosen(o)]
-        metadata: Json = {"resourceVersion": str(version or self.store.version)}
-        limit = int(query.get("limit") or 0)
-        page = found[start : start + limit] if limit else found[start:]
-        if limit and len(found) > start + limit:
-            kept = version or self.store.keep_snapshot(found)
-            metadata["continue"] = _token(kept, start + limit)
-            metadata["remainingItemCount"] = len(found) - start - limit
-        items = [{k: v for k, v in o.items() if k not in {"kind", "apiVersion"}} for o in page]
-        listed = {"kind": f"{kind.kind}List", "apiVersion": kind.api_version}
-        return {**listed, "metadata": metadata, "items": items}
-
-    def _check_version(self, text: str) -> None:
-        if not text:
-            return
-        if not text.isdigit():
-            raise bad_request(f'resourceVersion: Invalid value: "{text}": must be a number')
-        if int(text) > self.store.version:
-            message = f"Too large resource version: {text}, current: {self.store.version}"
-            details = {"causes": [{"reason": "ResourceVersionTooLarge", "message": message}]}
-            raise StatusError(504, "Timeout", f"Timeout: {message}", details)
 
     # Writing
 
@@ -140,6 +96,7 @@ class Registry:
         obj = admission.mutate(self.store, kind, self.features.without_unserved(kind, obj))
         obj = strategy.finish_create(kind, obj, self._addresses())
         self._validate(kind, obj, None)
+        call.warnings += warnings.of_object(kind, obj)
         admission.validate(self.store, kind, obj, call, old=None)
         if self.store.get(kind, target.namespace, name) is not None:
             raise already_exists(place)
@@ -188,6 +145,7 @@ class Registry:
         obj = make(kind, live, obj)
         self._validate(kind, obj, live)
         if target.subresource != "status":
+            call.warnings += warnings.of_object(kind, obj)
             admission.validate(self.store, kind, obj, call, old=live)
         return obj
 
@@ -340,22 +298,6 @@ class Registry:
         return [str(obj.get("spec", {}).get("clusterIP", "")) for obj in services]
 
 
-def select(target: Target, query: Mapping[str, str]) -> Any:
-    """Return the predicate of a list's or watch's selectors and name."""
-    labels: Selector = parse_labels(query.get("labelSelector", ""))
-    fields: Selector = parse_fields(query.get("fieldSelector", ""), target.kind)
-
-    def chosen(obj: Json) -> bool:
-        metadata = obj["metadata"]
-        if target.name and metadata["name"] != target.name:
-            return False
-        if target.namespace and metadata.get("namespace") != target.namespace:
-            return False
-        return matches(labels, metadata.get("labels")) and matches_fields(fields, obj)
-
-    return chosen
-
-
 def _patched(patch_type: str, live: Json, patch: Any, kind: Kind) -> Any:
     if patch_type == patches.JSON_PATCH:
         return patches.json_patch(live, patch)
@@ -426,18 +368,3 @@ def _bad_patch(patched: Any, error: StatusError) -> StatusError:
     value = shown(json.dumps(patched, separators=(",", ":")))
     cause = Cause("FieldValueInvalid", f"Invalid value: {value}: {told}", "patch")
     return invalid("", "", "", [cause])
-
-
-def _token(version: int, start: int) -> str:
-    text = json.dumps({"v": "meta.k8s.io/v1", "rv": version, "start": str(start)})
-    return base64.urlsafe_b64encode(text.encode()).decode().rstrip("=")
-
-
-def _read_token(text: str) -> tuple[int, int]:
-    if not text:
-        return 0, 0
-    try:
-        token = json.loads(base64.urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        return int(token["rv"]), int(token["start"])
-    except (ValueError, KeyError, TypeError) as exc:
-        raise bad_request(f"continue key is not valid: {exc}") from exc

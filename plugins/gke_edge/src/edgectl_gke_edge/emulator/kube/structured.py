@@ -137,8 +137,11 @@ def _compare(old: Any, new: Any, node: Node, path: Path, found: dict[str, set[Pa
         return
     left, right = _children(old, node, path), _children(new, node, path)
     for element in {**left, **right}:
-        below_it = node.item if isinstance(node, ListOf) else child(node, _name(element))
         before, after = left.get(element, ABSENT), right.get(element, ABSENT)
+        if isinstance(node, ListOf):
+            below_it = _shape(node, before if isinstance(before, _Several) else after)
+        else:
+            below_it = child(node, _name(element))
         _compare(before, after, below_it, (*path, element), found)
 
 
@@ -158,12 +161,27 @@ def _children(value: Any, node: Node, path: Path) -> dict[Element, Any]:
     return {Name(name): item for name, item in value.items()}
 
 
+class _Several(list[Any]):
+    """Items of a live list that have the same key: an update may store that, an apply may not."""
+
+
 def _lenient(value: list[Any], node: ListOf, path: Path) -> dict[Element, Any]:
-    """Take items of live objects as they are: an update may have stored a key twice."""
+    """Take items of live objects as they are."""
     found: dict[Element, Any] = {}
     for item in value:
-        found.setdefault(element_of(item, node, path), item)
+        element = element_of(item, node, path)
+        if element in found:
+            before = found[element]
+            before = before if isinstance(before, _Several) else _Several([before])
+            found[element] = _Several([*before, item])
+        else:
+            found[element] = item
     return found
+
+
+def _shape(node: ListOf, item: Any) -> Node:
+    """Items of the same key are one leaf together."""
+    return Scalar("any") if isinstance(item, _Several) else node.item
 
 
 def merge(live: Any, applied: Any, node: Node, path: Path = ()) -> Any:
@@ -189,16 +207,21 @@ def _merge_lists(live: list[Any], applied: list[Any], node: ListOf, path: Path) 
     queue = list(right)
     for element, item in left.items():
         if element not in right:
-            merged.append(item)
+            merged += item if isinstance(item, _Several) else [item]
             continue
         while queue and element in queue:
             name = queue.pop(0)
-            before = left.get(name, ABSENT)
-            merged.append(merge(before, right[name], node.item, (*path, name)))
+            merged.append(merge(_single(left, name), right[name], node.item, (*path, name)))
             if name == element:
                 break
-    rest = [merge(left.get(n, ABSENT), right[n], node.item, (*path, n)) for n in queue]
+    rest = [merge(_single(left, n), right[n], node.item, (*path, n)) for n in queue]
     return merged + rest
+
+
+def _single(items: dict[Element, Any], name: Element) -> Any:
+    """Return an item to merge with; of several with one key none is kept."""
+    found = items.get(name, ABSENT)
+    return ABSENT if isinstance(found, _Several) else found
 
 
 def named_members(fields: FieldSet, node: Node) -> FieldSet:
@@ -270,7 +293,7 @@ def _live_fields(value: Any, node: Node, path: Path) -> Iterator[Path]:
     elif isinstance(node, ListOf):
         for element, item in _lenient(value or [], node, path).items():
             yield (*path, element)
-            if not is_atomic(node.item):
+            if not is_atomic(_shape(node, item)):
                 yield from _live_fields(item, node.item, (*path, element))
     else:
         for name, item in (value or {}).items():

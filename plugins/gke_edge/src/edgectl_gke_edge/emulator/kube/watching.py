@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from edgectl_gke_edge.emulator.kube.errors import Cause, Json, bad_request, expired, invalid
 from edgectl_gke_edge.emulator.kube.features import Features
-from edgectl_gke_edge.emulator.kube.registry import select
+from edgectl_gke_edge.emulator.kube.listing import select
 from edgectl_gke_edge.emulator.kube.requests import Target
 from edgectl_gke_edge.emulator.kube.store import Event, Store, Watch
 
