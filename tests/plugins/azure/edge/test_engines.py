@@ -225,8 +225,7 @@ def test_options_that_docker_would_refuse_are_refused(host: dict[str, Any]) -> N
     [
         ("localhost:5000/a/b:1", ("localhost:5000", "a/b", "1")),
         ("r.example/a@sha256:" + "0" * 64, ("r.example", "a", "sha256:" + "0" * 64)),
-        ("ubuntu", ("registry-1.docker.io", "library/ubuntu", "latest")),
-        ("team/app:2", ("registry-1.docker.io", "team/app", "2")),
+        ("r.example:443/team/app", ("r.example:443", "team/app", "latest")),
     ],
 )
 def test_an_image_s_name_is_read_as_docker_reads_it(
@@ -239,6 +238,8 @@ def test_an_image_s_name_is_read_as_docker_reads_it(
 def test_what_is_no_name_of_an_image_is_refused() -> None:
     with pytest.raises(ValueError, match="invalid reference format"):
         parse_reference("Not An Image")
+    with pytest.raises(ValueError, match="names no registry"):
+        parse_reference("team/app:2")
     assert [is_loopback(h) for h in ("localhost:1", "127.0.0.1", "[::1]:2", "r.io")] == [
         True,
         True,

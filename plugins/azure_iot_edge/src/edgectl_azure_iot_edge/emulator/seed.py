@@ -18,8 +18,8 @@ OTHER_TEAM = "other-team-logger"
 BASE_PRIORITY = 1
 OTHER_PRIORITY = 10
 LOGGER = "logger"
-_AGENT_IMAGE = "mcr.microsoft.com/azureiotedge-agent:1.5"
-_HUB_IMAGE = "mcr.microsoft.com/azureiotedge-hub:1.5"
+_AGENT_IMAGE = "azureiotedge-agent:1.5"
+_HUB_IMAGE = "azureiotedge-hub:1.5"
 _LOGGER_SCRIPT = "echo the other team is here; exec sleep infinity"
 
 

@@ -37,7 +37,7 @@ log = logging.getLogger(__name__)
 CYCLE_S = 5.0
 _DESIRED = "desired"
 _OK = DeploymentStatus(code=200)
-_DEFAULT_IMAGE = "mcr.microsoft.com/azureiotedge-agent:1.5"
+_DEFAULT_IMAGE = "azureiotedge-agent:1.5"
 
 
 class AgentPace(Record, frozen=True, kw_only=True):

@@ -7,7 +7,6 @@ import re
 
 from edgectl.api import Record
 
-DEFAULT_HOST = "registry-1.docker.io"
 _REFERENCE = re.compile(
     r"(?:(?P<host>[A-Za-z0-9.-]+(?::\d+)?)/)?(?P<repository>[a-z0-9]+(?:[._/-]+[a-z0-9]+)*)"
     r"(?::(?P<tag>[A-Za-z0-9_][A-Za-z0-9._-]{0,127}))?(?:@(?P<digest>sha256:[0-9a-f]{64}))?"
@@ -44,7 +43,8 @@ def parse_reference(image: str) -> Reference:
     """Read an image's name.
 
     Raises:
-        ValueError: It is none, in the words of Docker.
+        ValueError: It is none, or leaves its registry to Docker's default: an emulator takes
+            nothing from the internet that nobody named.
     """
     match = _REFERENCE.fullmatch(image)
     if match is None:
@@ -53,7 +53,6 @@ def parse_reference(image: str) -> Reference:
     if host and not ("." in host or ":" in host or host == "localhost"):
         host, repository = None, f"{host}/{repository}"
     if not host:
-        host = DEFAULT_HOST
-        repository = repository if "/" in repository else f"library/{repository}"
+        raise ValueError(f"'{image}' names no registry, and a virtual device has no usual one")
     wanted = match["digest"] or match["tag"] or "latest"
     return Reference(host=host, repository=repository, wanted=wanted)
