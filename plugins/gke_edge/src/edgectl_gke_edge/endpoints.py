@@ -7,8 +7,10 @@ from collections.abc import Mapping
 
 from edgectl_gke_edge.config import GkeConfig
 
-VARIABLE = "EDGECTL_GKE_ENDPOINT"
-"""``host:port`` of an emulator that answers for all of Google's APIs, without TLS."""
+GRPC_VARIABLE = "EDGECTL_GKE_ENDPOINT"
+"""``host:port`` of an emulator that answers for Google's gRPC APIs, without TLS."""
+HTTP_VARIABLE = "EDGECTL_GKE_HTTP_ENDPOINT"
+"""``host:port`` of the same for the connect gateway's control API, which is HTTP."""
 
 
 def address_of(config: GkeConfig, api: str, environ: Mapping[str, str] = os.environ) -> str:
@@ -20,4 +22,5 @@ def address_of(config: GkeConfig, api: str, environ: Mapping[str, str] = os.envi
         environ: Where the address of an emulator may stand.
     """
     configured: str = getattr(config.endpoints, api)
-    return configured or environ.get(VARIABLE, "")
+    variable = HTTP_VARIABLE if api == "connectgateway" else GRPC_VARIABLE
+    return configured or environ.get(variable, "")

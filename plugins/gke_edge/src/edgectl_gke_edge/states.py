@@ -145,7 +145,7 @@ def judge(
         status = _judge_node(look, number, now, patience) or _judge_pods(
             look, number, now, patience
         )
-    return _with_active(status, look)
+    return _with_active(status, look, is_asked=release is not None)
 
 
 def _refused(look: Look, refused: Refused) -> DeviceStatus:
@@ -354,13 +354,18 @@ def _prepared(status: DeviceStatus, pod: Pod) -> DeviceStatus:
     )
 
 
-def _with_active(status: DeviceStatus, look: Look) -> DeviceStatus:
-    """Add which release answers now; a device that failed and answers by an older one went back."""
+def _with_active(status: DeviceStatus, look: Look, *, is_asked: bool) -> DeviceStatus:
+    """Add which release answers now; a device that failed and answers by an older one went back.
+
+    While two answer side by side, a plan is told of the older one: the change is not at its end
+    before that one is let go. Whoever asks about a release is told of the newer one.
+    """
     answering = [pod for pod in look.pods if pod.is_ready]
     if not answering:
         known = 0 if look.node is None or look.node.is_ready else None
         return msgspec.structs.replace(status, active_release=known)
-    best = max(answering, key=lambda pod: pod.release)
+    choose = max if is_asked else min
+    best = choose(answering, key=lambda pod: pod.release)
     state = status.state
     if state is State.FAILED and best.release != status.release:
         state = State.ROLLED_BACK

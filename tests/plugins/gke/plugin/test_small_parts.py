@@ -185,7 +185,9 @@ def test_versions_and_stages_become_tags_that_a_registry_takes(version: str) -> 
 
 def test_an_emulator_s_address_comes_from_the_settings_or_the_environment() -> None:
     assert address_of(CONFIG, "container", {}) == ""
-    assert address_of(CONFIG, "gkehub", {"EDGECTL_GKE_ENDPOINT": "localhost:1"}) == "localhost:1"
+    both = {"EDGECTL_GKE_ENDPOINT": "localhost:1", "EDGECTL_GKE_HTTP_ENDPOINT": "localhost:2"}
+    assert address_of(CONFIG, "gkehub", both) == "localhost:1"
+    assert address_of(CONFIG, "connectgateway", both) == "localhost:2"
 
 
 @pytest.mark.parametrize(

@@ -269,6 +269,12 @@ def test_asked_about_an_older_release_a_device_is_superseded() -> None:
     assert (status.state, status.active_release) == (State.SUPERSEDED, 7)
 
 
+def test_while_two_answer_a_plan_is_told_of_the_older_one() -> None:
+    seen = look(node(6, 7), pod(6, running(900)), pod(7, running(30)))
+    assert judged(seen).active_release == 6
+    assert judged(seen, 7).active_release == 7
+
+
 def test_the_release_before_is_let_go_only_once_the_new_one_has_proved_itself() -> None:
     def older(status: dict[str, Any]) -> tuple[int, ...]:
         seen = look(node(5, 6, 7), pod(6, running(900)), pod(7, status))

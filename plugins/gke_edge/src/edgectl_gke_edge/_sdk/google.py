@@ -19,8 +19,12 @@ import google.auth.exceptions
 import grpc
 import yaml
 from google.api_core import exceptions as google_errors
+from google.auth.credentials import AnonymousCredentials
 from google.cloud import container_v1, edgecontainer_v1, gkehub_v1
 from google.cloud.gkeconnect import gateway_v1
+from google.cloud.gkeconnect.gateway_v1.services.gateway_control.transports import (
+    GatewayControlRestTransport,
+)
 from lightkube.config.kubeconfig import KubeConfig, SingleConfig
 from lightkube.config.models import Cluster as KubeCluster
 
@@ -153,7 +157,7 @@ class Google:
         return lambda: Access(_single(one.name, server), EdgeToken(client, one.name, self._meta))
 
     def _through_gateway(self, membership: str) -> Access:
-        client = self._client("connectgateway", gateway_v1.GatewayControlClient)
+        client = self._gateway()
         request = gateway_v1.GenerateCredentialsRequest(name=membership)
         with _told(f"get access to '{membership}' through the connect gateway"):
             answer = client.generate_credentials(
@@ -173,6 +177,17 @@ class Google:
             return kind(transport=transport(channel=grpc.insecure_channel(address)))
         with _told("ask Google"):
             return kind(credentials=_TOKEN.credentials())
+
+    def _gateway(self) -> gateway_v1.GatewayControlClient:
+        """Return the gateway's client, which speaks REST only."""
+        address = address_of(self._config, "connectgateway")
+        if not address:
+            with _told("ask Google"):
+                return gateway_v1.GatewayControlClient(credentials=_TOKEN.credentials())
+        transport = GatewayControlRestTransport(
+            host=address, credentials=AnonymousCredentials(), url_scheme="http"
+        )
+        return gateway_v1.GatewayControlClient(transport=transport)
 
     def _meta(self) -> Sequence[tuple[str, str]]:
         """Return what a call to an emulator carries: its channel takes no credentials."""
