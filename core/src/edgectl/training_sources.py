@@ -32,7 +32,7 @@ def training_sources(request: TrainRequest) -> dict[str, Path]:
     found: dict[str, Path] = {}
     total = 0
     for path in _walk(request.project_dir, skip):
-        if _holds_key(path):
+        if _holds_key(path) or _belongs_to_model(path, request.model):
             continue
         found[path.relative_to(request.project_dir).as_posix()] = path
         total += path.stat().st_size
@@ -56,6 +56,11 @@ def _walk(folder: Path, skip: set[Path | None]) -> Iterator[Path]:
                 yield from _walk(path, skip)
         elif path.is_file():
             yield path
+
+
+def _belongs_to_model(path: Path, model: Path) -> bool:
+    """Whether a file is the model's external data (``model.onnx.data``), from a former training."""
+    return path.parent == model.parent and path.name.startswith(model.name)
 
 
 def _holds_key(path: Path) -> bool:

@@ -27,6 +27,7 @@ PLACE_HINT = "check `subscription_id`, `resource_group` and `workspace` of provi
 QUOTA_HINT = "ask for more quota, or name another `compute` or `instance_type`"
 PATH_CHANGED = "Asset paths cannot be updated"
 _ACTION = re.compile(r"perform action '([^']+)'")
+_PREFIX = re.compile(r"^\([A-Za-z]+\) ")
 _SECRET = re.compile(r"(sig=|AccountKey=|SharedAccessSignature=)[^;&\s\"']+")
 _KINDS: dict[int, tuple[type[ProviderError], str]] = {
     401: (AuthError, LOGIN_HINT),
@@ -40,8 +41,9 @@ _PLACES = frozenset({"SubscriptionNotFound", "ResourceGroupNotFound", "ResourceN
 
 
 def plain(said: str) -> str:
-    """Return the first line of what Azure said, without secrets."""
+    """Return the first line of what Azure said, without its code and secrets."""
     first = next((line for line in said.splitlines() if line.strip()), "")
+    first = _PREFIX.sub("", first.strip())
     return _SECRET.sub(r"\1…", first).strip().rstrip(".")[:400]
 
 

@@ -116,7 +116,7 @@ def _begin(workspace: Workspace, order: _Order, progress: Progress) -> Job:
     for attempt in range(1, _MAX_ATTEMPTS):
         name = training.job_name(request.name, order.digest, attempt)
         known = _find(workspace, name)
-        if known is not None and str(known.status) in _ENDED:
+        if known is not None and _status(known) in _ENDED:
             continue
         if known is not None:
             progress(f"going on with the training job '{name}', which runs already")
@@ -139,6 +139,11 @@ def _find(workspace: Workspace, name: str) -> Job | None:
         if exc.hint:  # not the job: the workspace
             raise
         return None
+
+
+def _status(job: Job) -> str:
+    """Return the service's word; the SDK gives an enumeration for those that it knows."""
+    return str(getattr(job.status, "value", job.status))
 
 
 def _job(order: _Order, name: str) -> Job:
@@ -176,7 +181,7 @@ def _follow(workspace: Workspace, name: str, store: ArtifactStore, progress: Pro
     try:
         while status not in _ENDED:
             with workspace.calling(f"look at the training job '{name}'"):
-                now = str(workspace.client.jobs.get(name).status)
+                now = _status(workspace.client.jobs.get(name))
             if now != status:
                 progress(f"Azure ML: {now}")
                 status = now

@@ -12,7 +12,6 @@ import os
 from collections.abc import Iterator
 from urllib.parse import urlsplit
 
-import marshmallow
 from azure.ai.ml import MLClient
 from azure.ai.ml.entities import AccountKeyConfiguration, AzureBlobDatastore, SasTokenConfiguration
 from azure.ai.ml.exceptions import MlException
@@ -172,8 +171,6 @@ def translating(what: str) -> Iterator[None]:
         raise mlerrors.no_answer(what, exc.message) from exc
     except MlException as exc:
         raise _of_sdk(what, exc) from exc
-    except marshmallow.ValidationError as exc:
-        raise ProviderError(f"cannot {what}: {mlerrors.plain(str(exc))}") from exc
 
 
 def _refused(what: str, exc: HttpResponseError) -> ProviderError:

@@ -106,9 +106,8 @@ class Service:
         return self._handlers[operation](call)
 
     def _get(self, call: Call) -> Response:
-        blob = self._store.get(call.container, call.blob)
+        blob, data = self._store.content(call.container, call.blob)
         _check_conditions(call, blob)
-        data = self._store.path(call.container, blob).read_bytes()
         wanted = call.headers.get("x-ms-range") or call.headers.get("range", "")
         part = _range(wanted, blob.size)
         if part is None:

@@ -1,7 +1,7 @@
 """What the storage account keeps: containers of block blobs, in a folder, across restarts.
 
-A blob's content is a file of its own and is never changed: writing anew makes another file, so a
-reader that began with the former one gets all of it. Its description lies beside it.
+A blob's content is a file of its own; writing anew makes another file. Its description lies beside
+it.
 """
 
 from __future__ import annotations
@@ -130,9 +130,15 @@ class Store:
         with self._lock:
             return self._container(container).get(name)
 
-    def path(self, container: str, blob: Blob) -> Path:
-        """Return the file with a blob's content."""
-        return self._folder / container / blob.file
+    def content(self, container: str, name: str) -> tuple[Blob, bytes]:
+        """Return a blob and its content, which belong together also while somebody writes.
+
+        Raises:
+            BlobError: ``BlobNotFound`` or ``ContainerNotFound``.
+        """
+        with self._lock:
+            blob = self.get(container, name)
+            return blob, self._path(container, blob).read_bytes()
 
     def read(self, container: str, name: str) -> bytes:
         """Return a blob's content.
@@ -140,7 +146,7 @@ class Store:
         Raises:
             BlobError: ``BlobNotFound`` or ``ContainerNotFound``.
         """
-        return self.path(container, self.get(container, name)).read_bytes()
+        return self.content(container, name)[1]
 
     def put(
         self,
@@ -217,12 +223,15 @@ class Store:
             blob = self.get(container, name)
             del self._containers[container][name]
             (self._folder / container / _description(name)).unlink()
-            self.path(container, blob).unlink()
+            self._path(container, blob).unlink()
 
     def _container(self, name: str) -> dict[str, Blob]:
         if name not in self._containers:
             raise BlobError("ContainerNotFound", "The specified container does not exist.")
         return self._containers[name]
+
+    def _path(self, container: str, blob: Blob) -> Path:
+        return self._folder / container / blob.file
 
     def _keep(self, container: str, blob: Blob) -> None:
         known = self._containers[container].get(blob.name)
@@ -232,7 +241,7 @@ class Store:
         aside.replace(place / _description(blob.name))
         self._containers[container][blob.name] = blob
         if known is not None and known.file != blob.file:
-            self.path(container, known).unlink(missing_ok=True)
+            self._path(container, known).unlink(missing_ok=True)
 
 
 def _description(name: str) -> str:

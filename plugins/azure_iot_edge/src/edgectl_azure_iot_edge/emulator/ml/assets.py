@@ -136,6 +136,12 @@ class Assets:
             found.sort(key=lambda one: one.created, reverse=True)
             return [self._document(one) for one in found]
 
+    def all(self) -> list[Document]:
+        """Return every version of every asset, newest first."""
+        with self._lock:
+            found = sorted(self._versions.values(), key=lambda one: one.created, reverse=True)
+            return [self._document(one) for one in found]
+
     def containers(self) -> list[Document]:
         """Return all assets, by name."""
         with self._lock:

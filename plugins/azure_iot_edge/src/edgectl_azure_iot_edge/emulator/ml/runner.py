@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import os
 import re
+import select
 import shutil
 import signal
 import subprocess
@@ -183,19 +184,22 @@ class _Log:
         self._path = path
         self._data = bytearray()
         self._sent = -1
+        self._due = 0.0
         self._container = storage.container(ARTIFACT_STORE)
 
     def follow(self, process: subprocess.Popen[bytes]) -> None:
         """Read what a process prints until nobody can print any more."""
         assert process.stdout is not None  # noqa: S101 - a pipe was asked for
-        last = 0.0
         self._send()
         with process.stdout as stream:
-            while part := os.read(stream.fileno(), 1 << 16):
+            while True:
+                readable, _, _ = select.select([stream], [], [], _FLUSH_S)
+                part = os.read(stream.fileno(), 1 << 16) if readable else b""
+                if readable and not part:
+                    break
                 self._data += part
-                if time.monotonic() - last >= _FLUSH_S:
+                if not readable or time.monotonic() >= self._due:
                     self._send()
-                    last = time.monotonic()
         self._send()
 
     def tail(self) -> str:
@@ -204,6 +208,7 @@ class _Log:
         return "\n".join(lines[-_TAIL_LINES:])
 
     def _send(self) -> None:
+        self._due = time.monotonic() + _FLUSH_S
         if len(self._data) != self._sent:
             self._storage.put(self._container, self._path, bytes(self._data), "text/plain")
             self._sent = len(self._data)

@@ -157,15 +157,13 @@ class Service:
         return Reply(200, self._assets[call.route.kind].container(call.route.name))
 
     def _versions(self, call: Call) -> Reply:
-        try:
-            found = self._assets[call.route.kind].versions(call.route.name)
-        except MlError:
-            if call.route.kind != "codes":
-                raise
-            found = []  # the one list that is empty where the name is not known
+        assets = self._assets[call.route.kind]
         if "hash" in call.query:
+            # By content, whatever it is called: the SDK gives code a new name each time.
             wanted = (call.query["hash"], call.query.get("hashVersion", ""))
-            found = [one for one in found if _content_hash(one) == wanted]
+            found = [one for one in assets.all() if _content_hash(one) == wanted]
+        else:
+            found = assets.versions(call.route.name)
         view = call.query.get("listViewType", "ActiveOnly")
         if view != "All":
             archived = view == "ArchivedOnly"
