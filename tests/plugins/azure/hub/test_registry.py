@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from azure.iot.hub import IoTHubRegistryManager
-from azure.iot.hub.models import ExportImportDevice, Twin
+from azure.iot.hub.models import Device, ExportImportDevice, Twin
 from msrest.exceptions import HttpOperationError
 
 MakeDevice = Callable[..., Any]
@@ -171,3 +171,39 @@ def test_a_twin_keeps_its_etag_until_the_service_writes(
     assert (first.etag, second.etag) == ("AAAAAAAAAAE=", "AAAAAAAAAAI=")
     stale = lambda: registry.update_twin(device_id, Twin(tags={"site": "b"}), first.etag)  # noqa: E731
     assert refused(stale) == (412, "PreconditionFailed")
+
+
+def test_a_leaf_device_has_the_scope_of_its_parent(
+    registry: IoTHubRegistryManager, new_device: MakeDevice, name: str
+) -> None:
+    parent = new_device(edge=True)
+    leaf = Device(device_id=f"{name}-leaf", device_scope=parent.device_scope)
+    made = registry.protocol.devices.create_or_update_identity(leaf.device_id, leaf)
+    assert (made.device_scope, made.parent_scopes) == (parent.device_scope, [parent.device_scope])
+    lone = Device(device_id=f"{name}-lone", parent_scopes=[parent.device_scope])
+    made = registry.protocol.devices.create_or_update_identity(lone.device_id, lone)
+    assert (made.device_scope, made.parent_scopes) == (None, None)
+
+
+def test_a_device_becomes_an_edge_device_and_ceases_to_be_one(
+    registry: IoTHubRegistryManager, new_device: MakeDevice
+) -> None:
+    device = new_device()
+    key = device.authentication.symmetric_key.primary_key
+    change = lambda edge: registry.update_device_with_sas(  # noqa: E731
+        device.device_id, "*", key, key, "enabled", edge
+    )
+    assert change(True).device_scope.startswith("ms-azure-iot-edge://")
+    assert len(registry.get_modules(device.device_id)) == 2
+    assert change(False).device_scope is None
+    assert registry.get_modules(device.device_id) == []
+
+
+def test_an_update_without_keys_gets_new_ones(
+    registry: IoTHubRegistryManager, new_device: MakeDevice
+) -> None:
+    device = new_device()
+    bare = Device(device_id=device.device_id, status="enabled")
+    made = registry.protocol.devices.create_or_update_identity(device.device_id, bare, "*")
+    before, after = device.authentication.symmetric_key, made.authentication.symmetric_key
+    assert before.primary_key != after.primary_key

@@ -116,14 +116,14 @@ def apply_body(identity: Identity, body: dict[str, Any], now: datetime, *, own: 
 
 
 def _relate(identity: Identity, body: dict[str, Any]) -> None:
+    """Set the scopes: an edge device has its own, another its parent's; both may have a parent."""
     was_edge = identity.iot_edge
     identity.iot_edge = bool((body.get("capabilities") or {}).get("iotEdge", False))
-    parents = body.get("parentScopes") or []
     if identity.iot_edge:
-        suffix = "" if was_edge is False and identity.device_scope else identity.generation_id
-        if not was_edge or not identity.device_scope:
-            identity.device_scope = f"ms-azure-iot-edge://{identity.device_id}-{suffix}"
-        identity.parent_scopes = list(parents[:1])
+        if not was_edge:
+            own = f"ms-azure-iot-edge://{identity.device_id}-{identity.generation_id}"
+            identity.device_scope = own
+        identity.parent_scopes = list((body.get("parentScopes") or [])[:1])
         return
     scope = body.get("deviceScope") or None
     identity.device_scope = scope
