@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
 from device import free_port
 from edge_packages import Publisher
 from pod_support import Pod, get
@@ -62,23 +63,27 @@ def test_a_golden_check_that_fails_is_refused_with_the_reason_in_the_termination
     assert pod.serve(free_port()).wait(20) == 1
 
 
+@pytest.mark.slow
 def test_another_release_than_the_pod_s_is_refused_though_it_is_signed(pod: Pod) -> None:
     code, report = pod.prepare(pod.deliver(2, pod.package()), "--release", "3")
     assert (code, report.reason) == (10, Reason.BAD_PACKAGE)
     assert "release 2 was delivered" in report.detail
 
 
+@pytest.mark.slow
 def test_another_package_than_the_pod_s_is_refused(pod: Pod) -> None:
     folder = pod.deliver(2, pod.package())
     code, report = pod.prepare(folder, "--package", "sha256:" + "0" * 64)
     assert (code, report.reason) == (10, Reason.DIGEST_MISMATCH)
 
 
+@pytest.mark.slow
 def test_a_release_of_a_stranger_is_refused(pod: Pod) -> None:
     code, report = pod.prepare(pod.deliver(2, pod.package(), signer=Publisher()), "--release", "2")
     assert (code, report.reason, report.release) == (10, Reason.UNTRUSTED_PUBLISHER, 2)
 
 
+@pytest.mark.slow
 def test_a_folder_without_a_release_may_have_one_at_the_next_try(pod: Pod) -> None:
     empty = pod.folder / "empty"
     empty.mkdir()
@@ -108,6 +113,7 @@ def test_a_node_that_keeps_a_ledger_takes_no_older_release_but_the_one_before(
     assert run(pods[1], 1) == (10, Reason.RELEASE_NOT_NEWER)
 
 
+@pytest.mark.slow
 def test_a_runtime_that_is_killed_in_its_soak_says_so_when_it_is_started_again(pod: Pod) -> None:
     assert pod.prepare(pod.deliver(1, pod.package(), soak_s=600))[0] == 0
     port = free_port()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 
+import pytest
 from node_support import NodeSite, condition, ended, state
 
 from edgectl_gke_edge.emulator.images import push_image
@@ -49,6 +50,7 @@ def test_volumes_stand_at_their_mount_paths_and_the_root_is_read_only(site: Node
     assert lines == ["1hiddenp1p", "4242", "2", "config is fixed", "root is fixed"]
 
 
+@pytest.mark.slow
 def test_what_init_containers_leave_in_a_shared_folder_is_there_for_the_container(
     site: NodeSite,
 ) -> None:
@@ -79,6 +81,7 @@ def test_an_init_container_that_fails_for_good_fails_the_pod_with_its_message(
     assert condition(pod, "Initialized") == "False"
 
 
+@pytest.mark.slow
 def test_without_a_message_the_end_of_the_log_is_told_where_that_is_asked_for(
     site: NodeSite,
 ) -> None:
@@ -87,6 +90,7 @@ def test_without_a_message_the_end_of_the_log_is_told_where_that_is_asked_for(
     assert ended(pod)["message"] == "lost its way\n"
 
 
+@pytest.mark.slow
 def test_a_container_that_ends_again_and_again_is_started_again_with_back_off(
     site: NodeSite,
 ) -> None:
@@ -103,6 +107,7 @@ def test_a_container_that_ends_again_and_again_is_started_again_with_back_off(
     assert site.events("BackOff")
 
 
+@pytest.mark.slow
 def test_a_program_that_is_not_there_is_a_start_error(site: NodeSite) -> None:
     spec = site.spec(
         {"name": "main", "image": site.image, "command": ["/no/such/program"]},
@@ -114,6 +119,7 @@ def test_a_program_that_is_not_there_is_a_start_error(site: NodeSite) -> None:
     assert "/no/such/program" in told["message"]
 
 
+@pytest.mark.slow
 def test_a_container_that_takes_more_memory_than_it_may_is_killed(site: NodeSite) -> None:
     script = "exec python3 -c 'x = bytearray(200 << 20); import time; time.sleep(60)'"
     limits = {"resources": {"limits": {"memory": "64Mi"}}}
@@ -131,6 +137,7 @@ def test_root_is_refused_where_the_pod_says_that_it_must_not_be(site: NodeSite) 
     assert "runAsNonRoot" in site.until(told, "it is started")
 
 
+@pytest.mark.slow
 def test_an_image_that_is_missing_is_waited_for_and_pulled_once_it_is_there(
     site: NodeSite,
 ) -> None:
@@ -148,6 +155,7 @@ def test_an_image_that_is_missing_is_waited_for_and_pulled_once_it_is_there(
     site.until_ready("p")
 
 
+@pytest.mark.slow
 def test_a_container_s_variables_come_from_pod_config_map_and_each_other(site: NodeSite) -> None:
     site.create(
         "configmaps",

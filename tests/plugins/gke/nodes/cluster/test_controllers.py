@@ -5,6 +5,7 @@ from __future__ import annotations
 import socket
 from typing import Any
 
+import pytest
 from node_support import NodeSite, Obj, condition
 
 from edgectl_gke_edge.emulator.nodes.controllers.deployment import REVISION
@@ -56,6 +57,7 @@ def test_a_daemonset_follows_the_label_of_nodes(site: NodeSite) -> None:
     assert (status["desiredNumberScheduled"], status["numberMisscheduled"]) == (1, 0)
 
 
+@pytest.mark.slow
 def test_a_daemonset_with_surge_has_the_new_pod_ready_before_the_old_one_goes(
     site: NodeSite,
 ) -> None:
@@ -122,6 +124,7 @@ def test_a_deployment_keeps_its_pods_while_it_changes_and_goes_back_to_a_kept_re
     assert site.get("deployments", "w")["metadata"]["annotations"][REVISION] == "3"
 
 
+@pytest.mark.slow
 def test_a_deployment_whose_new_pods_do_not_come_up_says_so_and_keeps_the_old_ones(
     site: NodeSite,
 ) -> None:
@@ -158,6 +161,7 @@ def test_a_job_that_ends_well_is_complete_and_removed_after_its_time(site: NodeS
     site.until(lambda: not site.list("pods"), "its pods stay")
 
 
+@pytest.mark.slow
 def test_a_job_is_tried_again_so_often_and_then_failed(site: NodeSite) -> None:
     site.create("jobs", job(site, "exit 1", backoffLimit=1))
     site.until(lambda: condition(site.get("jobs", "j"), "Failed") == "True", "it goes on")
@@ -176,6 +180,7 @@ def said(address: str, port: int) -> bytes:
         return b""
 
 
+@pytest.mark.slow
 def test_a_service_leads_to_ready_pods_of_the_node_that_is_asked(site: NodeSite) -> None:
     port = 8300
     script = (
@@ -206,6 +211,7 @@ def test_a_service_leads_to_ready_pods_of_the_node_that_is_asked(site: NodeSite)
     site.delete("services", "s")
 
 
+@pytest.mark.slow
 def test_a_pod_that_fits_nowhere_waits_and_says_why(site: NodeSite) -> None:
     resources = {"resources": {"requests": {"cpu": "1000"}}}
     site.pod("p", site.spec(site.container("true", **resources)))
@@ -217,6 +223,7 @@ def test_a_pod_that_fits_nowhere_waits_and_says_why(site: NodeSite) -> None:
     assert "Insufficient cpu" in site.until(why, "nothing is told")
 
 
+@pytest.mark.slow
 def test_pods_whose_owner_is_gone_go_too(site: NodeSite) -> None:
     site.create("deployments", deployment(site))
     until_complete(site, "sleep 600")
@@ -225,6 +232,7 @@ def test_pods_whose_owner_is_gone_go_too(site: NodeSite) -> None:
     assert not site.list("replicasets")
 
 
+@pytest.mark.slow
 def test_a_crowd_pretends_that_its_pods_run_and_leave_a_report(site: NodeSite) -> None:
     spec = template(site, nodeSelector={"crowd": "yes"})
     spec["spec"]["initContainers"] = [site.container("true") | {"name": "prepare"}]

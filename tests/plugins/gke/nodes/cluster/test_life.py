@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import httpx
+import pytest
 from node_support import NODES, NodeSite, condition, ended, state
 
 from edgectl_gke_edge.emulator.images import push_image
@@ -44,6 +45,7 @@ def test_two_pods_answer_on_the_same_port_at_their_own_addresses(site: NodeSite)
     assert [httpx.get(f"http://{ip}:8080/").text for ip in addresses] == ["a", "b"]
 
 
+@pytest.mark.slow
 def test_a_pod_that_fails_its_readiness_probe_takes_no_traffic_and_comes_back(
     site: NodeSite,
 ) -> None:
@@ -60,6 +62,7 @@ def test_a_pod_that_fails_its_readiness_probe_takes_no_traffic_and_comes_back(
     site.until_ready("p")
 
 
+@pytest.mark.slow
 def test_a_container_that_fails_its_liveness_probe_is_started_again(site: NodeSite) -> None:
     probe = {"exec": {"command": ["false"]}, "periodSeconds": 1, "failureThreshold": 1}
     site.pod("p", site.spec(site.container("exec sleep 600", livenessProbe=probe)))
@@ -67,6 +70,7 @@ def test_a_container_that_fails_its_liveness_probe_is_started_again(site: NodeSi
     assert any("failed liveness probe" in text for text in site.events("Killing"))
 
 
+@pytest.mark.slow
 def test_a_pod_that_is_deleted_ends_by_its_hook_and_its_own_end_before_it_is_gone(
     site: NodeSite,
 ) -> None:
@@ -109,6 +113,7 @@ def test_containers_live_through_a_kill_of_the_node_and_what_ended_meanwhile_is_
     assert now["status"]["podIP"] == address
 
 
+@pytest.mark.slow
 def test_a_pod_that_was_deleted_while_its_node_was_down_is_ended_by_it_later(
     site: NodeSite,
 ) -> None:
@@ -128,6 +133,7 @@ def test_a_pod_that_was_deleted_while_its_node_was_down_is_ended_by_it_later(
     site.until(is_silent, "its container runs on")
 
 
+@pytest.mark.slow
 def test_a_node_that_falls_silent_is_not_ready_and_its_pods_take_no_traffic(
     site: NodeSite,
 ) -> None:
@@ -143,6 +149,7 @@ def test_a_node_that_falls_silent_is_not_ready_and_its_pods_take_no_traffic(
     site.until(lambda: not site.get("nodes", node)["spec"].get("taints"), "it stays tainted")
 
 
+@pytest.mark.slow
 def test_a_node_that_is_told_to_pull_nothing_says_so_and_pulls_when_it_may(
     site: NodeSite,
 ) -> None:
