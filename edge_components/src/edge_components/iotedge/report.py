@@ -51,7 +51,8 @@ def report_of(
     if trouble is not None and trouble.release == wanted.release:
         return replace(named, state=State.FAILED, reason=trouble.reason, detail=trouble.detail)
     if base.release == wanted.release:
-        return base
+        # A version that is in place and does not answer is not healthy, whatever was once the end.
+        return _serving(base) if base.state is State.HEALTHY else base
     if record.update is None:
         if record.active is not None and record.active.number == wanted.release:
             return _serving(named)
