@@ -88,6 +88,7 @@ class Background:
                     self._assign_changed()
                 except Exception:
                     log.exception("deployments cannot be assigned")
+                    self._for_all = True
             if time.monotonic() >= count_at:
                 count_at = time.monotonic() + self._settings.metrics_s
                 self._count_when_changed()
