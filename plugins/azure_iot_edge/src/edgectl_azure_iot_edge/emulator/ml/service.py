@@ -242,18 +242,20 @@ class Service:
             raise MlError("UserError", said)
         job.status = "CancelRequested"
         job.cancel.set()
+        return self._under_way(call, job)
+
+    def _result(self, call: Call) -> Reply:
+        job = self._job(call.route.name.rpartition(":")[2])
+        return Reply(200, {}) if job.over.is_set() else self._under_way(call, job)
+
+    def _under_way(self, call: Call, job: jobs.Job) -> Reply:
+        """Say where the end of a cancellation is asked for, and when."""
         place = (
             f"{self._site.url}/subscriptions/{self.scope.subscription}/providers/{PROVIDER}"
             f"/locations/{self._site.location}/mfeOperationResults/jc:{WORKSPACE}:{job.name}"
             f"?api-version={call.query.get('api-version', '')}"
         )
         return Reply(202, None, {"Location": place, "Retry-After": "1"})
-
-    def _result(self, call: Call) -> Reply:
-        job = self._job(call.route.name.rpartition(":")[2])
-        if job.over.is_set():
-            return Reply(200, {})
-        return Reply(202, None, {"Location": f"{self._site.url}{_result_path(call, job.name)}"})
 
     def _run(self, call: Call) -> Reply:
         return Reply(200, jobs.run(self._job(call.route.name)))
@@ -383,10 +385,3 @@ def _asset_of(place: str, kind: str) -> tuple[str, str]:
 def _no_resource(kind: str, name: str) -> MlError:
     said = f"The Resource '{PROVIDER}/workspaces/{WORKSPACE}/{kind}/{name}' was not found."
     return MlError("ResourceNotFound", said)
-
-
-def _result_path(call: Call, name: str) -> str:
-    return (
-        f"/subscriptions/x/providers/{PROVIDER}/locations/x/mfeOperationResults/"
-        f"jc:{WORKSPACE}:{name}?api-version={call.query.get('api-version', '')}"
-    )
