@@ -1,0 +1,1 @@
+"""Making deltas between the files of two package versions."""
