@@ -32,25 +32,27 @@ def own(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KubeServer]:
 
 
 @pytest.fixture(scope="session")
-def start_real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[[int], RealServer]]:
-    started: dict[int, RealServer] = {}
+def start_real(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Callable[..., RealServer]]:
+    """Start a real server, with controllers or bare, once for all tests."""
+    started: dict[tuple[int, bool], RealServer] = {}
     with ExitStack() as stack:
 
-        def start(number: int) -> RealServer:
+        def start(number: int, *, bare: bool = False) -> RealServer:
             if ETCD_PROGRAM is None or number >= len(REAL):
                 pytest.skip(NOT_SET)
-            if number not in started:
+            if (number, bare) not in started:
                 folder = tmp_path_factory.mktemp("real")
-                server = RealServer(folder, REAL[number], ETCD_PROGRAM)
-                started[number] = stack.enter_context(server)
-            return started[number]
+                more = {"controllers": ()} if bare else {}
+                server = RealServer(folder, REAL[number], ETCD_PROGRAM, **more)
+                started[number, bare] = stack.enter_context(server)
+            return started[number, bare]
 
         yield start
 
 
 @pytest.fixture(params=["own", *(p.name for p in REAL)])
 def server(
-    request: pytest.FixtureRequest, own: KubeServer, start_real: Callable[[int], RealServer]
+    request: pytest.FixtureRequest, own: KubeServer, start_real: Callable[..., RealServer]
 ) -> Server:
     """Each server in turn; which real ones were there, the run's summary says."""
     if request.param == "own":

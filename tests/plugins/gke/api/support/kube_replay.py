@@ -141,7 +141,7 @@ def record() -> None:
     for program in programs:
         with (
             tempfile.TemporaryDirectory() as folder,
-            RealServer(Path(folder), program, etcd) as server,
+            RealServer(Path(folder), program, etcd, controllers=()) as server,
             client_of(server) as client,
         ):
             _record(client, sys.argv[2:] or CASES)

@@ -62,7 +62,8 @@ class RealServer:
         program: The kube-apiserver.
         etcd: etcd.
         name: The cluster's name in its CA and kubeconfig.
-        controllers: What the controller manager runs, where there is one; ``*`` is everything.
+        controllers: What the controller manager runs, where there is one; ``*`` is everything,
+            nothing leaves it out.
     """
 
     def __init__(
@@ -80,7 +81,7 @@ class RealServer:
         self._folder = folder
         self._program, self._etcd = program, etcd
         self._controllers = controllers
-        self._manager = manager_beside(program)
+        self._manager = manager_beside(program) if controllers else None
         self._authority = Authority(folder / "pki", name)
         self._ports = _free_ports(3)
         self._processes: list[subprocess.Popen[bytes]] = []
