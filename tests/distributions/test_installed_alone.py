@@ -75,7 +75,7 @@ def test_the_device_side_imports_as_a_whole(program: Program, environment: Envir
     assert result.stdout == "all imported\n", result.stderr
 
 
-@pytest.mark.parametrize("command", ["edge-runtime", "edge-agent"])
+@pytest.mark.parametrize("command", ["edge-runtime", "edge-agent", "edge-module", "edge-pod"])
 def test_the_devices_programs_say_what_they_take(
     program: Program, environment: Environment, command: str
 ) -> None:

@@ -3,15 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any, Protocol
+from typing import Protocol
 
 from edgectl_azure_iot_edge.emulator.eventhub import nodes
 from edgectl_azure_iot_edge.emulator.eventhub.access import Claim
+from edgectl_azure_iot_edge.emulator.eventhub.attaching import (
+    MAX_MESSAGE,
+    attach_answer,
+    receiving,
+    redirect,
+    terminus,
+)
 from edgectl_azure_iot_edge.emulator.eventhub.endpoint import Endpoint
 from edgectl_azure_iot_edge.emulator.eventhub.frames import (
     Fields,
     error,
-    named,
     performative,
 )
 from edgectl_azure_iot_edge.emulator.eventhub.links import (
@@ -32,7 +38,6 @@ from edgectl_azure_iot_edge.emulator.eventhub.places import (
 from edgectl_azure_iot_edge.emulator.eventhub.types import AmqpError, Described
 
 WINDOW = 2048
-MAX_MESSAGE = 1 << 20
 MAX_HANDLE = 255
 _MODULO = 1 << 32
 
@@ -152,58 +157,36 @@ class Session:
         handle = fields["handle"]
         if not isinstance(handle, int) or handle > MAX_HANDLE or handle in self._links:
             raise AmqpError("amqp:session:handle-in-use", f"The handle '{handle}' is in use.")
-        terminus = fields["source"] if fields["role"] else fields["target"]
-        place = _terminus(terminus)
+        place = terminus(fields["source"] if fields["role"] else fields["target"])
         address = place.get("address")
         path = path_of(address) if isinstance(address, str) else ""
-        fields = {**fields, "source": _terminus(fields["source"])}
+        fields = {**fields, "source": terminus(fields["source"])}
         try:
             link = (
-                self._sending(handle, path, fields) if fields["role"] else _receiving(handle, path)
+                self._sending(handle, path, fields) if fields["role"] else receiving(handle, path)
             )
         except AmqpError as exc:
             self._refuse(fields, exc)
             return
         self._links[handle] = link
-        self._answer_attach(fields, found=True)
+        self.send(attach_answer(fields, found=True))
         if isinstance(link, Incoming):
             flow = self._flow_of(handle, link)
             self.send(performative("flow", **flow))
 
-    def _answer_attach(self, fields: Fields, *, found: bool) -> None:
-        told: dict[str, Any] = {
-            "name": fields["name"],
-            "handle": fields["handle"],
-            "role": not fields["role"],
-            "snd_settle_mode": fields["snd-settle-mode"],
-            "rcv_settle_mode": fields["rcv-settle-mode"],
-            "max_message_size": MAX_MESSAGE,
-        }
-        if fields["role"]:
-            told["initial_delivery_count"] = 0
-        source, target = fields["source"], _terminus(fields["target"])
-        # A link that is refused has no terminus of the server's (section 2.6.3).
-        if found or not fields["role"]:
-            told["source"] = performative(
-                "source", address=source.get("address"), filter=source.get("filter")
-            )
-        if found or fields["role"]:
-            told["target"] = performative("target", address=target.get("address"))
-        self.send(performative("attach", **told))
-
     def _refuse(self, fields: Fields, why: AmqpError) -> None:
-        self._answer_attach(fields, found=False)
+        self.send(attach_answer(fields, found=False))
         link = Incoming(fields["handle"], "")
         self.detach(link, why)
 
     def _sending(self, handle: int, path: str, fields: Fields) -> Outgoing:
         if path in {CBS, MANAGEMENT} or path.lower().endswith(f"/{MANAGEMENT}"):
             if path.lower().startswith(BUILT_IN):
-                raise self._redirect(path)
-            target = _terminus(fields["target"]).get("address")
+                raise self._elsewhere(path)
+            target = terminus(fields["target"]).get("address")
             return Replies(self, handle, path, target if isinstance(target, str) else "")
         if path.lower().startswith(BUILT_IN):
-            raise self._redirect(path)
+            raise self._elsewhere(path)
         stream = stream_of(path)
         if stream is None:
             raise AmqpError("amqp:not-found", f"The messaging entity '{path}' could not be found.")
@@ -216,24 +199,11 @@ class Session:
         self._endpoint.enter("Receive")
         return EventLink(self, handle, stream, fields, self._endpoint)
 
-    def _redirect(self, path: str) -> AmqpError:
+    def _elsewhere(self, path: str) -> AmqpError:
         """Return what IoT Hub says to who asks for its built-in endpoint."""
         if not self._may(BUILT_IN, self._endpoint.gate.now()):
             return AmqpError("amqp:unauthorized-access", "Unauthorized access.")
-        host, port = self._endpoint.address()
-        rest = path[len(BUILT_IN) :].strip("/")
-        name = self._endpoint.settings.name
-        below = f"{name}/{rest}" if rest else name
-        return AmqpError(
-            "amqp:link:redirect",
-            "The endpoint is at another address.",
-            {
-                "hostname": host,
-                "network-host": host,
-                "port": port,
-                "address": f"amqps://{host}:{port}/{below}",
-            },
-        )
+        return redirect(path, self._endpoint.settings.name, *self._endpoint.address())
 
     def _may(self, path: str, now: float) -> bool:
         return any(claim.covers(path, now) for claim in self._wire.claims)
@@ -294,7 +264,9 @@ class Session:
             self._endpoint.enter("PutToken")
             answer, claim = nodes.put_token(request, self._endpoint.gate)
             if claim is not None:
-                self._wire.claims.append(claim)
+                now = self._endpoint.gate.now()
+                kept = [one for one in self._wire.claims if one.until > now]
+                self._wire.claims[:] = [*kept, claim]
             replies.answer(answer)
         else:
             self._endpoint.enter("ReadManagement")
@@ -325,16 +297,3 @@ class Session:
             "delivery_count": link.delivery_count,
             "link_credit": link.credit,
         }
-
-
-def _receiving(handle: int, path: str) -> Incoming:
-    if path not in {CBS, MANAGEMENT}:
-        raise AmqpError("amqp:not-allowed", f"Nothing can be sent to '{path}'.")
-    return Incoming(handle, path)
-
-
-def _terminus(value: Any) -> Fields:
-    if value is None:
-        return {}
-    _name, fields = named(value)
-    return fields
