@@ -205,6 +205,14 @@ def site(tmp_path: Path) -> Site:
     return Site(tmp_path)
 
 
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Site]:
+    """One cluster with one node, for all tests of a module."""
+    site = Site(tmp_path_factory.mktemp("running"))
+    with site.clusters(1, 1):
+        yield site
+
+
 @pytest.fixture
 def until() -> Callable[[Callable[[], bool]], None]:
     """Wait for something to become true."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -68,6 +69,30 @@ class TestGke(ProviderConformance):
             labels={"rack": "7"},
         )
         site.clients["lot-1"].delete(Node, f"c-{unique}")
+
+    @pytest.fixture
+    def train_request(self) -> api.TrainRequest:
+        """Nobody runs a Job's pod here; the tests with nodes that run hold training to the kit."""
+        pytest.skip("a Job needs nodes that run it: tests/plugins/gke/e2e/test_training.py")
+
+    @pytest.fixture
+    def told(self, target: api.Target, application: str, tmp_path: Path) -> None:
+        """What a collector wrote of devices of the target, and of another application."""
+        folder = tmp_path / "telemetry"
+        folder.mkdir()
+        nodes = [f"lot-1/a-{target.name[4:]}", f"lot-1/b-{target.name[4:]}", "lot-9/stranger"]
+        records = [
+            api.TelemetryRecord(
+                id=f"{number}",
+                kind=kind,
+                device=nodes[number % len(nodes)],
+                application=application if number < 9 else "other",
+                time_unix_ns=1_800_000_000_000_000_000 + number * 1_000_000_000,
+            )
+            for number, kind in enumerate([api.Kind.PREDICTION, api.Kind.HEALTH] * 6)
+        ]
+        for part, name in ((records[::2], "a.json"), (records[1::2], "b.json")):
+            (folder / name).write_bytes(api.to_otlp(part) + b"\n")
 
     @pytest.fixture
     def settle(self, provider: Provider, target: api.Target, site: Any) -> Settle:

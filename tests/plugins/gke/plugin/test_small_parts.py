@@ -27,7 +27,8 @@ from edgectl_gke_edge.selector import read_selector
 
 DOCS = Path(__file__).parents[4] / "docs" / "providers" / "gke.md"
 CONFIG = GkeConfig(registry="us-docker.pkg.dev/p/edge", project="p")
-APPLICATION = st.from_regex(r"[A-Za-z0-9]+(?:[._-][A-Za-z0-9]+)*", fullmatch=True)
+PART = st.text("abcXYZ019", min_size=1, max_size=30)
+APPLICATION = st.lists(PART, min_size=1, max_size=3).map("-".join) | PART.map("{0}.{0}_x".format)
 
 
 def target(**selector: Any) -> Target:
