@@ -123,7 +123,7 @@ class Site:
         return {
             name: count
             for name, count in self.made(work).items()
-            if not name.split(".")[-1].startswith(reads)
+            if name.startswith("hub.") and not name.removeprefix("hub.").startswith(reads)
         }
 
     def close(self) -> None:

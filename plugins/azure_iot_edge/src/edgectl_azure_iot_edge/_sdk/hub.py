@@ -329,7 +329,7 @@ def invoke(hub: Hub, device: str, module: str, method: str, payload: Document) -
     body = {
         "methodName": method,
         "payload": payload,
-        "responseTimeoutInSeconds": 15,
+        "responseTimeoutInSeconds": 5,
         "connectTimeoutInSeconds": 5,
     }
     answer = hub.write(

@@ -90,8 +90,10 @@ def case_of(fleet: Fleet, device: str, given: Given, words: Words | None) -> Cas
 
 def nudge(fleet: Fleet, case: Case) -> None:
     """Start an edgeAgent anew that has given up, once for each version of what it is to run."""
-    wedge = (case.device, case.agent.wanted)
-    if not case.agent.is_wedged or not fleet.first_time(wedge):
+    agent = case.agent
+    if not agent.is_wedged or agent.wanted != agent.took:
+        return
+    if not fleet.first_time((case.device, agent.wanted)):
         return
     # The call often gets no answer: the agent ends while it would give it.
     with contextlib.suppress(ProviderError):
