@@ -42,14 +42,16 @@ def why_no_containers() -> str:
 class NodeSite:
     """The cluster; ``begin`` gives each test a namespace and labels of its own."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, server: Any = None) -> None:
         self.folder = folder
         self.nodes_folder = folder / "nodes"
         self.registry = RegistryServer(folder / "registry", name="localhost").start()
-        self.server = KubeServer(folder / "api", name="c1", version="v1.35.2").start()
+        own = KubeServer(folder / "api", name="c1", version="v1.35.2")
+        self.server: Any = (server or own).start()
         self.block = Block()
         self.process: subprocess.Popen[bytes] | None = None
         self.image = ""
+        self.crowd = 0 if server is not None else 30
         self.namespace = ""
         self._number = itertools.count()
         (folder / "ca.pem").write_text(self.server.ca)
@@ -74,7 +76,7 @@ class NodeSite:
             network=self.block.network,
             backoff=BackOff(first_s=0.2, most_s=1.0),
             node_grace_s=3.0,
-            crowd=30,
+            crowd=self.crowd,
             crowd_labels={"crowd": "yes"},
         )
         (self.folder / "nodes.json").write_bytes(msgspec.json.encode(settings))
