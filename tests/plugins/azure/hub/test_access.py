@@ -12,7 +12,7 @@ from azure.core.exceptions import ClientAuthenticationError
 from azure.identity import ClientSecretCredential
 from azure.iot.hub import IoTHubRegistryManager
 from azure.iot.hub.models import QuerySpecification, Twin
-from azure_module import token
+from azure_module import Module, token, until
 from msrest.exceptions import HttpOperationError
 
 from edgectl_azure_iot_edge.emulator.account import RunningAccount
@@ -200,6 +200,14 @@ def test_a_basic_hub_has_a_registry_and_no_twins_or_deployments(
     assert refused(lambda: registry.query_iot_hub(query)) == denied
     text = token("", key_of(account, "iothubowner"), policy="iothubowner")
     assert verdict(call(account, "/configurations", text)) == denied
+    key = registry.get_device("d").authentication.symmetric_key.primary_key
+    device = Module(account, "d", token=token("devices/d", key))
+    assert device.connect() == 0
+    assert device.subscribe() == [128, 128, 128]
+    device.send(b"telemetry goes on")
+    log = account.site.events
+    until(lambda: log.read(log.partition_of("d"), 0))
+    device.close()
 
 
 def test_resource_manager_tells_of_clouds_and_the_hub(account: RunningAccount) -> None:

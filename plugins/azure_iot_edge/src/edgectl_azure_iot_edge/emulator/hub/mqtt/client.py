@@ -75,7 +75,9 @@ class Client:
         self._server = server
         self._keep_alive_s = keep_alive_s
         self._expiry = expiry
-        self._allowed = topics.filters(device_id, module_id)
+        # a Basic hub has no twins, methods or messages to devices
+        basic = server.hub.settings.is_basic
+        self._allowed = frozenset() if basic else topics.filters(device_id, module_id)
 
     @property
     def client_id(self) -> str:
