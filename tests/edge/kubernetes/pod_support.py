@@ -74,19 +74,21 @@ class Pod:
     def arguments(self) -> list[str]:
         return ["--config", str(self.config), "--state", str(self.state)]
 
-    def prepare(self, folder: Path, *more: str) -> tuple[int, DeviceReport]:
-        """Run ``edge-pod prepare``; return its exit code and what it left for the kubelet."""
-        self.termination_log.write_bytes(b"")
-        done = subprocess.run(
-            [
-                *(*EDGE_POD, "prepare", *self.arguments(), "--from", str(folder)),
-                *("--termination-log", str(self.termination_log), "--device", "node-1", *more),
-            ],
+    def run(self, command: str, *more: str) -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(
+            [*EDGE_POD, command, *self.arguments(), *more],
             capture_output=True,
             timeout=120,
             check=False,
             env={**os.environ},
         )
+
+    def prepare(self, folder: Path | None, *more: str) -> tuple[int, DeviceReport]:
+        """Run ``edge-pod prepare``; return its exit code and what it left for the kubelet."""
+        self.termination_log.write_bytes(b"")
+        origin = [] if folder is None else ["--from", str(folder)]
+        place = ["--termination-log", str(self.termination_log), "--device", "node-1"]
+        done = self.run("prepare", *origin, *place, *more)
         left = self.termination_log.read_bytes()
         assert left, done.stderr.decode()
         return done.returncode, msgspec.json.decode(left, type=DeviceReport)

@@ -93,6 +93,7 @@ def test_a_folder_without_a_release_may_have_one_at_the_next_try(pod: Pod) -> No
     assert pod.prepare(pod.deliver(2, pod.package()), "--release", "2")[0] == 0
 
 
+@pytest.mark.slow
 def test_a_node_that_keeps_a_ledger_takes_no_older_release_but_the_one_before(
     tmp_path: Path,
 ) -> None:
