@@ -91,22 +91,43 @@ def test_a_setting_of_a_provider_that_is_wrong_names_file_line_and_key(site: Any
     assert "pages" in done.stderr
 
 
+BARE = """\
+from edgectl.api import Capabilities, Record, hookimpl
+
+class Config(Record, frozen=True):
+    pass
+
+class Bare:
+    config_type = Config
+
+    def __init__(self, config, context):
+        pass
+
+    @hookimpl
+    def capabilities(self, request):
+        return Capabilities()
+"""
+
+
 def test_a_hook_that_a_provider_lacks_is_an_error_that_says_so(site: Any) -> None:
     site.write()
     text = (site.folder / "edgectl.yaml").read_text()
-    text = text.replace("provider: memory", "provider: gke")
-    text = text.replace("providers:", "providers:\n  gke: {project: p, location: us-east4}")
-    (site.folder / "edgectl.yaml").write_text(text)
+    (site.folder / "edgectl.yaml").write_text(text.replace("provider: memory", "provider: bare"))
+    (site.folder / "bare.py").write_text(BARE)
+    installed = site.folder / "bare-1.dist-info"
+    installed.mkdir()
+    (installed / "METADATA").write_text("Metadata-Version: 2.1\nName: bare\nVersion: 1\n")
+    (installed / "entry_points.txt").write_text("[edgectl.providers]\nbare = bare:Bare\n")
+    site.env["PYTHONPATH"] = str(site.folder)
     done = site.run("status", code=1)
-    assert done.stderr.startswith("error: provider 'gke' does not implement")
+    assert done.stderr.startswith("error: provider 'bare' does not implement")
 
 
 def test_providers_tells_what_each_does(site: Any) -> None:
     listed = {r["provider"]: r for r in json.loads(site.run("-o", "json", "providers").stdout)}
-    assert listed["memory"]["does"] == "everything"
     assert listed["selfhosted"]["lacks"] == "preview"
-    assert listed["aws"]["does"] == "everything"
-    assert listed["gke"]["does"] == "capabilities"
+    for name in ("memory", "aws", "azure", "gke"):
+        assert listed[name]["does"] == "everything", name
 
 
 def test_devices_come_and_go(site: Any) -> None:
