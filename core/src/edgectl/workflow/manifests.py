@@ -94,13 +94,13 @@ def _publish(
 
 
 def _clear(folder: Path, keep: set[str]) -> None:
-    for path in sorted(folder.rglob("*")) if folder.is_dir() else ():
-        if path.is_dir():
-            continue
-        if path.suffix != WRITTEN:
-            raise ProjectError(
-                f"'{path}' was not written by `edgectl plan`",
-                hint="give --write a folder of its own",
-            )
+    found = [path for path in sorted(folder.rglob("*")) if not path.is_dir()]
+    foreign = next((path for path in found if path.suffix != WRITTEN), None)
+    if foreign is not None:
+        raise ProjectError(
+            f"'{foreign}' was not written by `edgectl plan`",
+            hint="give --write a folder of its own",
+        )
+    for path in found:
         if path.relative_to(folder).as_posix() not in keep:
             path.unlink()

@@ -125,6 +125,21 @@ def test_a_rollout_is_paused_resumed_and_aborted_from_another_command(
         assert "aborted" in stdout
 
 
+def test_what_pods_tell_a_collector_is_read_back(site: Any, until: Until) -> None:
+    site.more = 'collector: {endpoint: "${GKE_COLLECTOR}", files: "${GKE_TELEMETRY}"}'
+    site.write()
+    with site.clusters(1, 2):
+        site.build("1", 1.0)
+        site.run("deploy", "--poll", "0.5")
+        assert site.answers() == {(1, 1, 1, 1)}
+
+        def told() -> bool:
+            rows = json.loads(site.run("-o", "json", "telemetry", "--kind", "prediction"))
+            return {row["device"] for row in rows} == set(site.nodes)
+
+        until(told)
+
+
 def test_manifests_in_git_are_the_ones_that_a_deploy_applies(site: Any) -> None:
     with site.clusters(1, 1):
         site.build("1", 1.0)

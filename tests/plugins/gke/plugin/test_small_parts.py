@@ -211,6 +211,24 @@ def test_a_setting_that_cannot_be_is_refused_by_name(changed: dict[str, Any], sa
         msgspec.convert(plain, GkeConfig)
 
 
+def settings(kind: type[msgspec.Struct], before: str = "") -> set[str]:
+    found = set()
+    for field in msgspec.structs.fields(kind):
+        inner = field.type
+        if isinstance(inner, type) and issubclass(inner, msgspec.Struct):
+            found |= settings(inner, f"{before}{field.name}.")
+        else:
+            found.add(before + field.name)
+    return found
+
+
+def test_every_setting_is_explained_and_no_other() -> None:
+    table = DOCS.read_text().split("## Settings")[1].split("\n## ")[0]
+    named = re.findall(r"^\| `([a-z_.]+)` \|", table, re.MULTILINE)
+    assert set(named) == settings(GkeConfig)
+    assert len(named) == len(set(named))
+
+
 def test_the_role_in_the_documentation_is_the_one_that_the_code_needs() -> None:
     blocks = re.findall(r"```yaml\n(.*?)```", DOCS.read_text(), re.DOTALL)
     roles = [yaml.safe_load(block) for block in blocks if "kind: ClusterRole\n" in block]

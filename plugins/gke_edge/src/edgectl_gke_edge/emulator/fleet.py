@@ -22,6 +22,7 @@ from edgectl.api import ProviderError, Record
 from edgectl.emulation import Processes
 from edgectl.emulation.registry import RegistryServer
 from edgectl_gke_edge.emulator.addresses import Block
+from edgectl_gke_edge.emulator.collector import Collector
 from edgectl_gke_edge.emulator.gate import Gate
 from edgectl_gke_edge.emulator.google.server import GoogleServer
 from edgectl_gke_edge.emulator.images import PATH_PREFIX, push_images
@@ -277,6 +278,9 @@ class Fleet:
         self.registry = registry
         self._held.callback(registry.stop)
         images = push_images(registry.host, version)
+        collector = Collector(self.folder / "collector")
+        collector.start()
+        self._held.callback(collector.stop)
         for wanted in clusters:
             self._start_site(wanted)
         google = self.google = open_google(
@@ -287,7 +291,13 @@ class Fleet:
         self._wait_ready()
         kubeconfig = self._write_kubeconfig()
         place = f"{registry.host}/{PATH_PREFIX}"
-        env = {"GKE_REGISTRY": place, "GKE_KUBECONFIG": kubeconfig, "KUBECONFIG": kubeconfig}
+        env = {
+            "GKE_REGISTRY": place,
+            "GKE_KUBECONFIG": kubeconfig,
+            "KUBECONFIG": kubeconfig,
+            "GKE_COLLECTOR": collector.endpoint,
+            "GKE_TELEMETRY": str(collector.file),
+        }
         env |= google_settings(google)
         return FleetInfo(
             env=env,
