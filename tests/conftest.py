@@ -25,6 +25,7 @@ OPTIONAL = {
     "skopeo": "somebody else's reader of OCI layouts",
     "mosquitto": "a real MQTT 5 broker",
     "swupdate": "somebody else's hawkBit client",
+    "podman": "real containers on virtual edge devices",
     "java": "a real Eclipse hawkBit server",
 }
 # Real programs that are found by a variable of controller authors (envtest), not on PATH.

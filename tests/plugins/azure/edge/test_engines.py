@@ -91,7 +91,7 @@ def bench(tmp_path: Path, registry: RegistryServer) -> Bench:
 @pytest.fixture
 def podman(bench: Bench) -> Iterator[Engine]:
     if shutil.which(PODMAN[0]) is None or works(PODMAN):
-        pytest.skip("podman is not installed or does not work")
+        pytest.skip("podman is missing or does not work: apt-get install podman runc")
     engine = bench.engine(functools.partial(CliEngine, PODMAN, extra=LIMITS))
     yield engine
     engine.remove("app")
@@ -106,7 +106,7 @@ def sh(script: str, **files: bytes) -> ImageContent:
 
 def busybox(script: str) -> ImageContent:
     if not BUSYBOX.exists():
-        pytest.skip("busybox-static is not installed")
+        pytest.skip("busybox is missing: apt-get install busybox-static")
     return ImageContent(
         files={"bin/busybox!": BUSYBOX.read_bytes(), "etc/whoami": b"the image\n"},
         config={"Entrypoint": ["/bin/busybox", "sh", "-c"], "Cmd": [script]},
