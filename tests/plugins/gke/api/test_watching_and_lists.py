@@ -140,7 +140,7 @@ def is_before(server: Server, major: int, minor: int) -> bool:
 
 def test_a_watch_ends_when_its_time_is_over(server: Server, client: Client, namespace: str) -> None:
     version = version_of(client, namespace)
-    query = {"resourceVersion": version, "timeoutSeconds": "1"}
+    query = {"resourceVersion": version, "timeoutSeconds": "1", "labelSelector": "mine=yes"}
     with watching(server, path_of(namespace), **query) as events:
         assert not [e for e in events if e["type"] != "BOOKMARK"]
 
