@@ -8,14 +8,18 @@
 | ``DELETE pulls`` | | they can |
 | ``POST denials`` | ``{cluster, verb, resource}`` | nobody may do that, whatever roles say |
 | ``DELETE denials`` | | roles decide |
+| ``POST quotas`` | ``{cluster, namespace, hard}`` | the namespace has that ResourceQuota |
+| ``DELETE quotas`` | | no cluster has a quota of ours |
 """
 
 from __future__ import annotations
 
+import ssl
 import threading
 from collections.abc import Callable, Iterable
 from wsgiref.types import StartResponse, WSGIEnvironment
 
+import httpx
 import msgspec
 from msgspec.structs import replace
 
@@ -24,6 +28,7 @@ from edgectl.emulation import WebServer
 from edgectl_gke_edge.emulator.fleet import Fleet, Site
 
 PREFIX = "/_edgectl/"
+QUOTA = "edgectl-emulator-quota"
 
 
 class NoPull(Record, frozen=True, kw_only=True):
@@ -42,6 +47,14 @@ class Denial(Record, frozen=True, kw_only=True):
     resource: str
 
 
+class Quota(Record, frozen=True, kw_only=True):
+    """What a namespace may have at most, for example ``{pods: "0"}``; it has to be there."""
+
+    cluster: str
+    namespace: str
+    hard: dict[str, str]
+
+
 class Control:
     """The routes, on a port of their own.
 
@@ -53,6 +66,14 @@ class Control:
         self._fleet = fleet
         self._lock = threading.Lock()
         self._server = WebServer(self._answer)
+        self._fixed: dict[tuple[str, str], Callable[[bytes], object]] = {
+            ("POST", "pulls"): self._no_pull,
+            ("DELETE", "pulls"): self._all_pulls,
+            ("POST", "denials"): self._deny,
+            ("DELETE", "denials"): self._allow,
+            ("POST", "quotas"): self._limit,
+            ("DELETE", "quotas"): self._unlimit,
+        }
 
     def start(self) -> str:
         """Serve; return the address of the routes."""
@@ -86,14 +107,8 @@ class Control:
             case "POST", ["nodes", cluster, node, "silence" | "wake" as verb]:
                 site = self._fleet.sites[cluster]
                 return lambda _: self._silence(site, node, silent=verb == "silence")
-            case "POST", ["pulls"]:
-                return self._no_pull
-            case "DELETE", ["pulls"]:
-                return self._all_pulls
-            case "POST", ["denials"]:
-                return self._deny
-            case "DELETE", ["denials"]:
-                return self._allow
+            case _, [name] if (fixed := self._fixed.get((method, name))) is not None:
+                return fixed
         raise KeyError(f"route {method} {'/'.join(path)}")
 
     def _cut(self, name: str, *, cut: bool) -> object:
@@ -131,3 +146,39 @@ class Control:
         for site in self._fleet.sites.values():
             site.server.allow_again()
         return {}
+
+    def _limit(self, body: bytes) -> object:
+        wanted = msgspec.json.decode(body, type=Quota)
+        site = self._fleet.sites[wanted.cluster]
+        quota = {
+            "apiVersion": "v1",
+            "kind": "ResourceQuota",
+            "metadata": {"name": QUOTA, "labels": {QUOTA: "yes"}},
+            "spec": {"hard": wanted.hard},
+        }
+        path = f"/api/v1/namespaces/{wanted.namespace}/resourcequotas"
+        with _client(site) as client:
+            answer = client.post(path, json=quota)
+        if answer.is_error:
+            raise KeyError(f"quota in '{wanted.namespace}': {answer.text}")
+        return {"hard": wanted.hard}
+
+    def _unlimit(self, _body: bytes) -> object:
+        for site in self._fleet.sites.values():
+            with _client(site) as client:
+                listed = client.get("/api/v1/resourcequotas", params={"labelSelector": QUOTA})
+                for item in listed.json().get("items") or ():
+                    meta = item["metadata"]
+                    place = f"/api/v1/namespaces/{meta['namespace']}/resourcequotas"
+                    client.delete(f"{place}/{meta['name']}")
+        return {}
+
+
+def _client(site: Site) -> httpx.Client:
+    """Return a client with an administrator's rights, past the gate."""
+    return httpx.Client(
+        base_url=site.server.url,
+        headers={"Authorization": f"Bearer {site.server.token}"},
+        verify=ssl.create_default_context(cadata=site.server.ca),
+        trust_env=False,
+    )

@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import base64
+import subprocess
+from pathlib import Path
 
 import pytest
 from node_support import NodeSite, condition, ended, state
 
+from edgectl.api import append_layer
 from edgectl_gke_edge.emulator.images import push_image
 
 
@@ -183,3 +186,27 @@ def test_logs_are_read_through_the_api_server_whole_and_in_part(site: NodeSite) 
     stamped = site.log("p", timestamps="true").splitlines()
     assert stamped[0].endswith("Z a")
     assert site.log("p", container="none").find("container none is not valid") >= 0
+
+
+def needed_by(program: str) -> dict[str, Path]:
+    """Return a program and the libraries that it is linked with, by their paths in an image."""
+    listed = subprocess.run(["ldd", program], capture_output=True, text=True, check=True).stdout
+    paths = [word for word in listed.split() if word.startswith("/")]
+    return {path.lstrip("/"): Path(path).resolve() for path in [program, *paths]}
+
+
+@pytest.mark.slow
+def test_an_image_of_its_own_is_the_whole_root(site: NodeSite, tmp_path: Path) -> None:
+    files = {**needed_by("/bin/sh"), **needed_by("/bin/ls"), "only/here": tmp_path / "here"}
+    (tmp_path / "here").write_text("x")
+    target = f"{site.registry.host}/test/whole:1"
+    digest = append_layer("scratch", files, target, environment={"PATH": "/bin"}).digest
+    image = f"{site.registry.host}/test/whole@{digest}"
+    script = "ls / > /dev/termination-log; cd /root"
+    container = {"name": "main", "image": image, "command": ["sh", "-c", script]}
+    site.pod("p", site.spec(container, restartPolicy="Never"))
+    told = ended(site.until_phase("p", "Succeeded", "Failed"))
+    seen = set(told["message"].split())
+    assert {"bin", "only", "proc", "dev", "tmp"} <= seen
+    assert not {"root", "home", "var"} & seen
+    assert told["exitCode"] == 2
