@@ -103,7 +103,8 @@ def preview(request: PreviewRequest) -> PreviewResult | None:
     """Check a package against the vendor's limits for a target, and say what would stay or go.
 
     A plan asks before anything changes. It is for what only the provider can know: the size of
-    the documents that it would make, and what of others is on the target. Changes nothing.
+    the documents that it would make, and what of others is on the target. Documents that a team
+    could keep in Git are returned as ``files``. Changes nothing.
 
     Raises:
         LimitError: A vendor's limit would be exceeded; the message has the limit.

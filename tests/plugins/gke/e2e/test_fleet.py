@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import signal
+import urllib.request
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -28,23 +30,52 @@ def client(site: Any, cluster: str) -> Iterator[Client]:
         yield found
 
 
-def test_one_command_goes_from_training_to_nine_nodes_that_answer(site: Any) -> None:
-    site.waves, site.trainer, site.more = "[1, 50%, 100%]", "gke", TRAINING
-    site.write()
+def test_one_command_brings_the_example_from_training_to_nine_nodes_that_answer(
+    site: Any, tmp_path: Path
+) -> None:
+    example(site.folder)
     with site.clusters(3, 3):
         site.env["TRAIN_IMAGE"] = site.info["images"]["library/python"]
         said = site.run("run", "--provider", "gke", "--poll", "0.5")
-        assert "all: healthy - 9 of 9 devices are healthy" in said
+        assert "lots: healthy - 9 of 9 devices are healthy" in said
         rows = site.rows()
         assert len(rows) == 9
         assert {(r["state"], r["active"]) for r in rows.values()} == {("healthy", 1)}
         digests = {r["digest"] for r in rows.values()}
-        assert site.answers() == {(1, 1, 1, 1)}
+        for address in site.nodes.values():
+            with urllib.request.urlopen(f"http://{address}:8080/v2/health/ready") as answer:
+                assert answer.status == 200
         site.run("journal", "verify")
-    # The same project trained on this machine and packaged for the team's own machines.
-    site.trainer = "selfhosted"
-    (site.folder / ".edgectl" / "store").rename(site.folder / "store-of-gke")
-    assert {site.build("1", 1.0)} == digests
+    # The same project, trained on this machine for the team's own machines: the same package.
+    other = tmp_path / "other"
+    other.mkdir()
+    example(other, trainer="selfhosted")
+    site.folder = other
+    site.run("train")
+    site.run("register")
+    assert {json.loads(site.run("-o", "json", "package"))["digest"]} == digests
+
+
+def example(folder: Path, trainer: str = "gke") -> None:
+    """Lay out the project of the examples, with a target on provider gke."""
+    source = Path(__file__).parents[4] / "examples" / "plates"
+    for file in source.iterdir():
+        if file.is_file():
+            shutil.copy(file, folder / file.name)
+    spec = yaml.safe_load((folder / "edgectl.yaml").read_text())
+    spec["train"]["provider"] = trainer
+    spec["device"] = {"soak": "0.5s"}
+    lots = {"provider": "gke", "hardware": "x86-64-cpu", "selector": {"nodes": {"fleet": "tiny"}}}
+    spec["targets"] = {"lots": lots}
+    spec["rollout"] |= {"soak": "0s"}
+    spec["providers"] = {
+        "gke": {
+            "registry": "${GKE_REGISTRY}",
+            "kubeconfig": "${GKE_KUBECONFIG}",
+            "training": {"image": "${TRAIN_IMAGE}"},
+        }
+    }
+    (folder / "edgectl.yaml").write_text(yaml.safe_dump(spec, sort_keys=False))
 
 
 def test_a_cluster_that_is_cut_off_stops_nobody_and_a_rerun_finishes_it(
