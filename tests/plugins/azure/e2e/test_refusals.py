@@ -16,7 +16,8 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.timeout(600)  # processes that start slowly on a slow machine
+# Processes that start slowly on a slow machine; what the plugin decides is tested with it.
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 DEPLOY = ("deploy", "--poll", "0.2")
 TWICE = {"EDGECTL_AZURE_ATTEMPTS": "2"}  # of seven, which take a minute where nothing answers
@@ -229,7 +230,6 @@ def test_a_hub_that_goes_down_in_mid_rollout_is_told_and_a_rerun_finishes(
     assert {(r["state"], r["active"]) for r in crowd.rows().values()} == {("healthy", 2)}
 
 
-@pytest.mark.slow
 def test_a_hub_of_the_basic_tier_is_told_what_to_buy(site: Any) -> None:
     with site.account(0, "--tier", "B1", "--bare"):
         said = refusal(site.attempt("devices", "list"))
