@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import ssl
+import statistics
 import subprocess
 import sys
 import time
@@ -30,12 +31,17 @@ FOREIGN = ("EDGECTL_", "AWS_", "AZURE_", "IOTHUB_", "PYTHONDONTWRITEBYTECODE")
 
 
 class Cost(NamedTuple):
-    """What one command took."""
+    """What one command took, and its words."""
 
     wall_s: float
     cpu_s: float
     peak_mb: float
-    said: str
+    words: str
+
+    @property
+    def said(self) -> str:
+        """Its last line."""
+        return (self.words.splitlines() or [""])[-1]
 
 
 class Cloud(NamedTuple):
@@ -81,8 +87,23 @@ class Cloud(NamedTuple):
         wall_s = time.perf_counter() - start
         if process.returncode:
             raise SystemExit(f"{command}: {words}")
-        last = (words.splitlines() or [""])[-1]
-        return Cost(wall_s, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, last)
+        return Cost(wall_s, used.ru_utime + used.ru_stime, used.ru_maxrss / 1024, words)
+
+    def medians(self, commands: dict[str, list[str]], runs: int) -> dict[str, float]:
+        """Run commands in turns, print and return the median of each one's wall time in seconds.
+
+        The first turn is left out.
+        """
+        times: dict[str, list[float]] = {name: [] for name in commands}
+        for turn in range(runs + 1):
+            for name, command in commands.items():
+                wall_s = self.run(*command).wall_s
+                if turn:
+                    times[name].append(wall_s)
+        found = {name: statistics.median(values) for name, values in times.items()}
+        for name, seconds in found.items():
+            print(f"{name:18} {seconds * 1000:8.1f} ms (median of {runs})")
+        return found
 
     def edgectl(self, *arguments: str) -> Cost:
         """Run edgectl."""

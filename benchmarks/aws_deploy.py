@@ -7,32 +7,16 @@ make, one after the other, and prints the same sentence. Limit: 1.15 times its w
 
 from __future__ import annotations
 
-import json
-import os
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
-import urllib.request
-from collections.abc import Callable
 from pathlib import Path
+
+from _cloud import EDGECTL, Cloud, emulated
 
 RUNS = 9
 LIMIT = 1.15
 DEVICES = 20
-EDGECTL = [sys.executable, "-m", "edgectl.cli.main"]
-TRAIN = """\
-import os, pathlib
-import numpy as np
-from onnx import TensorProto, helper, numpy_helper
-weights = numpy_helper.from_array(np.eye(4, dtype=np.float32), "w")
-value = lambda name: helper.make_tensor_value_info(name, TensorProto.FLOAT, ["n", 4])
-node = helper.make_node("MatMul", ["x", "w"], ["y"])
-graph = helper.make_graph([node], "tiny", [value("x")], [value("y")], [weights])
-model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-pathlib.Path(os.environ["EDGECTL_OUTPUT_MODEL"]).write_bytes(model.SerializeToString())
-"""
 PROJECT = """\
 apiVersion: edgectl/v1
 name: tiny
@@ -99,44 +83,21 @@ DESCRIBE = 'hardware = [iot.describe_thing(thingName=name).get("attributes") for
 def main() -> None:
     """Measure and print."""
     with tempfile.TemporaryDirectory() as name:
-        folder = Path(name)
-        (folder / "train.py").write_text(TRAIN)
-        (folder / "edgectl.yaml").write_text(PROJECT)
-        foreign = ("EDGECTL_", "AWS_", "PYTHONDONTWRITEBYTECODE")
-        env = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
-        info = folder / "info.json"
-        command = [*EDGECTL, "emulate", "aws", "--info", str(info), "--stop-on-eof"]
-        command += ["--devices", "0", "--crowd", str(DEVICES), "all"]
-        emulator = subprocess.Popen(
-            command,
-            cwd=folder,
-            env=env,
-            stdin=subprocess.PIPE,
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.DEVNULL,
-        )
-        try:
-            while not info.exists():
-                time.sleep(0.1)
-            found = json.loads(info.read_text())
-            measure(folder, env | found["env"], found["control"])
-        finally:
-            emulator.terminate()
-            emulator.wait()
+        crowd = ("--devices", "0", "--crowd", str(DEVICES), "all")
+        with emulated("aws", PROJECT, Path(name), *crowd) as cloud:
+            measure(cloud)
 
 
-def measure(folder: Path, env: dict[str, str], control: str) -> None:
+def measure(cloud: Cloud) -> None:
     """Deploy once, then run both in turns."""
-    run(folder, env, *EDGECTL, "train", "--provider", "selfhosted")
-    run(folder, env, *EDGECTL, "register")
-    run(folder, env, *EDGECTL, "package")
-    while run(folder, env, *EDGECTL, "devices", "list").count("\n") < DEVICES:
+    cloud.build()
+    while cloud.edgectl("devices", "list").words.count("\n") < DEVICES:
         time.sleep(1)
-    run(folder, env, *EDGECTL, "deploy")
-    called = count(control, lambda: run(folder, env, *EDGECTL, "deploy"))
-    script = folder / "script.py"
+    cloud.edgectl("deploy")
+    called = cloud.count(lambda: cloud.edgectl("deploy"))
+    script = cloud.folder / "script.py"
     script.write_text(write_script(called))
-    made = count(control, lambda: run(folder, env, sys.executable, str(script)))
+    made = cloud.count(lambda: cloud.run(sys.executable, str(script)))
     print(f"edgectl makes {sum(called.values())} calls, the script {sum(made.values())}")
     for name in sorted({*called, *made}):
         if called.get(name) != made.get(name):
@@ -145,18 +106,9 @@ def measure(folder: Path, env: dict[str, str], control: str) -> None:
         "edgectl deploy": [*EDGECTL, "deploy"],
         "boto3 script": [sys.executable, str(script)],
     }
-    times: dict[str, list[float]] = {name: [] for name in commands}
-    for turn in range(RUNS + 1):
-        for name, command in commands.items():
-            start = time.perf_counter()
-            run(folder, env, *command)
-            if turn:
-                times[name].append(time.perf_counter() - start)
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    for name, seconds in medians.items():
-        print(f"{name:16} {seconds * 1000:8.1f} ms (median of {RUNS})")
+    medians = cloud.medians(commands, RUNS)
     ratio = medians["edgectl deploy"] / medians["boto3 script"]
-    print(f"ratio            {ratio:8.2f}, limit {LIMIT}")
+    print(f"{'ratio':18} {ratio:8.2f}, limit {LIMIT}")
 
 
 def write_script(called: dict[str, int]) -> str:
@@ -175,24 +127,6 @@ def write_script(called: dict[str, int]) -> str:
         called.get("s3.GetObject", 1) - 1
     )
     return SCRIPT.replace("@THINGS@", things).replace("@MORE@", "\n".join(more))
-
-
-def count(control: str, work: Callable[[], object]) -> dict[str, int]:
-    """Return how often each operation was called meanwhile, without those of devices."""
-    request = urllib.request.Request(f"{control}/calls", method="DELETE")
-    urllib.request.urlopen(request).close()
-    work()
-    with urllib.request.urlopen(f"{control}/calls") as answer:
-        found: dict[str, int] = json.load(answer)["total"]
-    return found
-
-
-def run(folder: Path, env: dict[str, str], *command: str) -> str:
-    """Run a command; end with its words if it fails."""
-    done = subprocess.run(command, cwd=folder, env=env, capture_output=True, text=True, check=False)
-    if done.returncode:
-        raise SystemExit(f"{command}: {done.stdout}{done.stderr}")
-    return done.stdout
 
 
 if __name__ == "__main__":

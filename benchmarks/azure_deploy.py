@@ -8,10 +8,8 @@ release, has no lease to look at and no project to read, so it is the floor and 
 
 from __future__ import annotations
 
-import statistics
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 from _cloud import EDGECTL, Cloud, emulated
@@ -124,16 +122,7 @@ def measure(cloud: Cloud) -> None:
         "edgectl deploy": [*EDGECTL, "deploy"],
         "azure-core script": [sys.executable, str(script)],
     }
-    times: dict[str, list[float]] = {name: [] for name in commands}
-    for turn in range(RUNS + 1):
-        for name, command in commands.items():
-            start = time.perf_counter()
-            cloud.run(*command)
-            if turn:
-                times[name].append(time.perf_counter() - start)
-    medians = {name: statistics.median(values) for name, values in times.items()}
-    for name, seconds in medians.items():
-        print(f"{name:18} {seconds * 1000:8.1f} ms (median of {RUNS})")
+    medians = cloud.medians(commands, RUNS)
     ratio = medians["edgectl deploy"] / medians["azure-core script"]
     print(f"{'ratio':18} {ratio:8.2f}")
 
