@@ -116,7 +116,8 @@ def _forbidden(what: str, refusal: Refusal, said: str, code: str) -> ProviderErr
         return ProviderError(
             f"cannot {what}: {said} (cluster '{refusal.cluster}')",
             hint="the namespace's pod-security label forbids it; "
-            f"{DOCS} says which setting needs which level",
+            f"{DOCS} says which setting needs which level, and `delivery: init` needs no image "
+            "volume",
             vendor_code="PodSecurity",
         )
     match = _DENIED.search(refusal.message)

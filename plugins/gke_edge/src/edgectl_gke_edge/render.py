@@ -71,6 +71,24 @@ def release_documents(config: GkeConfig, order: PodOrder) -> list[Document]:
     return documents
 
 
+def trial_pod(workload: Document) -> Document:
+    """Return a workload's pod by itself, to ask the cluster whether it would be let in.
+
+    Pod security and quotas judge pods: a workload is let in whose pods never will be.
+    """
+    metadata, template = workload["metadata"], workload["spec"]["template"]
+    return {
+        "apiVersion": "v1",
+        "kind": "Pod",
+        "metadata": {
+            "name": f"{metadata['name']}-trial",
+            "namespace": metadata["namespace"],
+            "labels": template["metadata"]["labels"],
+        },
+        "spec": template["spec"],
+    }
+
+
 def content_digest(document: Document) -> str:
     """Return a short digest of a document, without the annotation that will hold it."""
     metadata = document["metadata"]

@@ -47,7 +47,12 @@ RIGHTS: tuple[Right, ...] = (
         in_cluster=True,
         why="the application's namespace; not needed where `namespace` is set",
     ),
-    Right(group="", resource="pods", verbs=("get", "list"), why="where devices stand"),
+    Right(
+        group="",
+        resource="pods",
+        verbs=("get", "list", "create", "patch"),
+        why="where devices stand; asking, without effect, whether a pod would be let in",
+    ),
     Right(group="", resource="pods/proxy", verbs=("get",), why="the runtime's own report"),
     Right(
         group="",
@@ -67,13 +72,6 @@ RIGHTS: tuple[Right, ...] = (
         verbs=("get", "list", "create", "delete"),
         training=True,
         why="trainings",
-    ),
-    Right(
-        group="",
-        resource="pods",
-        verbs=("create", "patch"),
-        training=True,
-        why="asking whether a training's pod would be let in",
     ),
     Right(group="", resource="pods/log", verbs=("get",), training=True, why="their logs"),
 )

@@ -127,21 +127,6 @@ def documents(config: GkeConfig, order: Order, name: str) -> list[Document]:
     return [config_map, job]
 
 
-def trial_pod(job: Document) -> Document:
-    """Return the job's pod by itself, to ask the cluster whether it would be let in."""
-    metadata, template = job["metadata"], job["spec"]["template"]
-    return {
-        "apiVersion": "v1",
-        "kind": "Pod",
-        "metadata": {
-            "name": f"{metadata['name']}-trial",
-            "namespace": metadata["namespace"],
-            "labels": template["metadata"]["labels"],
-        },
-        "spec": template["spec"],
-    }
-
-
 def pod_spec(config: GkeConfig, name: str) -> Document:
     """Return the pod of a training."""
     training, secrets = config.training, config.runtime.pull_secrets

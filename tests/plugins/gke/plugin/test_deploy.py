@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 from lightkube.resources.apps_v1 import DaemonSet, Deployment
-from lightkube.resources.core_v1 import ConfigMap, Namespace, Node, Service
+from lightkube.resources.core_v1 import ConfigMap, Namespace, Node, ResourceQuota, Service
 from lightkube.types import PatchType
 
 from edgectl import api
@@ -16,6 +16,7 @@ from edgectl.api import (
     AuthError,
     ConflictError,
     DeviceReport,
+    LimitError,
     NotFoundError,
     PlanError,
     Provider,
@@ -280,6 +281,17 @@ def test_removing_the_application_removes_what_is_ours_and_nothing_else(line: Li
     assert left - {"kube-root-ca.crt"} == {"theirs", names.trust_name(line.application)}
     assert list(client.list(Service, namespace=line.namespace)) == []
     assert line.provider.withdraw(request).devices == ()
+
+
+def test_pods_that_the_cluster_would_not_let_in_are_told_before_a_node_is_given_them(
+    line: Line,
+) -> None:
+    line.give(1)
+    quota = {"metadata": {"name": "small"}, "spec": {"hard": {"requests.cpu": "100m"}}}
+    line.site.clients["lot-1"].create(ResourceQuota.from_dict(quota), namespace=line.namespace)
+    with pytest.raises(LimitError, match="quota 'small' of cluster 'lot-1' is exceeded"):
+        line.give(2)
+    assert list(line.labels(line.devices[0])) == [1]
 
 
 def test_a_right_that_is_missing_is_named(line: Line) -> None:

@@ -18,7 +18,7 @@ from edgectl_gke_edge._sdk.package import takes_volume
 from edgectl_gke_edge._sdk.releases import Packaged
 from edgectl_gke_edge.hardware import hardware_of
 from edgectl_gke_edge.pod import is_replacing
-from edgectl_gke_edge.render import release_documents, shared_documents
+from edgectl_gke_edge.render import release_documents, shared_documents, trial_pod
 from edgectl_gke_edge.seen import Node
 
 Document = dict[str, Any]
@@ -97,6 +97,9 @@ class Giving:
         if not any(number_of(document) == self._number for document in there):
             self._share()
         for document in wanted:
+            if document["kind"] == kind.__name__:
+                what = f"start pods of {document['kind']} '{document['metadata']['name']}'"
+                self._kube.apply(what, trial_pod(document), dry_run=True)
             self._apply(_with_former(document, there))
         if kind == kinds.DaemonSet:
             self._collect(there)

@@ -185,7 +185,9 @@ class Google:
             with _told("ask Google"):
                 return gateway_v1.GatewayControlClient(credentials=_TOKEN.credentials())
         transport = GatewayControlRestTransport(
-            host=address, credentials=AnonymousCredentials(), url_scheme="http"
+            host=address,
+            credentials=AnonymousCredentials(),  # type: ignore[no-untyped-call]  # as above
+            url_scheme="http",
         )
         return gateway_v1.GatewayControlClient(transport=transport)
 

@@ -34,6 +34,7 @@ from edgectl_gke_edge.render import (
     is_restricted,
     release_documents,
     shared_documents,
+    trial_pod,
 )
 
 Document = dict[str, Any]
@@ -161,6 +162,8 @@ def _dry_run(kube: Kube, documents: list[Document]) -> None:
     for document in documents:
         kind, name = document["kind"], document["metadata"]["name"]
         kube.apply(f"apply {kind} '{name}'", document, dry_run=True)
+        if kind in {"DaemonSet", "Deployment"}:
+            kube.apply(f"start pods of {kind} '{name}'", trial_pod(document), dry_run=True)
 
 
 def _common_notes(account: Account, profiles: dict[str, list[str]]) -> list[str]:

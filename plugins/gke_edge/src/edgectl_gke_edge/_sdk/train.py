@@ -34,7 +34,7 @@ from edgectl_gke_edge import training
 from edgectl_gke_edge._sdk import kinds
 from edgectl_gke_edge._sdk.account import Account
 from edgectl_gke_edge._sdk.kube import Kube
-from edgectl_gke_edge.render import namespace
+from edgectl_gke_edge.render import namespace, trial_pod
 from edgectl_gke_edge.states import IMAGE_WORDS
 
 Progress = Callable[[str], None]
@@ -164,7 +164,7 @@ class _Job:
         self.name = name
         try:
             # The quota is asked for the pod itself: a Job is let in, and its pods are not.
-            self._kube.apply("start the training", training.trial_pod(job), dry_run=True)
+            self._kube.apply("start the training", trial_pod(job), dry_run=True)
             made = self._kube.create(f"make Job '{name}'", job)
         except BaseException:
             self._remove()
