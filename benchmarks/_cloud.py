@@ -109,10 +109,10 @@ class Cloud(NamedTuple):
         """Run edgectl."""
         return self.run(*EDGECTL, *arguments)
 
-    def build(self) -> None:
-        """Train here, register here, and package."""
+    def build(self, registry: str = "selfhosted") -> None:
+        """Train here, register at a provider, and package."""
         self.edgectl("train", "--provider", "selfhosted")
-        self.edgectl("register", "--provider", "selfhosted")
+        self.edgectl("register", "--provider", registry)
         self.edgectl("package")
 
 

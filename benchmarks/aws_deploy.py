@@ -12,6 +12,7 @@ import tempfile
 import time
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent))  # make bench runs Python with -P
 from _cloud import EDGECTL, Cloud, emulated
 
 RUNS = 9
@@ -90,7 +91,7 @@ def main() -> None:
 
 def measure(cloud: Cloud) -> None:
     """Deploy once, then run both in turns."""
-    cloud.build()
+    cloud.build("aws")
     while cloud.edgectl("devices", "list").words.count("\n") < DEVICES:
         time.sleep(1)
     cloud.edgectl("deploy")

@@ -12,6 +12,7 @@ import sys
 import tempfile
 from pathlib import Path
 
+sys.path.insert(0, str(Path(__file__).parent))  # make bench runs Python with -P
 from _cloud import EDGECTL, Cloud, emulated
 
 RUNS = 9
