@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import msgspec
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from edge_components.contract.device import DeviceConfig, DeviceSection, TrustSection
@@ -20,7 +20,9 @@ def release(number: int, package: str = "a") -> ReleaseDocument:
     return ReleaseDocument(application="plates", number=number, version="1", package=package)
 
 
-@given(st.text(max_size=9000))
+@given(st.builds(lambda text, times: text * times, st.text(max_size=60), st.integers(0, 400)))
+@example("x" * 9000)
+@example("\x00" * 4000)
 def test_a_termination_message_is_whole_json_within_the_kubelet_s_limit(detail: str) -> None:
     report = DeviceReport(release=7, state=State.FAILED, reason=Reason.GOLDEN_FAILED, detail=detail)
     data = message(report)

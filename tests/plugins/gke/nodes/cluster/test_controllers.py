@@ -190,7 +190,9 @@ def test_a_service_leads_to_ready_pods_of_the_node_that_is_asked(site: NodeSite)
         's.ThreadingTCPServer((os.environ["IP"], 8080), H).serve_forever()\''
     )
     env = [{"name": "IP", "valueFrom": {"fieldRef": {"fieldPath": "status.podIP"}}}]
-    main = site.container(script, env=env, readinessProbe={"tcpSocket": {"port": 8080}})
+    main = site.container(
+        script, env=env, readinessProbe={"tcpSocket": {"port": 8080}, "periodSeconds": 1}
+    )
     site.pod("p", site.spec(main, nodeName="n1"), {"app": "served"})
     service = {
         "selector": {"app": "served"},
