@@ -63,6 +63,7 @@ def test_clusters_are_found_by_kind_with_place_and_labels(
     assert told["k3s"][0] == "fleet"
 
 
+@pytest.mark.slow
 def test_a_location_narrows_what_is_found(account: Callable[..., Account]) -> None:
     found = account(locations=("europe-west1",)).clusters()
     assert [cluster.name for cluster in found] == ["depot"]
@@ -80,6 +81,7 @@ def test_every_kind_of_cluster_is_reached(account: Callable[..., Account], name:
         opened.close()
 
 
+@pytest.mark.slow
 def test_a_cluster_that_google_calls_disconnected_is_not_tried(
     server: GoogleServer, account: Callable[..., Account]
 ) -> None:
@@ -93,6 +95,7 @@ def test_a_cluster_that_google_calls_disconnected_is_not_tried(
         opened.kube(cluster)
 
 
+@pytest.mark.slow
 def test_two_clusters_of_one_name_cannot_be_told_apart(
     server: GoogleServer, site: Any, account: Callable[..., Account]
 ) -> None:
@@ -102,6 +105,7 @@ def test_two_clusters_of_one_name_cannot_be_told_apart(
         account().clusters()
 
 
+@pytest.mark.slow
 def test_another_project_is_refused_by_its_name(server: GoogleServer, tmp_path: Path) -> None:
     endpoints = Endpoints(container=server.grpc_address, edgecontainer=server.grpc_address)
     config = GkeConfig(registry="localhost:1/edge", project="not-ours", endpoints=endpoints)
@@ -109,6 +113,7 @@ def test_another_project_is_refused_by_its_name(server: GoogleServer, tmp_path: 
         Account(config, tmp_path).clusters()
 
 
+@pytest.mark.slow
 def test_throttling_that_does_not_end_is_told(
     server: GoogleServer, account: Callable[..., Account]
 ) -> None:
