@@ -38,7 +38,9 @@ TWIN_READS = "twin-reads"
 TWIN_UPDATES = "twin-updates"
 METHODS = "methods"
 SHARE = 0.9
-"""What we take of a rate at most, so that there is room for others."""
+"""What we take of a minute's rate at most, so that there is room for others."""
+SHARE_A_SECOND = 0.8
+"""The same of a second's: what is sent evenly arrives in bunches."""
 
 
 class Rate(NamedTuple):
@@ -46,6 +48,11 @@ class Rate(NamedTuple):
 
     calls: int
     seconds: float
+
+    @property
+    def ours(self) -> int:
+        """What we take of it at most."""
+        return max(int(self.calls * (SHARE if self.seconds > 1 else SHARE_A_SECOND)), 1)
 
 
 def kind_of(method: str, path: str) -> str:

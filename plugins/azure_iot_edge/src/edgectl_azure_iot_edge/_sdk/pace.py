@@ -11,7 +11,7 @@ import time
 from collections import defaultdict, deque
 from collections.abc import Callable, Mapping
 
-from edgectl_azure_iot_edge.limits import SHARE, Rate
+from edgectl_azure_iot_edge.limits import Rate
 
 SLACK = 1.02
 """Windows are a little longer than the hub's: calls do not arrive as evenly as they are sent."""
@@ -48,7 +48,7 @@ class Pace:
         rate = self._rates.get(kind)
         if rate is None:
             return 0.0
-        window, most = rate.seconds * SLACK, max(int(rate.calls * SHARE), 1)
+        window, most = rate.seconds * SLACK, rate.ours
         with self._lock:
             now, calls = self._clock(), self._calls[kind]
             while calls and now - calls[0] >= window:

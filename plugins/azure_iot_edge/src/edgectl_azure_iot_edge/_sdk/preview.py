@@ -25,7 +25,7 @@ from edgectl_azure_iot_edge.states import APPLIED, TARGETED, Agent
 
 BASE_HINT = (
     "make a base deployment for them (docs/providers/azure.md has one); edgectl only ever adds a "
-    "layer to it"
+    "layer to it. A hub takes up to five minutes to give it to a new device"
 )
 _SOME_DIGEST = f"sha256:{'0' * 64}"
 
@@ -184,8 +184,8 @@ class _Look:
         if by_hand:
             raise PlanError(
                 f"{_named(by_hand)} of target '{target}' were set up one by one (`az iot edge "
-                "set-modules` or the portal's Set modules): IoT Hub does not combine that with "
-                "deployments for many",
+                "set-modules` or the portal's Set modules), or the base deployment that they had "
+                "is gone: IoT Hub does not combine that with deployments for many",
                 hint="give them a base deployment by a target condition, then plan again: it "
                 "takes the place of what was set by hand",
             )

@@ -60,8 +60,6 @@ class Front:
         try:
             self._site.enter(room.name, room.operation(request))
             answer = room.answer(request)
-            answer.headers["Date"] = http_date(self._site.now())
-            return answer
         except FaultError as exc:
             answer = room.refusal(exc.fault)
             if exc.fault.retry_after_s is not None:
@@ -75,6 +73,9 @@ class Front:
             return room.refusal(
                 AzureFault(operation="", code="ServerError", message=said, status=500)
             )
+        else:
+            answer.headers["Date"] = http_date(self._site.now())
+            return answer
 
     def _control(self, request: Request) -> Response:
         key = (request.method, request.path.removeprefix(CONTROL))
