@@ -171,6 +171,50 @@ def test_what_pods_tell_a_collector_is_read_back(site: Any, until: Until) -> Non
         until(told)
 
 
+@pytest.mark.parametrize(
+    "more", ["delivery: init", "delivery: init\n    node_cache: /var/cache/edgectl"]
+)
+def test_a_cluster_without_image_volumes_has_pods_fetch_the_package(site: Any, more: str) -> None:
+    site.more = more
+    site.write()
+    with site.clusters(1, 1):
+        good = site.build("1", 1.0)
+        assert "1 of 1 devices are healthy" in site.run("deploy", "--poll", "0.5")
+        assert {r["digest"] for r in site.rows().values()} == {good}
+        assert site.answers() == {(1, 1, 1, 1)}
+
+
+def test_a_cluster_can_be_the_device_and_a_bad_release_leaves_it_as_it_was(site: Any) -> None:
+    site.more = "workload: deployment"
+    site.write()
+    with site.clusters(1, 2):
+        good = site.build("1", 1.0)
+        assert "1 of 1 devices are healthy" in site.run("deploy", "--poll", "0.5")
+        assert {(d, r["digest"]) for d, r in site.rows().items()} == {("cluster-1", good)}
+        site.write("2", 2.0)
+        site.run("train")
+        site.run("register", "--provider", "selfhosted")
+        site.spoil_golden()
+        site.run("package")
+        assert "golden-failed" in site.run("deploy", "--poll", "0.5", code=6)
+        assert {(d, r["digest"]) for d, r in site.rows().items()} == {("cluster-1", good)}
+
+
+def test_a_rollout_that_was_paused_goes_on_when_it_is_resumed(site: Any, until: Until) -> None:
+    site.waves = "[1, 100%]"
+    site.write()
+    with site.clusters(1, 2):
+        site.build("1", 1.0)
+        process = site.start("deploy", "--poll", "0.5")
+        with process:
+            until(lambda: any(r["release"] == 1 for r in site.rows().values()))
+            site.run("pause")
+            site.run("resume")
+            stdout, stderr = process.communicate(timeout=240)
+        assert process.returncode == 0, (stdout, stderr)
+        assert "2 of 2 devices are healthy" in stdout
+
+
 def test_manifests_in_git_are_the_ones_that_a_deploy_applies(site: Any) -> None:
     with site.clusters(1, 1):
         site.build("1", 1.0)
