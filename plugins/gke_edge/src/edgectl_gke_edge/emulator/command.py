@@ -10,11 +10,11 @@ import click
 import msgspec
 from msgspec.structs import replace
 
-from edgectl.api import Project, Target, load_project
+from edgectl.api import Project, load_project
 from edgectl.emulation import run_until_told
 from edgectl_gke_edge.emulator.control import Control
-from edgectl_gke_edge.emulator.fleet import KUBERNETES, Fleet, FleetInfo, VirtualCluster
-from edgectl_gke_edge.selector import read_selector
+from edgectl_gke_edge.emulator.fleet import KUBERNETES, Fleet, FleetInfo
+from edgectl_gke_edge.emulator.wanted import clusters_of, devices_of, labels_of, targets_of
 
 _DISTRIBUTION = "edgectl-gke-edge"
 
@@ -51,6 +51,14 @@ _DISTRIBUTION = "edgectl-gke-edge"
     show_default=True,
     type=click.IntRange(0, 100),
     help="Nodes in each cluster.",
+)
+@click.option(
+    "--devices",
+    "device_count",
+    default=None,
+    type=click.IntRange(0, 200),
+    help="Nodes a target of the project, instead of --clusters and --nodes; each is labelled as "
+    "its target asks. The project is that of this folder, if --project does not say otherwise.",
 )
 @click.option(
     "--crowd",
@@ -93,6 +101,7 @@ def emulate(
     folder: Path,
     cluster_count: int,
     node_count: int,
+    device_count: int | None,
     crowd: int,
     labels: tuple[str, ...],
     edge_count: int,
@@ -106,8 +115,12 @@ def emulate(
     Every cluster has a Kubernetes API server of its own. Serves until Ctrl-C, and prints the
     settings that a project file takes.
     """
-    loaded = None if project is None else load_project(project)
-    wanted = _clusters(loaded, cluster_count, node_count)
+    loaded = _project(project, needed=device_count is not None)
+    targets = targets_of(loaded)
+    if device_count is None:
+        wanted, asked = clusters_of(targets, cluster_count, node_count), labels_of(targets)
+    else:
+        wanted, asked = devices_of(targets, device_count), {}
     first_edge = len(wanted) - edge_count
     wanted = tuple(
         replace(
@@ -119,7 +132,7 @@ def emulate(
         for number, one in enumerate(wanted)
     )
     given = dict(_label(text) for text in labels)
-    fleet = Fleet(folder, labels={**_target_labels(loaded), **given}, registry_port=registry_port)
+    fleet = Fleet(folder, labels={**asked, **given}, registry_port=registry_port)
     control = Control(fleet)
 
     def start() -> None:
@@ -149,41 +162,10 @@ def _show(running: FleetInfo, file: Path | None) -> None:
         part.replace(file)
 
 
-def _clusters(project: Project | None, count: int, nodes: int) -> tuple[VirtualCluster, ...]:
-    """Return the clusters that targets name, or else so many numbered ones."""
-    names: list[str] = []
-    labels: dict[str, str] = {}
-    locations: list[str] = []
-    for target in _targets(project):
-        selector = read_selector(target)
-        labels |= selector.labels
-        locations += [one for one in selector.locations if one not in locations]
-        names += [one for one in selector.names if one not in names]
-    names = names or [f"cluster-{number}" for number in range(1, count + 1)]
-    return tuple(
-        VirtualCluster(
-            name=name,
-            nodes=tuple(f"node-{number}" for number in range(1, nodes + 1)),
-            labels=labels,
-            location=locations[index % len(locations)] if locations else "us-central1",
-        )
-        for index, name in enumerate(names)
-    )
-
-
-def _target_labels(project: Project | None) -> dict[str, str]:
-    """Return the node labels that the project's targets ask for."""
-    found: dict[str, str] = {}
-    for target in _targets(project):
-        found |= read_selector(target).nodes
-    return found
-
-
-def _targets(project: Project | None) -> list[Target]:
-    if project is None:
-        return []
-    specs = sorted(project.spec.targets.items())
-    return [project.target(name) for name, spec in specs if spec.provider == "gke"]
+def _project(project: Path | None, *, needed: bool) -> Project | None:
+    if project is None and not needed:
+        return None
+    return load_project(project or Path())
 
 
 def _label(text: str) -> tuple[str, str]:

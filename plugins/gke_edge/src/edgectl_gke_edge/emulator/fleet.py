@@ -50,6 +50,7 @@ class VirtualCluster(Record, frozen=True, kw_only=True):
         source: Whether it is an ordinary GKE cluster or one of Distributed Cloud.
         crowd: How many more nodes only pretend to run pods.
         version: What its API server says it is; from 1.35 on there are image volumes.
+        node_labels: Node → labels that it has besides everybody's.
     """
 
     name: str
@@ -59,6 +60,7 @@ class VirtualCluster(Record, frozen=True, kw_only=True):
     location: str = "us-central1"
     crowd: int = 0
     version: str = KUBERNETES
+    node_labels: dict[str, dict[str, str]] = {}
 
 
 class RunningNode(Record, frozen=True, kw_only=True):
@@ -189,7 +191,7 @@ class Site:
             nodes=tuple(
                 NodeSettings(
                     name=name,
-                    labels=labels,
+                    labels={**labels, **self.wanted.node_labels.get(name, {})},
                     lease_s=LEASE_S,
                     region=region,
                     zone=f"{region}-{zones[number % len(zones)]}",
