@@ -69,8 +69,19 @@ def test_the_hub_is_set_up_and_told_of(
     deployments = IoTHubConfigurationManager.from_connection_string(connection)
     assert sorted(c.id for c in deployments.get_configurations()) == ["base", "other-team-logger"]
     assert (project / "info.json").stat().st_mode & 0o077 == 0
-    printed = (project / "out").read_text()
-    assert f"export IOTHUB_CONNECTION_STRING={connection}\n" in printed
+
+
+def test_what_is_printed_can_be_pasted_into_a_shell(running: dict[str, Any], project: Path) -> None:
+    exports = [x for x in (project / "out").read_text().splitlines() if x.startswith("export ")]
+    shown = subprocess.run(
+        ["sh", "-c", "\n".join((*exports, "env"))],
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=20,
+    )
+    told = dict(line.split("=", 1) for line in shown.stdout.splitlines() if "=" in line)
+    assert {name: told[name] for name in running["env"]} == running["env"]
 
 
 @pytest.mark.parametrize(

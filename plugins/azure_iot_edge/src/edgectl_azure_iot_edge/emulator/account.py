@@ -14,6 +14,7 @@ from edgectl_azure_iot_edge.emulator.eventhub.room import EventHubRoom
 from edgectl_azure_iot_edge.emulator.hub.room import HubRoom
 from edgectl_azure_iot_edge.emulator.login import LoginRoom
 from edgectl_azure_iot_edge.emulator.ml.room import MlRoom
+from edgectl_azure_iot_edge.emulator.place import Place
 from edgectl_azure_iot_edge.emulator.rooms import Room
 from edgectl_azure_iot_edge.emulator.server import Front
 from edgectl_azure_iot_edge.emulator.site import Site
@@ -42,6 +43,7 @@ class RunningAccount:
         port: Of the web server; 0 takes a free one.
         rooms: What makes the rooms; None takes ``ROOMS``. A test leaves out what it needs not, or
             gives a room other settings with ``functools.partial``.
+        place: What subscription, hub and workspace are called; None takes names of ours.
     """
 
     def __init__(
@@ -52,9 +54,9 @@ class RunningAccount:
         host: str = "127.0.0.1",
         port: int = 0,
         rooms: tuple[MakeRoom, ...] | None = None,
-        site: Site | None = None,
+        place: Place | None = None,
     ) -> None:
-        self.site = site or Site(folder, names=names, host=host)
+        self.site = Site(folder, names=names, host=host, place=place)
         self.site.rooms = tuple(make(self.site) for make in (ROOMS if rooms is None else rooms))
         tls = self.site.authority.server_context(self.site.names, demand=False)
         self.server = WebServer(

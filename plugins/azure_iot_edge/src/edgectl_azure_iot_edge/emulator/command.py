@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 from typing import get_args
 
@@ -22,6 +24,7 @@ from edgectl_azure_iot_edge.emulator.fleet import (
     check_targets,
 )
 from edgectl_azure_iot_edge.emulator.hub.settings import HubSettings
+from edgectl_azure_iot_edge.emulator.place import setting
 from edgectl_azure_iot_edge.selector import read_selector
 
 
@@ -138,15 +141,9 @@ def emulate(
     devices = tuple(_parse(text) for text in named) or _devices(loaded, count)
     joining = tuple(Crowd(size=n, target=name) for n, name in crowds)
     check_targets(loaded, devices, joining)
-    usual = loaded.spec.providers.get("azure", {})
-    hub = msgspec.convert(
-        {
-            "tier": tier or usual.get("tier", "S1"),
-            "units": units or usual.get("units", 1),
-            "throttle": not no_throttle,
-            "mqtt_port": mqtt_port,
-        },
-        HubSettings,
+    hub = bought_hub(
+        loaded,
+        {"tier": tier, "units": units, "throttle": not no_throttle, "mqtt_port": mqtt_port},
     )
     options = FleetOptions(
         host=host,
@@ -163,9 +160,27 @@ def emulate(
     )
 
 
+def bought_hub(project: Project, chosen: Mapping[str, object]) -> HubSettings:
+    """Return how the hub is bought: as options say, else as the project does.
+
+    Raises:
+        ProjectError: The project says what cannot be bought.
+    """
+    usual = {key: setting(project, key) for key in ("tier", "units")}
+    wanted = {**usual, **{key: value for key, value in chosen.items() if value is not None}}
+    try:
+        return msgspec.convert(
+            {key: value for key, value in wanted.items() if value is not None},
+            HubSettings,
+            strict=False,
+        )
+    except msgspec.ValidationError as exc:
+        raise project.error("providers.azure", str(exc)) from exc
+
+
 def _show(running: FleetInfo, file: Path | None) -> None:
     for name, value in running.env.items():
-        click.echo(f"export {name}={value}")
+        click.echo(f"export {name}={shlex.quote(value)}")
     click.echo(f"# registry with the runtime's image: {running.registry}")
     click.echo(f"# steered below {running.url}/emulator/")
     click.echo(f"# devices: MQTT on port {running.mqtt_port}")

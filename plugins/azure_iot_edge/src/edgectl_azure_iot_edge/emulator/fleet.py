@@ -34,6 +34,7 @@ from edgectl_azure_iot_edge.emulator.edge.ground import kept_of, reserve_address
 from edgectl_azure_iot_edge.emulator.edge.settings import MQTT_PORT
 from edgectl_azure_iot_edge.emulator.hub.room import HubRoom
 from edgectl_azure_iot_edge.emulator.hub.settings import HubSettings
+from edgectl_azure_iot_edge.emulator.place import place_of, setting
 from edgectl_azure_iot_edge.emulator.registry import RegistryRoom
 from edgectl_azure_iot_edge.emulator.seed import seed
 from edgectl_azure_iot_edge.selector import read_selector
@@ -163,6 +164,7 @@ class Fleet:
             host=options.host,
             port=options.port,
             rooms=_rooms(options) if rooms is None else rooms,
+            place=place_of(project),
         )
         self._processes = Processes(self._folder / "logs")
         self._env = dict(os.environ)
@@ -332,9 +334,12 @@ def _install(name: str, folder: Path, edge: Path, root: Path, places: RuntimeCon
 
 def _runtime(project: Project) -> RuntimeConfig:
     """Return where the module's files are, without what needs variables that are not set yet."""
-    settings = project.spec.providers.get("azure", {}).get("runtime", {})
-    places = {key: settings[key] for key in ("config_dir", "state_dir") if key in settings}
-    return msgspec.convert(places, RuntimeConfig)
+    found = {key: setting(project, "runtime", key) for key in ("config_dir", "state_dir")}
+    places = {key: place for key, place in found.items() if place is not None}
+    try:
+        return msgspec.convert(places, RuntimeConfig)
+    except msgspec.ValidationError as exc:
+        raise project.error("providers.azure.runtime", str(exc)) from exc
 
 
 def _below(root: Path, path: str) -> Path:

@@ -13,12 +13,10 @@ from edgectl.api import ProviderError
 from edgectl.emulation import Authority, Calls, Faults
 from edgectl_azure_iot_edge.emulator.directory import Directory
 from edgectl_azure_iot_edge.emulator.events import EventLog
+from edgectl_azure_iot_edge.emulator.place import Place
 from edgectl_azure_iot_edge.emulator.rooms import FaultError, Room
 
-SUBSCRIPTION = "00000000-0000-4000-8000-0000000000e1"
 TENANT = "00000000-0000-4000-8000-0000000000e2"
-RESOURCE_GROUP = "edgectl"
-HUB = "edgectl-hub"
 LOCATION = "westeurope"
 
 _PORTS = "ports.json"
@@ -32,8 +30,10 @@ class Site:
         folder: Takes keys, certificates and what rooms keep.
         names: What clients and devices call this machine; the first stands in addresses.
         host: Address that rooms with ports for devices bind.
+        place: What everything is called; None takes names of ours.
 
     Attributes:
+        place: The same.
         subscription: Its id.
         resource_group: Of everything in it.
         hub: The IoT Hub's name.
@@ -49,18 +49,17 @@ class Site:
         *,
         names: tuple[str, ...] = (),
         host: str = "127.0.0.1",
-        subscription: str = SUBSCRIPTION,
-        resource_group: str = RESOURCE_GROUP,
-        hub: str = HUB,
+        place: Place | None = None,
     ) -> None:
         folder.mkdir(parents=True, exist_ok=True)
         self.folder = folder
         self.host = host
         self.names = tuple(dict.fromkeys((*names, "localhost", "127.0.0.1")))
-        self.subscription = subscription
+        self.place = place = place or Place()
+        self.subscription = place.subscription
         self.tenant = TENANT
-        self.resource_group = resource_group
-        self.hub = hub
+        self.resource_group = place.resource_group
+        self.hub = place.hub
         self.location = LOCATION
         self.url = ""
         self.ahead_s = 0.0

@@ -9,7 +9,6 @@ from edgectl.api import Record
 from edgectl_azure_iot_edge.emulator.ml.errors import MlError
 
 PROVIDER = "Microsoft.MachineLearningServices"
-WORKSPACE = "edgectl-ml"
 BLOB_STORE = "workspaceblobstore"
 ARTIFACT_STORE = "workspaceartifactstore"
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_-]{0,254}")

@@ -13,7 +13,7 @@ from edgectl_azure_iot_edge.emulator.blob.room import BlobRoom
 from edgectl_azure_iot_edge.emulator.directory import TokenError
 from edgectl_azure_iot_edge.emulator.ml import routes
 from edgectl_azure_iot_edge.emulator.ml.errors import MlError
-from edgectl_azure_iot_edge.emulator.ml.naming import PROVIDER, WORKSPACE
+from edgectl_azure_iot_edge.emulator.ml.naming import PROVIDER
 from edgectl_azure_iot_edge.emulator.ml.service import Call, Service
 from edgectl_azure_iot_edge.emulator.rooms import AzureFault, Controls
 from edgectl_azure_iot_edge.emulator.site import Site
@@ -31,7 +31,7 @@ _TOKEN_CODES = {
 
 
 class MlRoom:
-    """One workspace, ``edgectl-ml``."""
+    """One workspace."""
 
     name = "ml"
 
@@ -128,7 +128,7 @@ class MlRoom:
         if scope.resource_group.lower() != known.resource_group.lower():
             said = f"Resource group '{scope.resource_group}' could not be found."
             raise MlError("ResourceGroupNotFound", said)
-        if scope.workspace.lower() != WORKSPACE:
+        if scope.workspace.lower() != known.workspace.lower():
             raise MlError(
                 "ResourceNotFound",
                 f"The Resource '{PROVIDER}/workspaces/{scope.workspace}' under resource group "

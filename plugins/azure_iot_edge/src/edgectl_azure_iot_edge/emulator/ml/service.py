@@ -17,7 +17,6 @@ from edgectl_azure_iot_edge.emulator.ml.naming import (
     ARTIFACT_STORE,
     BLOB_STORE,
     PROVIDER,
-    WORKSPACE,
     Scope,
     artifact_prefix,
     check_name,
@@ -66,7 +65,7 @@ class Service:
         self.scope = Scope(
             subscription=site.subscription,
             resource_group=site.resource_group,
-            workspace=WORKSPACE,
+            workspace=site.place.workspace,
         )
         self._storage = Storage(blobs)
         folder = site.folder / "ml"
@@ -146,8 +145,8 @@ class Service:
         return Reply(200, {"secretsType": "AccountKey", "key": self._blobs.key})
 
     def _compute(self, call: Call) -> Reply:
-        if call.route.name not in workspace.COMPUTES:
-            raise _no_resource("computes", call.route.name)
+        if call.route.name not in self._site.place.computes:
+            raise _no_resource(self.scope, "computes", call.route.name)
         return Reply(200, workspace.compute(self.scope, call.route.name, self._site.location))
 
     def _containers(self, call: Call) -> Reply:
@@ -227,7 +226,7 @@ class Service:
     def _check_job(self, asked: jobs.CommandJob) -> None:
         if asked.compute_id:
             name = asked.compute_id.rpartition("/")[2]
-            if name not in workspace.COMPUTES:
+            if name not in self._site.place.computes:
                 raise MlError("UserError", f"Unknown compute target '{name}'.")
         elif asked.resources is None or not asked.resources.instance_type:
             raise MlError("UserError", "Serverless compute needs resources.instanceType.")
@@ -252,7 +251,7 @@ class Service:
         """Say where the end of a cancellation is asked for, and when."""
         place = (
             f"{self._site.url}/subscriptions/{self.scope.subscription}/providers/{PROVIDER}"
-            f"/locations/{self._site.location}/mfeOperationResults/jc:{WORKSPACE}:{job.name}"
+            f"/locations/{self._site.location}/mfeOperationResults/jc:{self.scope.workspace}:{job.name}"
             f"?api-version={call.query.get('api-version', '')}"
         )
         return Reply(202, None, {"Location": place, "Retry-After": "1"})
@@ -382,6 +381,6 @@ def _asset_of(place: str, kind: str) -> tuple[str, str]:
     return parts[-3], parts[-1]
 
 
-def _no_resource(kind: str, name: str) -> MlError:
-    said = f"The Resource '{PROVIDER}/workspaces/{WORKSPACE}/{kind}/{name}' was not found."
+def _no_resource(scope: Scope, kind: str, name: str) -> MlError:
+    said = f"The Resource '{PROVIDER}/workspaces/{scope.workspace}/{kind}/{name}' was not found."
     return MlError("ResourceNotFound", said)

@@ -7,11 +7,10 @@ from __future__ import annotations
 
 from typing import Any
 
-from edgectl_azure_iot_edge.emulator.ml.naming import BLOB_STORE, PROVIDER, WORKSPACE, Scope
+from edgectl_azure_iot_edge.emulator.ml.naming import BLOB_STORE, PROVIDER, Scope
 from edgectl_azure_iot_edge.emulator.ml.storage import CONTAINERS
 
 Document = dict[str, Any]
-COMPUTES = ("cpu-cluster",)
 _SERVICES = ("api", "history", "experimentation", "modelmanagement", "pipelines", "catalog")
 
 
@@ -19,7 +18,7 @@ def workspace(scope: Scope, url: str, location: str, tenant: str) -> Document:
     """Return the workspace."""
     return {
         "id": scope.id,
-        "name": WORKSPACE,
+        "name": scope.workspace,
         "type": f"{PROVIDER}/workspaces",
         "location": location,
         "tags": {},
@@ -27,7 +26,7 @@ def workspace(scope: Scope, url: str, location: str, tenant: str) -> Document:
         "sku": {"name": "Basic", "tier": "Basic"},
         "identity": {"type": "SystemAssigned", "principalId": tenant, "tenantId": tenant},
         "properties": {
-            "friendlyName": WORKSPACE,
+            "friendlyName": scope.workspace,
             "description": "",
             "storageAccount": (
                 f"/subscriptions/{scope.subscription}/resourceGroups/{scope.resource_group}"
