@@ -1,7 +1,8 @@
 """Nodes and controllers of one cluster as a program: ``python -m … SETTINGS.json``.
 
 The settings are ``ClusterSettings`` as JSON. It ends with SIGTERM, and leaves the containers
-running: whoever starts it again finds them.
+running: whoever starts it again finds them. When whoever started it is gone without a word,
+nobody will, and it ends with its containers.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import os
 import signal
 import sys
 from pathlib import Path
@@ -16,7 +18,9 @@ from pathlib import Path
 import msgspec
 
 from edgectl_gke_edge.emulator.nodes.cluster import Cluster, ClusterSettings
-from edgectl_gke_edge.emulator.nodes.kubelet.runtime import can_isolate
+from edgectl_gke_edge.emulator.nodes.kubelet.runtime import can_isolate, end_all
+
+_LOOK_S = 1.0
 
 
 def main() -> int:
@@ -41,8 +45,19 @@ async def _run(settings: ClusterSettings) -> None:
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, running.cancel)
+    watching = asyncio.ensure_future(_end_with_parent(running))
     with contextlib.suppress(asyncio.CancelledError):
         await running
+    watching.cancel()
+    if watching.done():
+        end_all(Path(settings.folder))
+
+
+async def _end_with_parent(running: asyncio.Future[None]) -> None:
+    parent = os.getppid()
+    while os.getppid() == parent:  # noqa: ASYNC110 - nothing tells a process of its parent's end
+        await asyncio.sleep(_LOOK_S)
+    running.cancel()
 
 
 if __name__ == "__main__":
