@@ -1,28 +1,21 @@
-"""How records lie in S3, and in which order they are read back; pure.
+"""How telemetry lies in S3, and the topic rule that brings it there; pure.
 
-A topic rule writes each message as an object whose key has the time of its arrival and the
-thing's name. Devices send batches, so objects in order of arrival are not records in order of
-time. A record is therefore placed at its own time, but at most ``SLACK_NS`` before its arrival: a
-record that was long under way stands where it came in, and everything before that place is known
-once ``SLACK_NS`` more of arrivals were read. So a page needs a window of objects only, and the
-order is the same for everybody.
+The rule writes each message as an object whose key has the time of its arrival and the thing's
+name, so a page needs a window of objects only.
 """
 
 from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Iterable
 from typing import Any
 
-from edgectl.api import Record, TelemetryRecord
+from edgectl.api import Record
 
-SLACK_NS = 30 * 10**9
 _NS = 10**6
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _KEY = re.compile(rf"(\d{{13}})-(.+)-{_UUID}\.json")
 _NOT_RULE = re.compile(r"[^a-zA-Z0-9]+")
-_CURSOR = re.compile(r"(\d+)\|([^|]{0,200})")
 
 
 class Batch(Record, frozen=True, kw_only=True):
@@ -35,23 +28,6 @@ class Batch(Record, frozen=True, kw_only=True):
     key: str
     thing: str
     arrived_ns: int
-
-
-class Place(Record, frozen=True, kw_only=True, order=True):
-    """Where a record stands in the order; the id decides between records of one time."""
-
-    time_ns: int = 0
-    id: str = ""
-
-    def cursor(self) -> str:
-        """Write it down for the next page."""
-        return f"{self.time_ns}|{self.id}"
-
-
-def read_cursor(text: str) -> Place:
-    """Read what ``Place.cursor`` wrote; the beginning for anything else."""
-    match = _CURSOR.fullmatch(text)
-    return Place(time_ns=int(match[1]), id=match[2]) if match else Place()
 
 
 def records_prefix(prefix: str, application: str) -> str:
@@ -70,28 +46,6 @@ def read_key(key: str) -> Batch | None:
 def first_key(prefix: str, since_ns: int) -> str:
     """Return a key before all keys of messages that arrived at ``since_ns`` or later."""
     return f"{prefix}{max(since_ns // _NS, 0):013d}"
-
-
-def place_of(record: TelemetryRecord, batch: Batch) -> Place:
-    """Return where a record stands."""
-    earliest = batch.arrived_ns - SLACK_NS
-    return Place(time_ns=min(max(record.time_unix_ns, earliest), batch.arrived_ns), id=record.id)
-
-
-def settled_before(batches_until_ns: int) -> int:
-    """Return the place before which all is known once messages until this arrival were read."""
-    return batches_until_ns - SLACK_NS
-
-
-def in_order(
-    records: Iterable[tuple[Place, TelemetryRecord]], after: Place
-) -> list[tuple[Place, TelemetryRecord]]:
-    """Return records behind a place, each once."""
-    found: dict[str, tuple[Place, TelemetryRecord]] = {}
-    for place, record in records:
-        if place > after and (record.id not in found or place < found[record.id][0]):
-            found[record.id] = place, record
-    return sorted(found.values(), key=lambda entry: entry[0])
 
 
 def rule_name(publisher: str, prefix: str, application: str) -> str:

@@ -7,42 +7,40 @@ from collections import OrderedDict
 from collections.abc import Iterator
 from weakref import WeakKeyDictionary
 
-import msgspec
-
 from edgectl.api import (
+    MAX_TELEMETRY_BATCH,
     NotFoundError,
+    PlacedRecord,
     ProjectError,
     TelemetryPage,
     TelemetryRecord,
     TelemetryRequest,
-    from_otlp,
+    first_arrival,
+    place_record,
+    read_telemetry_batch,
+    read_telemetry_cursor,
+    record_page,
+    records_in_order,
+    settled_before,
+    settled_records,
 )
 from edgectl_aws_greengrass._sdk import fleet
 from edgectl_aws_greengrass._sdk.account import AT_ONCE, Account
 from edgectl_aws_greengrass.render import MADE_BY
 from edgectl_aws_greengrass.selector import read_selector
 from edgectl_aws_greengrass.telemetry import (
-    SLACK_NS,
     Batch,
-    Place,
     first_key,
-    in_order,
-    place_of,
-    read_cursor,
     read_key,
     records_prefix,
     rule_name,
     rule_payload,
     same_rule,
-    settled_before,
 )
 
 CACHED_BATCHES = 4000
-MAX_BATCH_BYTES = 256 << 10
 MAX_BATCHES_A_PAGE = 1000
 """A page ends here although it is not full, so that a rare kind does not take minutes."""
-
-Placed = tuple[Place, TelemetryRecord]
 
 
 def telemetry(account: Account, request: TelemetryRequest) -> TelemetryPage:
@@ -56,16 +54,16 @@ def telemetry(account: Account, request: TelemetryRequest) -> TelemetryPage:
             "providers.aws.telemetry_role is not set: nothing brings telemetry to the bucket",
             hint="docs/providers/aws.md has the role; the next deploy then makes the topic rule",
         )
-    after = read_cursor(request.cursor)
+    after = read_telemetry_cursor(request.cursor)
     things = _things(account, request)
     if not things:
         return TelemetryPage(records=())
     reader = _Reader(account)
-    found: list[Placed] = []
+    found: list[PlacedRecord] = []
     read, look_at = 0, AT_ONCE
-    for batches in _groups(_batches(account, request, after, things)):
+    for batches in _groups(_batches(account, request, things)):
         for batch, records in zip(batches, account.at_once(reader.read, batches), strict=True):
-            found += [(place_of(record, batch), record) for record in records]
+            found += [place_record(record, batch.arrived_ns) for record in records]
         read += len(batches)
         until = settled_before(batches[-1].arrived_ns)
         # Looking is sorting, so it is done after twice as many each time; and without a place to
@@ -73,44 +71,10 @@ def telemetry(account: Account, request: TelemetryRequest) -> TelemetryPage:
         if read < look_at or until <= after.time_ns:
             continue
         look_at *= 2
-        settled = _settled(found, request, after, until)
-        if read >= MAX_BATCHES_A_PAGE or len(settled) > request.limit:
-            return _page(settled, request.limit, until)
-    return _page(_wanted(found, request, after), request.limit, None)
-
-
-def _page(ready: list[Placed], limit: int, until: int | None) -> TelemetryPage:
-    """Return the first of what is ready.
-
-    Args:
-        ready: Records whose place is final, in order.
-        limit: How many a page may have.
-        until: Up to which place that is all; None where there are no more.
-    """
-    page = ready[:limit]
-    after = ""
-    if len(ready) > limit:
-        after = page[-1][0].cursor()
-    elif until is not None:
-        after = Place(time_ns=until).cursor()
-    return TelemetryPage(records=tuple(record for _, record in page), next=after)
-
-
-def _settled(
-    found: list[Placed], request: TelemetryRequest, after: Place, until: int
-) -> list[Placed]:
-    return [entry for entry in _wanted(found, request, after) if entry[0].time_ns < until]
-
-
-def _wanted(found: list[Placed], request: TelemetryRequest, after: Place) -> list[Placed]:
-    return [
-        (place, record)
-        for place, record in in_order(found, after)
-        if record.application == request.application
-        and record.time_unix_ns >= request.since_unix_ns
-        and request.kind in {None, record.kind}
-        and request.device in {None, record.device}
-    ]
+        ordered = records_in_order(found, request, things)
+        if read >= MAX_BATCHES_A_PAGE or len(settled_records(ordered, until)) > request.limit:
+            return record_page(ordered, request.limit, until)
+    return record_page(records_in_order(found, request, things), request.limit, None)
 
 
 def _things(account: Account, request: TelemetryRequest) -> frozenset[str]:
@@ -121,12 +85,10 @@ def _things(account: Account, request: TelemetryRequest) -> frozenset[str]:
 
 
 def _batches(
-    account: Account, request: TelemetryRequest, after: Place, things: frozenset[str]
+    account: Account, request: TelemetryRequest, things: frozenset[str]
 ) -> Iterator[Batch]:
     """Yield the messages from a place on, in order of arrival."""
     prefix = records_prefix(account.config.prefix, request.application)
-    # A device's clock may be a little ahead of AWS's.
-    start = max(after.time_ns, request.since_unix_ns - SLACK_NS)
     token: str | None = None
     while True:
         answer = account.call(
@@ -135,7 +97,7 @@ def _batches(
             f"list the telemetry of '{request.application}'",
             Bucket=account.config.bucket,
             Prefix=prefix,
-            StartAfter=first_key(prefix, start),
+            StartAfter=first_key(prefix, first_arrival(request)),
             ContinuationToken=token,
         )
         for entry in answer.get("Contents", ()):
@@ -191,14 +153,14 @@ class _Reader:
         """Return a message's records; none for what is no message of a device of ours."""
         known = self._cache.get(batch.key)
         if known is None:
-            known = _decode(self._fetch(batch))
+            known = read_telemetry_batch(self._fetch(batch))
             self._cache.put(batch.key, known)
         return known
 
     def _fetch(self, batch: Batch) -> bytes:
         def get() -> bytes:
             place = {"Bucket": self._account.config.bucket, "Key": batch.key}
-            data: bytes = self._client.get_object(**place)["Body"].read(MAX_BATCH_BYTES + 1)
+            data: bytes = self._client.get_object(**place)["Body"].read(MAX_TELEMETRY_BATCH + 1)
             return data
 
         # Not paced: S3 takes thousands a second.
@@ -207,15 +169,6 @@ class _Reader:
             return self._account.translating("s3", "GetObject", what, get)
         except NotFoundError:  # a lifecycle rule of the bucket was quicker
             return b""
-
-
-def _decode(data: bytes) -> tuple[TelemetryRecord, ...]:
-    if not data or len(data) > MAX_BATCH_BYTES:
-        return ()
-    try:
-        return tuple(from_otlp(data))
-    except (msgspec.DecodeError, ValueError):
-        return ()
 
 
 def ensure_rule(account: Account, application: str) -> None:

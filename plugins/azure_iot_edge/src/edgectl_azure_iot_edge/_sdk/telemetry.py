@@ -9,20 +9,20 @@ from __future__ import annotations
 import threading
 from datetime import UTC, datetime, timedelta
 
-from edgectl.api import TelemetryPage, TelemetryRecord, TelemetryRequest
+from edgectl.api import (
+    PlacedRecord,
+    TelemetryPage,
+    TelemetryRequest,
+    first_arrival,
+    read_telemetry_cursor,
+    record_page,
+    records_in_order,
+    settled_records,
+)
 from edgectl_azure_iot_edge._sdk.account import Account
 from edgectl_azure_iot_edge._sdk.endpoint import find_endpoint
 from edgectl_azure_iot_edge._sdk.partitions import Partitions, Read, Span
-from edgectl_azure_iot_edge.telemetry import (
-    SLACK_NS,
-    Endpoint,
-    Placed,
-    known_until,
-    page,
-    read_cursor,
-    records_of,
-    wanted,
-)
+from edgectl_azure_iot_edge.telemetry import Endpoint, known_until, records_of
 
 MAX_READ = 2_000
 """Events of a partition that are read at once; a page may end where that ends."""
@@ -43,8 +43,7 @@ def telemetry(account: Account, request: TelemetryRequest) -> TelemetryPage:
     if not devices:
         return TelemetryPage(records=())
     log = _shared(find_endpoint(account.config), account.config.telemetry.consumer_group)
-    records, after = log.page(request, devices)
-    return TelemetryPage(records=records, next=after)
+    return log.page(request, devices)
 
 
 class Log:
@@ -61,17 +60,14 @@ class Log:
 
     def _forget(self, since_ns: int) -> None:
         self._since_ns = since_ns
-        self._placed: list[Placed] = []
+        self._placed: list[PlacedRecord] = []
         self._next: dict[str, int] = {}
         self._behind: dict[str, int | None] = {}
 
-    def page(
-        self, request: TelemetryRequest, devices: frozenset[str]
-    ) -> tuple[tuple[TelemetryRecord, ...], str]:
-        """Return a page's records and the next cursor."""
-        after = read_cursor(request.cursor)
-        # A device's clock may be a little ahead of Azure's.
-        since_ns = max(after.time_ns, request.since_unix_ns - SLACK_NS, 0)
+    def page(self, request: TelemetryRequest, devices: frozenset[str]) -> TelemetryPage:
+        """Return a page."""
+        after = read_telemetry_cursor(request.cursor)
+        since_ns = first_arrival(request)
         with self._lock:
             if since_ns < self._since_ns or len(self._placed) > MAX_KNOWN:
                 self._forget(since_ns)
@@ -79,14 +75,14 @@ class Log:
                 self._read()
             while True:
                 until = known_until(self._behind)
-                found = wanted(self._placed, request, devices)
-                ready = [one for one in found if until is None or one.place.time_ns < until]
+                found = records_in_order(self._placed, request, devices)
+                ready = settled_records(found, until)
                 if len(ready) > request.limit or until is None:
                     break
                 if until > after.time_ns and ready:
                     break
                 self._read()
-        return page(found, request.limit, until)
+        return record_page(found, request.limit, until)
 
     def _read(self) -> None:
         """Read on in each partition that is not at its end."""
