@@ -28,9 +28,11 @@ pytestmark = [pytest.mark.network, pytest.mark.timeout(300)]
 
 IMPORT_ALL = """
 import importlib, pkgutil, sys
-# The example that `edgectl init` copies, and what needs an extra: testing, grpc, mqtt, camera.
+# The example that `edgectl init` copies, and what needs an extra: testing, emulation, grpc, mqtt,
+# camera.
 BESIDE = (
     "edgectl.templates",
+    "edgectl.emulation.mqtt",
     "edgectl.testing.conformance",
     "edge_components.runtime.grpc",
     "edge_components.telemetry.mqtt_sender",
