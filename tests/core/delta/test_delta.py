@@ -228,6 +228,8 @@ def change(delta: bytes, **changes: Any) -> bytes:
         {"format": "edgectl.delta/v2"},
         {"more": 1},
         {"new": "sha256:" + "0" * 64},
+        {"new": "sha256:" + "x" * 64},
+        {"old": ""},
     ],
 )
 def test_a_document_that_breaks_a_rule_is_refused(

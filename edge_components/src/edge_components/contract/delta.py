@@ -19,6 +19,7 @@ from typing import Literal
 
 import msgspec
 
+from edge_components.contract.digest import check_digest
 from edge_components.contract.errors import ContractError
 
 DELTA_TYPE = "application/vnd.edgectl.delta.v1"
@@ -120,6 +121,8 @@ def parse_delta(line: bytes) -> DeltaDocument:
         document = _DECODER.decode(line)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise ContractError("bad-delta", f"the delta cannot be read: {exc}") from exc
+    check_digest(document.old)
+    check_digest(document.new)
     for piece in document.pieces:
         _check(piece)
     total = sum(piece.size for piece in document.pieces)
