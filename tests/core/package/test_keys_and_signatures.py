@@ -119,6 +119,7 @@ def test_model_signing_accepts_an_exported_folder(signed: Any, tmp_path: Path) -
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+@pytest.mark.slow
 def test_model_signing_refuses_a_changed_folder(signed: Any, tmp_path: Path) -> None:
     export_folder(signed.layout, signed.digest, tmp_path / "out")
     (tmp_path / "out" / "model" / "int8" / "model.onnx").write_bytes(b"evil")

@@ -268,7 +268,7 @@ def test_an_index_never_loses_a_manifest_nor_repeats_a_tag(
     assert parse_index(index.to_bytes(), what="it") == index
 
 
-@given(st.binary(max_size=300) | st.from_regex(r"[\[\]{}\",:0-9a-z]{0,200}", fullmatch=True))
+@given(st.binary(max_size=300) | st.text('[]{}",:0123456789aefnrstul', max_size=200))
 def test_no_index_from_outside_raises_anything_but_our_error(data: bytes | str) -> None:
     raw = data.encode() if isinstance(data, str) else data
     with contextlib.suppress(ValueError):

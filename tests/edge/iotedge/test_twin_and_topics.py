@@ -7,7 +7,7 @@ from typing import Any
 from urllib.parse import unquote
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edge_components.agent.reporting import Identity
@@ -190,6 +190,7 @@ def test_what_stands_in_the_way_is_told_for_the_release_that_it_is_about() -> No
     )
 
 
+@settings(max_examples=25)
 @given(st.builds(DeviceReport, detail=st.text(), agent=st.text(), variant=st.text(max_size=9)))
 def test_a_report_goes_through_a_twin(report: DeviceReport) -> None:
     told = module_report(report, previous=1, at=5)
