@@ -34,6 +34,11 @@ THROTTLE_HINT = (
     "wait a minute and run the command again: it goes on where it stopped; more units of the hub "
     "(`units` of providers.azure) raise its rates"
 )
+NOT_TRUSTED = "CERTIFICATE_VERIFY_FAILED"
+TRUST_HINT = (
+    "its certificate is of an authority that this machine does not trust, as a proxy's or an "
+    "emulator's is: name that authority's PEM file in REQUESTS_CA_BUNDLE and SSL_CERT_FILE"
+)
 ADDRESS_HINT = "check the network, `iot_hub` and `host` of providers.azure; then run it again"
 AGAIN_HINT = "Azure failed; run the command again: it goes on"
 TIER_HINT = "take a hub of the Standard tier: a Basic hub can be upgraded in the portal"
@@ -299,6 +304,6 @@ def not_reached(what: str, host: str, said: str) -> UnreachableError:
     """Return the error for a call that got no answer."""
     return UnreachableError(
         f"cannot {what}: '{host}' cannot be reached: {said.strip().rstrip('.')[:300]}",
-        hint=ADDRESS_HINT,
+        hint=TRUST_HINT if NOT_TRUSTED in said else ADDRESS_HINT,
         vendor_code="NoAnswer",
     )

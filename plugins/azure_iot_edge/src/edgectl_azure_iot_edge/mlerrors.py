@@ -16,6 +16,7 @@ from edgectl.api import (
     ThrottledError,
     UnreachableError,
 )
+from edgectl_azure_iot_edge.errors import NOT_TRUSTED, TRUST_HINT
 
 LOGIN_HINT = "run `az login`, or set AZURE_TENANT_ID, AZURE_CLIENT_ID and AZURE_CLIENT_SECRET"
 ROLE_HINT = (
@@ -89,6 +90,8 @@ def no_answer(what: str, said: str) -> UnreachableError:
     """Return the error for a call that got no answer."""
     return UnreachableError(
         f"cannot {what}: Azure cannot be reached: {plain(said)}",
-        hint="check the network, then run the command again: it goes on",
+        hint=TRUST_HINT
+        if NOT_TRUSTED in said
+        else "check the network, then run the command again: it goes on",
         vendor_code="NoAnswer",
     )

@@ -120,10 +120,15 @@ class AzureProvider:
 
     @hookimpl
     def check(self, request: api.CheckRequest) -> api.CheckResult:
-        """Look at hub, rights, registry, image and the targets."""
+        """Look at hub, rights, registry, image, the targets and the workspace."""
         from edgectl_azure_iot_edge._sdk.check import check
 
-        return check(self._open(), request)
+        findings = check(self._open(), request).findings
+        if self.config.workspace is not None:
+            from edgectl_azure_iot_edge._sdk.check_workspace import check_workspace
+
+            findings = (*findings, check_workspace(self.config))
+        return api.CheckResult(findings=findings)
 
     @hookimpl
     def enroll(self, request: api.EnrollRequest) -> api.EnrollResult:

@@ -191,6 +191,48 @@ def test_doctor_changes_nothing(site: Any, fleet: Any, provider: Provider) -> No
     assert before == (site.hub.registry.revision, set(site.hub.configurations.all))
 
 
+@pytest.mark.parametrize(
+    ("setting", "said"),
+    [
+        ({"workspace": "other-ml"}, "other-ml' under resource group"),
+        ({"resource_group": "elsewhere"}, "Resource group 'elsewhere' could not be found"),
+        (
+            {"training": {"compute": "no-such", "image": "example.test/python:3.11"}},
+            "cannot read the compute target 'no-such'",
+        ),
+    ],
+)
+def test_doctor_names_what_training_would_not_find(
+    open_plugin: Callable[..., Provider], setting: dict[str, Any], said: str
+) -> None:
+    findings = open_plugin(**setting).check(api.CheckRequest())
+    (found,) = (finding for finding in findings if finding.name == "workspace")
+    assert not found.ok
+    assert said in found.detail
+
+
+def test_doctor_asks_for_no_workspace_where_none_is_set(
+    open_plugin: Callable[..., Provider],
+) -> None:
+    names = [finding.name for finding in open_plugin(workspace=None).check(api.CheckRequest())]
+    assert names == ["hub", "rights", "registry"]
+
+
+def test_a_certificate_that_is_not_trusted_is_told_from_no_network(
+    open_plugin: Callable[..., Provider], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("REQUESTS_CA_BUNDLE")
+    with pytest.raises(api.EdgectlError, match="CERTIFICATE_VERIFY_FAILED") as caught:
+        list(
+            open_plugin().inventory(
+                api.InventoryRequest(
+                    target=api.Target(name="t", provider="azure", selector={"condition": "*"})
+                )
+            )
+        )
+    assert "REQUESTS_CA_BUNDLE" in caught.value.hint
+
+
 # --- connection strings, tokens, rates
 
 
