@@ -55,7 +55,7 @@ rollout: {{waves: {waves}, soak: 0s, unreachable_grace: {grace}, failure_thresho
 providers:
   gke:
     registry: ${{GKE_REGISTRY}}
-    kubeconfig: ${{GKE_KUBECONFIG}}
+    {place}
     {more}
 """
 
@@ -65,7 +65,7 @@ class Site:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        foreign = ("EDGECTL_", "GKE_", "KUBECONFIG")
+        foreign = ("EDGECTL_", "GKE_", "KUBECONFIG", "GOOGLE_")
         self.env = {k: v for k, v in os.environ.items() if not k.startswith(foreign)}
         self.nodes: dict[str, str] = {}
         self.info: dict[str, Any] = {}
@@ -74,6 +74,7 @@ class Site:
         self.grace = "60s"
         self.trainer = "selfhosted"
         self.more = "unreachable_after_s: 5"
+        self.place = "kubeconfig: ${GKE_KUBECONFIG}"
         (folder / "train.py").write_text(TRAIN)
         self.write()
 
@@ -85,6 +86,7 @@ class Site:
             trainer=self.trainer,
             grace=self.grace,
             more=self.more,
+            place=self.place,
         )
         (self.folder / "edgectl.yaml").write_text(text)
         (self.folder / "scale.txt").write_text(str(scale))

@@ -215,6 +215,20 @@ def test_a_rollout_that_was_paused_goes_on_when_it_is_resumed(site: Any, until: 
         assert "2 of 2 devices are healthy" in stdout
 
 
+def test_the_same_clusters_are_reached_through_google_s_apis(site: Any) -> None:
+    site.place = "project: ${GKE_PROJECT}"
+    site.write()
+    with site.clusters(2, 1):
+        site.env["KUBECONFIG"] = ""
+        site.run("doctor")
+        site.build("1", 1.0)
+        assert "2 of 2 devices are healthy" in site.run("deploy", "--poll", "0.5")
+        assert site.answers() == {(1, 1, 1, 1)}
+        site.steer("POST", "clusters/cluster-2/cut")
+        assert site.rows()["cluster-2/node-1"]["state"] == "unreachable"
+        site.steer("POST", "clusters/cluster-2/mend")
+
+
 def test_manifests_in_git_are_the_ones_that_a_deploy_applies(site: Any) -> None:
     with site.clusters(1, 1):
         site.build("1", 1.0)

@@ -81,6 +81,6 @@ def google_settings(google: GoogleServer) -> dict[str, str]:
     return {
         "GKE_PROJECT": PROJECT,
         "EDGECTL_GKE_ENDPOINT": google.grpc_address,
-        "GKE_GATEWAY_ENDPOINT": google.http_address,
+        "EDGECTL_GKE_HTTP_ENDPOINT": google.http_address,
         "GOOGLE_APPLICATION_CREDENTIALS": str(google.add_service_account()),
     }
