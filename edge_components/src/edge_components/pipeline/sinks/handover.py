@@ -6,13 +6,13 @@ What waits is bounded; what cannot be handed over now is tried again every secon
 from __future__ import annotations
 
 import threading
-from collections import deque
 from collections.abc import Callable
 from typing import Any, Protocol
 
 import msgspec
 
 from edge_components.pipeline.reports import Reports
+from edge_components.pipeline.sinks.backlog import Backlog
 
 _AGAIN_S = 1.0
 _CLOSE_S = 2.0
@@ -74,7 +74,13 @@ class Handover:
         self._settings = waiting
         self._reports = reports
         self._connect = connect
-        self._waiting: deque[Answer] = deque()
+        self._waiting: Backlog[Answer] = Backlog(
+            most=waiting.max_waiting,
+            block=waiting.block,
+            word=waiting.word,
+            whom=waiting.carrier,
+            reports=reports,
+        )
         self._sending = False
         self._stopping = False
         self._condition = threading.Condition()
@@ -87,17 +93,11 @@ class Handover:
             OSError: Too many wait, and the pipeline is to wait too.
         """
         del name
-        settings = self._settings
         with self._condition:
-            if len(self._waiting) >= settings.max_waiting:
-                if settings.block:
-                    raise OSError(f"{len(self._waiting)} answers wait for {settings.carrier}")
-                self._waiting.popleft()
-                self._reports.count(f"{settings.word}_dropped_oldest")
-            self._waiting.append(answer)
+            self._waiting.add(answer)
             self._condition.notify_all()
         if self._thread is None:
-            self._thread = threading.Thread(target=self._run, name=settings.name, daemon=True)
+            self._thread = threading.Thread(target=self._run, name=self._settings.name, daemon=True)
             self._thread.start()
 
     def close(self, timeout_s: float) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import enum
 import threading
 import time
-from collections import deque
 from typing import Any
 
 import msgspec
@@ -18,6 +17,7 @@ from edge_components.contract.pipeline import HttpSink
 from edge_components.pipeline.endpoints import Endpoint
 from edge_components.pipeline.errors import PipelineError
 from edge_components.pipeline.reports import Reports
+from edge_components.pipeline.sinks.backlog import Backlog
 from edge_components.pipeline.web import Web
 
 _FINAL = frozenset({400, 405, 406, 409, 410, 413, 414, 415, 422, 431})
@@ -47,7 +47,13 @@ class HttpWriter:
         self._endpoint = endpoint
         self._reports = reports
         self._web = Web(endpoint)
-        self._waiting: deque[bytes] = deque()
+        self._waiting: Backlog[bytes] = Backlog(
+            most=sink.max_waiting,
+            block=sink.when_full == "block",
+            word="http",
+            whom=endpoint.shown,
+            reports=reports,
+        )
         self._condition = threading.Condition()
         self._stopping = False
         self._thread: threading.Thread | None = None
@@ -60,12 +66,7 @@ class HttpWriter:
         """
         del name
         with self._condition:
-            if len(self._waiting) >= self._sink.max_waiting:
-                if self._sink.when_full == "block":
-                    raise OSError(f"{len(self._waiting)} answers wait for {self._endpoint.shown}")
-                self._waiting.popleft()
-                self._reports.count("http_dropped_oldest")
-            self._waiting.append(msgspec.json.encode(answer))
+            self._waiting.add(msgspec.json.encode(answer))
             if self._thread is None:
                 self._thread = threading.Thread(target=self._run, name="http-sink", daemon=True)
                 self._thread.start()

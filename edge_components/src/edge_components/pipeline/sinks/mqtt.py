@@ -8,7 +8,6 @@ its locks held: whoever waits for those must hold none of ours.
 from __future__ import annotations
 
 import threading
-from collections import deque
 from typing import Any
 
 import msgspec
@@ -18,6 +17,7 @@ from edge_components.contract.pipeline import MqttSink
 from edge_components.pipeline.broker import KEEPALIVE_S, address, json_properties, make_client
 from edge_components.pipeline.endpoints import Endpoint
 from edge_components.pipeline.reports import Reports
+from edge_components.pipeline.sinks.backlog import Backlog
 
 _ON_THEIR_WAY = 16
 
@@ -30,7 +30,13 @@ class MqttWriter:
         self._endpoint = endpoint
         self._reports = reports
         self._properties = json_properties()
-        self._waiting: deque[bytes] = deque()
+        self._waiting: Backlog[bytes] = Backlog(
+            most=sink.max_waiting,
+            block=sink.when_full == "block",
+            word="mqtt",
+            whom=endpoint.shown,
+            reports=reports,
+        )
         self._sent = 0
         self._connected = False
         self._stopping = False
@@ -51,12 +57,7 @@ class MqttWriter:
                 target=self._run, args=(self._client,), name="mqtt-sink", daemon=True
             ).start()
         with self._condition:
-            if len(self._waiting) >= self._sink.max_waiting:
-                if self._sink.when_full == "block":
-                    raise OSError(f"{len(self._waiting)} answers wait for {self._endpoint.shown}")
-                self._waiting.popleft()
-                self._reports.count("mqtt_dropped_oldest")
-            self._waiting.append(msgspec.json.encode(answer))
+            self._waiting.add(msgspec.json.encode(answer))
             self._condition.notify_all()
 
     def close(self, timeout_s: float) -> None:
