@@ -139,6 +139,22 @@ def test_pulls_that_fail_too_often_wedge_the_device_until_another_version_comes(
     status(service, 200)
 
 
+def test_a_wedged_device_goes_on_when_its_agent_is_told_to_start_anew(
+    devices: Runner, service: Service
+) -> None:
+    devices.start()
+    env = {"CoolOffTimeUnitInSeconds": {"value": "0"}, "MaxRestartCount": {"value": "2"}}
+    service.deploy(
+        "d1", manifest({"app": module(f"{devices.registry.host}/later:1")}, agent_env=env)
+    )
+    wedged = "Step previously failed in deployment"
+    eventually(lambda: wedged in service.reported("d1")["lastDesiredStatus"]["description"])
+    devices.push("later", SLEEP)
+    restart = {"schemaVersion": "1.0", "id": "edgeAgent"}
+    assert service.method("d1", "$edgeAgent", "RestartModule", restart)["status"] == 200
+    status(service, 200)
+
+
 def test_a_module_that_crashes_is_restarted_and_counted(devices: Runner, service: Service) -> None:
     image = devices.push("app", shell("exit 3"))
     devices.start()

@@ -229,6 +229,11 @@ class EdgeAgent:
         return methods.answer(name, payload, self._restart, self._carrier.logs)
 
     def _restart(self, name: str) -> None:
+        if name == EDGE_AGENT:
+            # Started anew it has forgotten which steps it had given up.
+            self._attempts = Attempts()
+            self.wake()
+            return
         module = self._carrier.modules(self._pace.restarts).get(name)
         if module is None:
             raise methods.MethodError(500, f"Module {name} not found in the current environment")
