@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from typing import Literal, TypeVar
+from typing import Any, Literal, TypeVar
 
 import msgspec
 
@@ -60,6 +60,13 @@ class Lease(Record, frozen=True, kw_only=True):
     pid: int
     since: float
     beat: float
+
+
+# Made at import: msgspec crashes when two threads decode a type for the first time at once, and
+# targets are looked at side by side.
+_DECODERS: dict[type, msgspec.json.Decoder[Any]] = {
+    kind: msgspec.json.Decoder(kind) for kind in (Control, Lease)
+}
 
 
 class Shared:
@@ -184,11 +191,12 @@ class Shared:
         if text is None:
             return None
         try:
-            return msgspec.json.decode(text, type=type_)
+            found: T = _DECODERS[type_].decode(text)
         except msgspec.DecodeError as exc:
             raise ConflictError(
                 f"what stands at target '{self._target.name}' is not ours: {text[:80]!r}"
             ) from exc
+        return found
 
 
 def _is_dead(lease: Lease) -> bool:
