@@ -21,6 +21,7 @@ from matrix_project import APPLICATION, PLACES, PROJECT, TRAIN
 
 UP_TIMEOUT_S = 300
 COMMAND_TIMEOUT_S = 400
+ASK_S = 0.3
 FOREIGN = ("EDGECTL_", "AWS_", "AZURE_", "IOTHUB_", "ARM_", "GKE_", "GOOGLE_", "KUBECONFIG")
 TRUST = ("REQUESTS_CA_BUNDLE", "SSL_CERT_FILE", "CURL_CA_BUNDLE")
 ONES = {"name": "x", "shape": [1, 4], "datatype": "FP32", "data": [1, 1, 1, 1]}
@@ -90,7 +91,7 @@ class Matrix:
             ) as process:
                 while process.poll() is None:
                     answers |= set(self.answers().values()) if asking else set()
-                    time.sleep(0.1)
+                    time.sleep(ASK_S)
                 stdout, _ = process.communicate(timeout=COMMAND_TIMEOUT_S)
             said.seek(0)
             assert process.returncode == code, (process.returncode, stdout, said.read())
@@ -127,6 +128,7 @@ class Matrix:
     def emulators(self) -> Iterator[None]:
         """Start all four, and build the first version while they come up."""
         with contextlib.ExitStack() as running:
+            running.callback(self._stop)
             for place in PLACES:
                 self._start(place.provider, running)
             self.first = self.build("1", 1.0)
@@ -145,7 +147,7 @@ class Matrix:
         arguments = ["emulate", provider, "--dir", str(self.folder / provider), "--devices", "1"]
         arguments += ["--info", str(self.folder / f"{provider}.json"), "--stop-on-eof"]
         log = running.enter_context((self.folder / f"{provider}.log").open("wb"))
-        process = subprocess.Popen(
+        self._processes[provider] = subprocess.Popen(
             self.command(*arguments),
             cwd=self.folder,
             env=self.env,
@@ -153,9 +155,13 @@ class Matrix:
             stdout=log,
             stderr=log,
         )
-        running.callback(process.communicate)
-        running.callback(process.terminate)
-        self._processes[provider] = process
+
+    def _stop(self) -> None:
+        """End all emulators at once."""
+        for process in self._processes.values():
+            process.terminate()
+        for process in self._processes.values():
+            process.communicate()
 
     def _wait(self, provider: str) -> Any:
         file, deadline = self.folder / f"{provider}.json", time.monotonic() + UP_TIMEOUT_S
