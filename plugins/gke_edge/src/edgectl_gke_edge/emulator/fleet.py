@@ -25,7 +25,7 @@ from edgectl_gke_edge.emulator.addresses import Block
 from edgectl_gke_edge.emulator.collector import Collector
 from edgectl_gke_edge.emulator.gate import Gate
 from edgectl_gke_edge.emulator.google.server import GoogleServer
-from edgectl_gke_edge.emulator.images import PATH_PREFIX, push_images
+from edgectl_gke_edge.emulator.images import PATH_PREFIX, PYTHON, push_images
 from edgectl_gke_edge.emulator.kube.server import KubeServer
 from edgectl_gke_edge.emulator.nodes.api import Access
 from edgectl_gke_edge.emulator.nodes.cluster import READY_FILE, ClusterSettings
@@ -299,6 +299,7 @@ class Fleet:
             "KUBECONFIG": kubeconfig,
             "GKE_COLLECTOR": collector.endpoint,
             "GKE_TELEMETRY": str(collector.file),
+            "GKE_TRAINING_IMAGE": images[PYTHON],
         }
         env |= google_settings(google)
         return FleetInfo(
