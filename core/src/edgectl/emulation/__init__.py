@@ -21,6 +21,7 @@ from edgectl.emulation.devices import (
 from edgectl.emulation.faults import DropError, Fault, Faults
 from edgectl.emulation.processes import Processes
 from edgectl.emulation.running import Running, run_until_told
+from edgectl.emulation.telling import tell
 from edgectl.emulation.throttle import TokenBuckets
 from edgectl.emulation.webserver import WebServer
 
@@ -41,4 +42,5 @@ __all__ = [
     "parse_device",
     "run_until_told",
     "settle_device",
+    "tell",
 ]

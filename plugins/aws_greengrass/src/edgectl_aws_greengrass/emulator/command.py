@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
 import msgspec
 
 from edgectl.api import Project, load_project
-from edgectl.emulation import DEFAULT_HARDWARE, parse_device, run_until_told
+from edgectl.emulation import DEFAULT_HARDWARE, parse_device, run_until_told, tell
 from edgectl_aws_greengrass.emulator.account import Ports
 from edgectl_aws_greengrass.emulator.fleet import (
     Crowd,
@@ -135,26 +135,21 @@ def emulate(
     check_targets(loaded, devices, joining)
     ports = Ports(api=port, data=(*data_ports, 0)[0], more_data=data_ports[1:], mqtt=mqtt_port)
     fleet = Fleet(folder, loaded, ports=ports, host=host, names=names)
-    run_until_told(
-        fleet, lambda: _show(fleet.start(devices, joining), info), stop_on_eof=stop_on_eof
-    )
+
+    def start() -> None:
+        running = fleet.start(devices, joining)
+        tell(running, _notes(running), info)
+
+    run_until_told(fleet, start, stop_on_eof=stop_on_eof)
 
 
-def _show(running: FleetInfo, file: Path | None) -> None:
-    for name, value in running.env.items():
-        click.echo(f"export {name}={value}")
-    click.echo(f"# devices: data plane, credentials and S3 at {running.data_url}")
-    click.echo(f"# devices: MQTT at {running.mqtt_host}:{running.mqtt_port}")
+def _notes(running: FleetInfo) -> Iterator[str]:
+    yield f"devices: data plane, credentials and S3 at {running.data_url}"
+    yield f"devices: MQTT at {running.mqtt_host}:{running.mqtt_port}"
     for name, arn in running.roles.items():
-        click.echo(f"# role for {name}: {arn}")
+        yield f"role for {name}: {arn}"
     for device in running.devices:
-        click.echo(f"# {device.name} ({device.target}, {device.hardware}) answers at {device.url}")
-    sys.stdout.flush()
-    if file is not None:
-        part = file.with_name(file.name + ".part")
-        part.write_bytes(msgspec.json.encode(running))
-        part.chmod(0o600)
-        part.replace(file)
+        yield f"{device.name} ({device.target}, {device.hardware}) answers at {device.url}"
 
 
 def _devices(project: Project, count: int) -> tuple[VirtualDevice, ...]:

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import shlex
-import sys
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import get_args
 
@@ -12,7 +10,7 @@ import click
 import msgspec
 
 from edgectl.api import Project, load_project
-from edgectl.emulation import DEFAULT_HARDWARE, parse_device, run_until_told
+from edgectl.emulation import DEFAULT_HARDWARE, parse_device, run_until_told, tell
 from edgectl_azure_iot_edge.config import Tier
 from edgectl_azure_iot_edge.emulator.edge.engines import ENGINES_HELP
 from edgectl_azure_iot_edge.emulator.fleet import (
@@ -155,9 +153,12 @@ def emulate(
         seeded=not bare,
     )
     fleet = Fleet(folder, loaded, options)
-    run_until_told(
-        fleet, lambda: _show(fleet.start(devices, joining), info), stop_on_eof=stop_on_eof
-    )
+
+    def start() -> None:
+        running = fleet.start(devices, joining)
+        tell(running, _notes(running), info)
+
+    run_until_told(fleet, start, stop_on_eof=stop_on_eof)
 
 
 def bought_hub(project: Project, chosen: Mapping[str, object]) -> HubSettings:
@@ -178,20 +179,12 @@ def bought_hub(project: Project, chosen: Mapping[str, object]) -> HubSettings:
         raise project.error("providers.azure", str(exc)) from exc
 
 
-def _show(running: FleetInfo, file: Path | None) -> None:
-    for name, value in running.env.items():
-        click.echo(f"export {name}={shlex.quote(value)}")
-    click.echo(f"# registry with the runtime's image: {running.registry}")
-    click.echo(f"# steered below {running.url}/emulator/")
-    click.echo(f"# devices: MQTT on port {running.mqtt_port}")
+def _notes(running: FleetInfo) -> Iterator[str]:
+    yield f"registry with the runtime's image: {running.registry}"
+    yield f"steered below {running.url}/emulator/"
+    yield f"devices: MQTT on port {running.mqtt_port}"
     for device in running.devices:
-        click.echo(f"# {device.name} ({device.target}, {device.hardware}) answers at {device.url}")
-    sys.stdout.flush()
-    if file is not None:
-        part = file.with_name(file.name + ".part")
-        part.write_bytes(msgspec.json.encode(running))
-        part.chmod(0o600)
-        part.replace(file)
+        yield f"{device.name} ({device.target}, {device.hardware}) answers at {device.url}"
 
 
 def _devices(project: Project, count: int) -> tuple[VirtualDevice, ...]:

@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Iterator
 from importlib import metadata
 from pathlib import Path
 
 import click
-import msgspec
 from msgspec.structs import replace
 
 from edgectl.api import Project, load_project
-from edgectl.emulation import run_until_told
+from edgectl.emulation import run_until_told, tell
 from edgectl_gke_edge.emulator.control import Control
 from edgectl_gke_edge.emulator.fleet import KUBERNETES, Fleet, FleetInfo
 from edgectl_gke_edge.emulator.wanted import clusters_of, devices_of, labels_of, targets_of
@@ -137,7 +136,8 @@ def emulate(
 
     def start() -> None:
         running = fleet.start(wanted, metadata.version(_DISTRIBUTION))
-        _show(replace(running, control=control.start()), info)
+        running = replace(running, control=control.start())
+        tell(running, _notes(running), info)
 
     try:
         run_until_told(fleet, start, stop_on_eof=stop_on_eof)
@@ -145,21 +145,13 @@ def emulate(
         control.stop()
 
 
-def _show(running: FleetInfo, file: Path | None) -> None:
-    for name, value in running.env.items():
-        click.echo(f"export {name}={value}")
-    click.echo(f"# registry with the runtime's image: {running.registry}")
-    click.echo(f"# control: {running.control}")
+def _notes(running: FleetInfo) -> Iterator[str]:
+    yield f"registry with the runtime's image: {running.registry}"
+    yield f"control: {running.control}"
     for cluster in running.clusters:
-        click.echo(f"# cluster {cluster.name} ({cluster.location}): {cluster.server}")
+        yield f"cluster {cluster.name} ({cluster.location}): {cluster.server}"
         for node in cluster.nodes:
-            click.echo(f"#   {node.device}: services answer at {node.address}")
-    sys.stdout.flush()
-    if file is not None:
-        part = file.with_name(file.name + ".part")
-        part.write_bytes(msgspec.json.encode(running))
-        part.chmod(0o600)
-        part.replace(file)
+            yield f"  {node.device}: services answer at {node.address}"
 
 
 def _project(project: Path | None, *, needed: bool) -> Project | None:

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
-import msgspec
 
 from edgectl.api import load_project
-from edgectl.emulation import DEFAULT_HARDWARE, parse_device, run_until_told
+from edgectl.emulation import DEFAULT_HARDWARE, parse_device, run_until_told, tell
 from edgectl_selfhosted.emulator.fleet import Fleet, FleetInfo, VirtualDevice
 
 
@@ -77,19 +76,17 @@ def emulate(
             for number in range(1, count + 1)
         )
     fleet = Fleet(folder, loaded.path)
-    run_until_told(fleet, lambda: _show(fleet.start(devices), info), stop_on_eof=stop_on_eof)
+
+    def start() -> None:
+        running = fleet.start(devices)
+        tell(running, _notes(running), info)
+
+    run_until_told(fleet, start, stop_on_eof=stop_on_eof)
 
 
-def _show(running: FleetInfo, file: Path | None) -> None:
-    for name, value in running.env.items():
-        click.echo(f"export {name}={value}")
+def _notes(running: FleetInfo) -> Iterator[str]:
     for device in running.devices:
-        click.echo(f"# {device.name} ({device.target}, {device.hardware}) answers at {device.url}")
-    sys.stdout.flush()
-    if file is not None:
-        part = file.with_name(file.name + ".part")
-        part.write_bytes(msgspec.json.encode(running))
-        part.replace(file)
+        yield f"{device.name} ({device.target}, {device.hardware}) answers at {device.url}"
 
 
 def _parse(text: str) -> VirtualDevice:
