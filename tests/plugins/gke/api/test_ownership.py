@@ -6,7 +6,7 @@ from decimal import Decimal
 from typing import Any
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgectl_gke_edge.emulator.kube import ownership, patches, quantities
@@ -100,18 +100,21 @@ def test_paths_are_told_as_conflicts_tell_them() -> None:
     assert told(path) == '.spec.ports[port=80,protocol="TCP"][="x"]'
 
 
+@settings(max_examples=40)  # each is a whole document
 @given(deployments, deployments)
 def test_applying_again_changes_nothing(first: dict[str, Any], second: dict[str, Any]) -> None:
     once = apply(apply({}, first, A), second, B)
     assert apply(once, second, B) == once
 
 
+@settings(max_examples=40)  # each is a whole document
 @given(deployments)
 def test_who_applies_nothing_gives_everything_up(wanted: dict[str, Any]) -> None:
     live = apply({}, wanted, A)
     assert content(apply(live, {"metadata": {}}, A)) == {}
 
 
+@settings(max_examples=40)  # each is a whole document
 @given(deployments, deployments)
 def test_one_manager_alone_has_what_he_applied_last(
     first: dict[str, Any], second: dict[str, Any]
@@ -120,6 +123,7 @@ def test_one_manager_alone_has_what_he_applied_last(
     assert found == content(apply({}, second, A))
 
 
+@settings(max_examples=40)  # each is a whole document
 @given(deployments, deployments)
 def test_what_is_taken_by_force_belongs_to_the_taker_alone(
     first: dict[str, Any], second: dict[str, Any]
@@ -131,6 +135,7 @@ def test_what_is_taken_by_force_belongs_to_the_taker_alone(
     assert not taken & owned.get(A, frozenset())
 
 
+@settings(max_examples=40)  # each is a whole document
 @given(deployments, deployments)
 def test_there_is_a_conflict_exactly_where_another_would_lose_something(
     first: dict[str, Any], second: dict[str, Any]
@@ -146,6 +151,7 @@ def test_there_is_a_conflict_exactly_where_another_would_lose_something(
             apply(live, second, B, force=False)
 
 
+@settings(max_examples=40)  # each is a whole document
 @given(deployments, deployments)
 def test_merging_twice_is_merging_once(first: dict[str, Any], second: dict[str, Any]) -> None:
     merged = merge(first, second, DEPLOYMENT)

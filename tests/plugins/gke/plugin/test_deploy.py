@@ -149,6 +149,7 @@ def test_status_writes_nothing_and_a_rollout_lets_the_release_before_go(line: Li
     assert list(line.labels(device)) == [2]
 
 
+@pytest.mark.slow
 def test_a_release_that_is_refused_leaves_the_one_before_answering(line: Line) -> None:
     line.give(1)
     line.settle(1)
@@ -256,6 +257,14 @@ def test_fields_of_another_manager_are_a_conflict_that_names_it(line: Line) -> N
     with pytest.raises(ConflictError, match='"another-team" has') as caught:
         line.provider.preview(request)
     assert caught.value.vendor_code == "FieldManagerConflict"
+
+
+def test_a_first_plan_goes_through_where_a_training_has_made_the_namespace(line: Line) -> None:
+    ours = {"name": line.namespace, "labels": {names.MANAGED_BY: names.FIELD_MANAGER}}
+    line.site.clients["lot-1"].create(Namespace.from_dict({"metadata": ours}))
+    package, _ = line.release(1)
+    request = api.PreviewRequest(target=line.target, package=package, release=1)
+    assert line.provider.preview(request).artifacts
 
 
 @pytest.mark.slow
