@@ -71,12 +71,20 @@ def release_documents(config: GkeConfig, order: PodOrder) -> list[Document]:
     return documents
 
 
-def trial_pod(workload: Document) -> Document:
+def trial_pod(workload: Document, *, as_itself: bool = True) -> Document:
     """Return a workload's pod by itself, to ask the cluster whether it would be let in.
 
     Pod security and quotas judge pods: a workload is let in whose pods never will be.
+
+    Args:
+        workload: What makes the pods.
+        as_itself: Whether the pod asks as its own service account, which has to be there already;
+            else as its namespace's own.
     """
     metadata, template = workload["metadata"], workload["spec"]["template"]
+    spec = template["spec"]
+    if not as_itself:
+        spec = {key: value for key, value in spec.items() if key != "serviceAccountName"}
     return {
         "apiVersion": "v1",
         "kind": "Pod",
@@ -85,7 +93,7 @@ def trial_pod(workload: Document) -> Document:
             "namespace": metadata["namespace"],
             "labels": template["metadata"]["labels"],
         },
-        "spec": template["spec"],
+        "spec": spec,
     }
 
 

@@ -264,7 +264,7 @@ def test_a_first_plan_goes_through_where_a_training_has_made_the_namespace(line:
     line.site.clients["lot-1"].create(Namespace.from_dict({"metadata": ours}))
     package, _ = line.release(1)
     request = api.PreviewRequest(target=line.target, package=package, release=1)
-    assert line.provider.preview(request).artifacts
+    assert line.provider.preview(request).files
 
 
 @pytest.mark.slow

@@ -163,7 +163,9 @@ def _dry_run(kube: Kube, documents: list[Document]) -> None:
         kind, name = document["kind"], document["metadata"]["name"]
         kube.apply(f"apply {kind} '{name}'", document, dry_run=True)
         if kind in {"DaemonSet", "Deployment"}:
-            kube.apply(f"start pods of {kind} '{name}'", trial_pod(document), dry_run=True)
+            # After a training the namespace is there, and nothing yet of what releases share.
+            trial = trial_pod(document, as_itself=False)
+            kube.apply(f"start pods of {kind} '{name}'", trial, dry_run=True)
 
 
 def _common_notes(account: Account, profiles: dict[str, list[str]]) -> list[str]:
