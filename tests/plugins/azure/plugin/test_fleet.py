@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 from collections.abc import Callable
 from typing import Any
@@ -271,6 +272,17 @@ def test_no_minute_sees_more_calls_than_the_hub_documents(calls: int, pauses: li
         made.append(now[0])
     most = max((sum(1 for m in made if at <= m < at + 60.0) for at in made), default=0)
     assert most <= Rate(calls, 60.0).ours <= max(calls * 0.9, 1)
+
+
+def test_a_rollout_that_looks_each_second_never_stands_still_for_long() -> None:
+    now = [0.0]
+    pace = Pace({QUERIES: Rate(20, 60.0)}, lambda: now[0], lambda s: now.__setitem__(0, now[0] + s))
+    looks = []
+    for _ in range(60):
+        pace.wait(QUERIES)
+        looks.append(now[0])
+        now[0] += 1.0
+    assert max(after - before for before, after in itertools.pairwise(looks)) < 8.0
 
 
 def test_rates_are_the_documented_ones() -> None:

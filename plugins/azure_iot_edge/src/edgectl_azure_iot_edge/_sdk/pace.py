@@ -1,7 +1,9 @@
 """Keeping below IoT Hub's request rates by design: no minute sees more calls than are allowed.
 
 A window that slides, in place of a bucket that refills: a bucket of 20 lets 40 calls into a
-minute. All targets of a process share the pace, as they share the hub.
+minute. Half of a minute's calls may come at once, as a plan's do; the others are spread over what
+is left of it, so that a rollout goes on looking and does not stand still until the window moves. All
+targets of a process share the pace, as they share the hub.
 """
 
 from __future__ import annotations
@@ -15,6 +17,9 @@ from edgectl_azure_iot_edge.limits import Rate
 
 SLACK = 1.02
 """Windows are a little longer than the hub's: calls do not arrive as evenly as they are sent."""
+
+SPREAD_FROM_S = 10.0
+"""Windows that are longer are spread: nobody sees a shorter one stand still."""
 
 
 class Pace:
@@ -40,11 +45,11 @@ class Pace:
 
     def wait(self, kind: str) -> None:
         """Wait until a call of this kind may be made, and count it."""
-        while pause := self._take(kind):
+        while (pause := self._take(kind)) > 0:
             self._sleep(pause)
 
     def _take(self, kind: str) -> float:
-        """Count the call and return 0, or return how long to wait before asking again."""
+        """Count the call, or return how many seconds to wait before asking again."""
         rate = self._rates.get(kind)
         if rate is None:
             return 0.0
@@ -53,7 +58,24 @@ class Pace:
             now, calls = self._clock(), self._calls[kind]
             while calls and now - calls[0] >= window:
                 calls.popleft()
-            if len(calls) >= most:
-                return max(window - (now - calls[0]), 0.001)
-            calls.append(now)
-            return 0.0
+            pause = _pause(calls, now, window, most)
+            if pause <= 0:
+                calls.append(now)
+            return pause
+
+
+def _pause(calls: deque[float], now: float, window: float, most: int) -> float:
+    """Return how long the next call has to wait; 0 or less when it may be made.
+
+    Args:
+        calls: When those within the window were made.
+        now: The same clock.
+        window: In seconds.
+        most: How many calls a window may have.
+    """
+    if len(calls) <= (most // 2 if window > SPREAD_FROM_S else most - 1):
+        return 0.0
+    left = window - (now - calls[0])
+    if len(calls) >= most:
+        return max(left, 0.001)
+    return left / (most - len(calls) + 1) - (now - calls[-1])
