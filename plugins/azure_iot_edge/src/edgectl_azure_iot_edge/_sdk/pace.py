@@ -2,8 +2,8 @@
 
 A window that slides, in place of a bucket that refills: a bucket of 20 lets 40 calls into a
 minute. Half of a minute's calls may come at once, as a plan's do; the others are spread over what
-is left of it, so that a rollout goes on looking and does not stand still until the window moves. All
-targets of a process share the pace, as they share the hub.
+is left of it, so that a rollout goes on looking and does not stand still until the window moves.
+All targets of a process share the pace, as they share the hub.
 """
 
 from __future__ import annotations
