@@ -27,10 +27,10 @@ demo: setup-demo ## From training to three devices that answer, on this machine
 	@$(IN_DEMO) edgectl demo $(ARGS)
 
 test: setup ## All tests but the slow ones
-	@$(IN_VENV) python -m pytest -n 2 -m "not slow" $(ARGS)
+	@$(IN_VENV) python -m pytest -n 3 -m "not slow" $(ARGS)
 
 test-slow: setup setup-kserve ## The tests that take minutes
-	@$(IN_VENV) python -m pytest -n 2 -m slow $(ARGS)
+	@$(IN_VENV) python -m pytest -n 3 -m slow $(ARGS)
 
 soak: setup ## One runtime under mixed traffic for an hour (SOAK_SECONDS=3600)
 	@$(IN_VENV) python tests/soak/soak.py --seconds $(SOAK_SECONDS) $(ARGS)
