@@ -8,30 +8,22 @@ body is read whole before the application runs: signatures cover it.
 from __future__ import annotations
 
 import io
-import socket
 import ssl
-import threading
 from collections.abc import Callable, Iterable
-from http.server import BaseHTTPRequestHandler, HTTPServer
-from socketserver import ThreadingMixIn
-from typing import TYPE_CHECKING, Any
+from http.server import BaseHTTPRequestHandler
+from typing import Any
 from urllib.parse import unquote, urlsplit
 from wsgiref.types import WSGIApplication
 
-if TYPE_CHECKING:
-    from types import TracebackType
+from edgectl.emulation.listening import ThreadedServer
 
 MAX_BODY_BYTES = 5 * 1024**3
 """S3's limit of one PUT; nothing else takes as much."""
 
-IDLE_TIMEOUT_S = 65.0
-"""How long an idle connection is kept, about what clouds' own front ends do."""
-
-
 Extend = Callable[[dict[str, Any], Iterable[tuple[str, str]]], None]
 
 
-class WebServer(ThreadingMixIn, HTTPServer):
+class WebServer(ThreadedServer):
     """One listener. ``start`` serves on a thread of its own, ``stop`` ends it.
 
     Args:
@@ -41,11 +33,6 @@ class WebServer(ThreadingMixIn, HTTPServer):
         tls: A server-side context; None speaks plain HTTP.
         extend: Is given the environment made so far and the headers as they came, to add to it.
     """
-
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 512
-    allow_reuse_address = True
 
     def __init__(
         self,
@@ -58,81 +45,16 @@ class WebServer(ThreadingMixIn, HTTPServer):
     ) -> None:
         self.application = application
         self.extend = extend
-        self.tls = tls
-        self._thread: threading.Thread | None = None
-        self._open: set[socket.socket] = set()
-        self._lock = threading.Lock()
-        super().__init__((host, port), _Handler)
-
-    @property
-    def port(self) -> int:
-        """The port that is bound."""
-        return int(self.server_address[1])
+        super().__init__(_Handler, host=host, port=port, tls=tls)
 
     @property
     def url(self) -> str:
         """The address for clients on this machine."""
         return f"{'https' if self.tls else 'http'}://{self.server_address[0]!s}:{self.port}"
 
-    def server_bind(self) -> None:
-        """Bind without the name look-up of the base class, which may ask a name server."""
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.socket.bind(self.server_address)
-        self.server_address = self.socket.getsockname()
-        self.server_name, self.server_port = "localhost", self.port
-
-    def start(self) -> None:
-        """Serve until ``stop``."""
-        self._thread = threading.Thread(
-            target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
-        )
-        self._thread.start()
-
-    def stop(self) -> None:
-        """End serving and close every connection."""
-        if self._thread is not None:
-            self.shutdown()
-            self._thread.join()
-        self.server_close()
-        with self._lock:
-            connections = tuple(self._open)
-        for connection in connections:
-            with _quiet():
-                connection.shutdown(socket.SHUT_RDWR)
-
-    def finish_request(self, request: Any, client_address: Any) -> None:
-        """Shake hands on the connection's own thread, then serve its requests."""
-        request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        request.settimeout(IDLE_TIMEOUT_S)
-        connection = request
-        if self.tls is not None:
-            connection = self.tls.wrap_socket(request, server_side=True)
-        with self._lock:
-            self._open.add(connection)
-        try:
-            _Handler(connection, client_address, self)
-        finally:
-            with self._lock:
-                self._open.discard(connection)
-            with _quiet():
-                connection.close()
-
     def handle_error(self, request: Any, client_address: Any) -> None:
         """Say nothing of clients that hang up or fail a handshake."""
         del request, client_address
-
-
-class _quiet:  # noqa: N801 - reads as contextlib.suppress, of which it is a case
-    def __enter__(self) -> None:
-        return
-
-    def __exit__(
-        self,
-        kind: type[BaseException] | None,
-        value: BaseException | None,
-        traceback: TracebackType | None,
-    ) -> bool:
-        return isinstance(value, OSError)
 
 
 class _Handler(BaseHTTPRequestHandler):

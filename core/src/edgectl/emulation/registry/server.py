@@ -6,21 +6,19 @@ service, and ``/_edgectl/faults`` and ``/_edgectl/requests`` for tests in other 
 
 from __future__ import annotations
 
-import socket
 import ssl
 import sys
-import threading
 import traceback
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from http.server import BaseHTTPRequestHandler, HTTPServer
+from http.server import BaseHTTPRequestHandler
 from pathlib import Path
-from socketserver import ThreadingMixIn
 from typing import Any, Self
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import msgspec
 
+from edgectl.emulation.listening import ThreadedServer
 from edgectl.emulation.registry.access import Access, dump, parse_basic
 from edgectl.emulation.registry.answers import Answer, Asked, Content
 from edgectl.emulation.registry.errors import RefusedError
@@ -29,12 +27,11 @@ from edgectl.emulation.registry.routes import TOKEN_PATH, Routes
 from edgectl.emulation.registry.storage import Storage
 
 _BLOCK_BYTES = 1 << 18
-_IDLE_S = 65.0
 _MAX_FORM_BYTES = 64 << 10
 _CODES = {401: "UNAUTHORIZED", 403: "DENIED", 429: "TOOMANYREQUESTS"}
 
 
-class RegistryServer(ThreadingMixIn, HTTPServer):
+class RegistryServer(ThreadedServer):
     """A registry. ``start`` serves on a thread of its own, ``stop`` ends it; also a context.
 
     Args:
@@ -52,11 +49,6 @@ class RegistryServer(ThreadingMixIn, HTTPServer):
         faults: What is to go wrong.
         requests: How often was asked for what: (method, path, status) → times.
     """
-
-    daemon_threads = True
-    block_on_close = False
-    request_queue_size = 512
-    allow_reuse_address = True
 
     def __init__(
         self,
@@ -81,17 +73,8 @@ class RegistryServer(ThreadingMixIn, HTTPServer):
             referrers_api=referrers_api,
             delete=delete,
         )
-        self._tls = tls
         self._name = name or host
-        self._thread: threading.Thread | None = None
-        self._open: set[socket.socket] = set()
-        self._lock = threading.Lock()
-        super().__init__((host, port), _Handler)
-
-    @property
-    def port(self) -> int:
-        """The port that is bound."""
-        return int(self.server_address[1])
+        super().__init__(_Handler, host=host, port=port, tls=tls)
 
     @property
     def host(self) -> str:
@@ -101,26 +84,7 @@ class RegistryServer(ThreadingMixIn, HTTPServer):
     @property
     def url(self) -> str:
         """The address for clients."""
-        return f"{'https' if self._tls else 'http'}://{self.host}"
-
-    def start(self) -> Self:
-        """Serve until ``stop``."""
-        self._thread = threading.Thread(
-            target=self.serve_forever, kwargs={"poll_interval": 0.05}, daemon=True
-        )
-        self._thread.start()
-        return self
-
-    def stop(self) -> None:
-        """End serving and close every connection."""
-        if self._thread is not None:
-            self.shutdown()
-            self._thread.join()
-        self.server_close()
-        with self._lock:
-            connections = tuple(self._open)
-        for connection in connections:
-            _shut(connection)
+        return f"{'https' if self.tls else 'http'}://{self.host}"
 
     def __enter__(self) -> Self:
         return self.start()
@@ -137,30 +101,6 @@ class RegistryServer(ThreadingMixIn, HTTPServer):
         """Return method, path, status and times of what was asked."""
         with self._lock:
             return [(*key, times) for key, times in self.requests.items()]
-
-    def server_bind(self) -> None:
-        """Bind without the name look-up of the base class, which may ask a name server."""
-        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        self.socket.bind(self.server_address)
-        self.server_address = self.socket.getsockname()
-        self.server_name, self.server_port = "localhost", self.port
-
-    def finish_request(self, request: Any, client_address: Any) -> None:
-        """Shake hands on the connection's own thread, then serve its requests."""
-        request.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        request.settimeout(_IDLE_S)
-        connection = request
-        if self._tls is not None:
-            connection = self._tls.wrap_socket(request, server_side=True)
-        with self._lock:
-            self._open.add(connection)
-        try:
-            _Handler(connection, client_address, self)
-        finally:
-            with self._lock:
-                self._open.discard(connection)
-            if connection is not request:
-                connection.close()
 
     def handle_error(self, request: object, client_address: object) -> None:
         """Say nothing of clients that go away or cannot shake hands; print a defect of ours."""
@@ -355,10 +295,3 @@ def _refusal(fault: RegistryFault, asked: Asked) -> RefusedError:
 
 def _json(document: dict[str, Any]) -> Answer:
     return Answer(200, {"Content-Type": "application/json"}, dump(document))
-
-
-def _shut(connection: socket.socket) -> None:
-    try:
-        connection.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        return
