@@ -180,5 +180,5 @@ def test_a_closed_pipe_is_no_error(site: Any) -> None:
 
 
 def test_an_emulator_that_is_not_there_is_named(site: Any) -> None:
-    done = site.run("emulate", "gke", code=1)
-    assert done.stderr.startswith("error: no emulator is installed for provider 'gke'")
+    done = site.run("emulate", "memory", code=1)
+    assert done.stderr.startswith("error: no emulator is installed for provider 'memory'")

@@ -1,4 +1,4 @@
-"""What waits for a sink is bounded: the pipeline waits, or the oldest answer goes and is counted."""
+"""What waits for a sink is bounded: the pipeline waits, or the oldest is dropped and counted."""
 
 from __future__ import annotations
 

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import gc
 import threading
 import time
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -140,10 +138,3 @@ def until(holds: Callable[[], Any], timeout_s: float = 15.0) -> Any:
         assert time.monotonic() < deadline
         time.sleep(0.01)
     return found
-
-
-def forget_sockets() -> None:
-    """Collect sockets that the SDK leaves open when a connection is cut under it."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ResourceWarning)
-        gc.collect()
