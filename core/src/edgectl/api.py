@@ -5,6 +5,7 @@ Everything else may change from one version to the next.
 
 from __future__ import annotations
 
+from edge_components.contract.delta import delta_file_name
 from edge_components.contract.device import (
     DeviceConfig,
     DeviceSection,
@@ -108,6 +109,8 @@ from edgectl.readback import (
 from edgectl.records import (
     Approval,
     Capabilities,
+    Delta,
+    DeltaFile,
     Device,
     DeviceStatus,
     Finding,
@@ -179,6 +182,8 @@ __all__ = [
     "ContractError",
     "CoordinateRequest",
     "CoordinateResult",
+    "Delta",
+    "DeltaFile",
     "DeployRequest",
     "DeployResult",
     "Descriptor",
@@ -267,6 +272,7 @@ __all__ = [
     "attest",
     "canonical_json",
     "decode_json",
+    "delta_file_name",
     "digest_hex",
     "fetch_artifact_file",
     "first_arrival",

@@ -88,6 +88,37 @@ class Package(Record, frozen=True, kw_only=True):
     signed_by: str = ""
 
 
+class DeltaFile(Record, frozen=True, kw_only=True):
+    """How one file of a package is made from one of an earlier package.
+
+    Attributes:
+        old: Digest of the file that a device has to have.
+        new: Digest of the file that comes out.
+        digest: Of the delta, a blob of the package's layout.
+        size: Its bytes.
+    """
+
+    old: str
+    new: str
+    digest: str
+    size: int
+
+
+class Delta(Record, frozen=True, kw_only=True):
+    """Deltas that devices with an earlier package may fetch in place of whole files.
+
+    Nobody has to believe them: what they make is checked against the signed package.
+
+    Attributes:
+        digest: The digest of their manifest, which refers to the package, in its layout.
+        package: The earlier package.
+    """
+
+    digest: str
+    package: str
+    files: tuple[DeltaFile, ...]
+
+
 class Release(Record, frozen=True, kw_only=True):
     """A signed release.
 
@@ -218,6 +249,7 @@ class Capabilities(Record, frozen=True, kw_only=True):
         withdraw: The application can be removed from devices.
         telemetry: Records can be read back.
         emulator: The provider ships one.
+        deltas: Devices fetch what ``PackageRequest.deltas`` names, where they have the old files.
     """
 
     device_rollback: bool = True
@@ -225,6 +257,7 @@ class Capabilities(Record, frozen=True, kw_only=True):
     withdraw: bool = True
     telemetry: bool = True
     emulator: bool = False
+    deltas: bool = False
     limits: Limits = Limits()
 
 

@@ -11,6 +11,7 @@ from pathlib import Path
 from edge_components.contract.telemetry import Kind, TelemetryRecord
 from edgectl.records import (
     Approval,
+    Delta,
     Device,
     DeviceStatus,
     Finding,
@@ -73,11 +74,17 @@ class ApprovalResult(Record, frozen=True, kw_only=True):
 
 
 class PackageRequest(Record, frozen=True, kw_only=True):
-    """Bring a package and its release to where the target's devices can get them."""
+    """Bring a package and its release to where the target's devices can get them.
+
+    Attributes:
+        deltas: What devices may fetch in place of whole files; none for a provider whose
+            capabilities do not name them.
+    """
 
     target: Target
     package: Package
     release: Release
+    deltas: tuple[Delta, ...] = ()
 
 
 class PackageResult(Record, frozen=True, kw_only=True):

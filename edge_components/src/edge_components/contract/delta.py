@@ -19,12 +19,20 @@ from typing import Literal
 
 import msgspec
 
-from edge_components.contract.digest import check_digest
+from edge_components.contract.digest import check_digest, digest_hex
 from edge_components.contract.errors import ContractError
 
 DELTA_TYPE = "application/vnd.edgectl.delta.v1"
+DELTAS_TYPE = "application/vnd.edgectl.delta.v1+json"
+"""Artifact type of a manifest whose layers are deltas and whose subject is the new package."""
+DELTA_OLD, DELTA_NEW = "edgectl.delta.old", "edgectl.delta.new"
+"""Annotations of such a layer: digests of the file that it needs and of the one that it makes."""
+DELTA_PACKAGE = "edgectl.delta.package"
+"""Annotation of such a manifest: the digest of the package before."""
 MAX_HEAD_BYTES = 4 << 20
 MAX_PIECE_BYTES = 8 << 20
+
+_FILE_PREFIX = "edgectl-delta."
 
 Codec = Literal["raw", "zlib", "bz2", "lzma"]
 Width = Literal[1, 2, 4, 8]
@@ -90,6 +98,25 @@ class Sparse(msgspec.Struct, frozen=True, kw_only=True, tag="sparse", forbid_unk
 
 
 Piece = Copy | Data | Diff | Sparse
+
+
+def delta_file_name(old: str, new: str) -> str:
+    """Return what a delta is called where files are found by name.
+
+    Raises:
+        ContractError: ``bad-digest``.
+    """
+    return f"{_FILE_PREFIX}{digest_hex(old)}.{digest_hex(new)}"
+
+
+def parse_delta_file_name(name: str) -> tuple[str, str] | None:
+    """Return the digests of the old and the new file; None for what is no delta's name."""
+    old, _, new = name.removeprefix(_FILE_PREFIX).partition(".")
+    try:
+        is_one = name == delta_file_name(f"sha256:{old}", f"sha256:{new}")
+    except ContractError:
+        return None
+    return (f"sha256:{old}", f"sha256:{new}") if is_one else None
 
 
 class DeltaDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
