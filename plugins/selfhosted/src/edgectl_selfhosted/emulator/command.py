@@ -9,7 +9,7 @@ import click
 
 from edgectl.api import load_project
 from edgectl.emulation import DEFAULT_HARDWARE, parse_device, run_until_told, tell
-from edgectl_selfhosted.emulator.fleet import Fleet, FleetInfo, VirtualDevice
+from edgectl_selfhosted.emulator.fleet import Crowd, Fleet, FleetInfo, VirtualDevice
 
 
 @click.command("selfhosted")
@@ -45,6 +45,15 @@ from edgectl_selfhosted.emulator.fleet import Fleet, FleetInfo, VirtualDevice
     help="One device by name, instead of --devices; may be given several times.",
 )
 @click.option(
+    "--crowd",
+    "crowds",
+    nargs=2,
+    type=(click.IntRange(1, 100_000), str),
+    multiple=True,
+    metavar="N TARGET",
+    help="N more devices in a target that only pretend to run a release.",
+)
+@click.option(
     "--info",
     type=click.Path(path_type=Path, dir_okay=False),
     help="Write addresses and settings as JSON once all is up.",
@@ -56,6 +65,7 @@ def emulate(
     folder: Path,
     count: int,
     named: tuple[str, ...],
+    crowds: tuple[tuple[int, str], ...],
     info: Path | None,
     stop_on_eof: bool,
 ) -> None:
@@ -75,10 +85,11 @@ def emulate(
             if spec.provider == "selfhosted"
             for number in range(1, count + 1)
         )
-    fleet = Fleet(folder, loaded.path)
+    fleet = Fleet(folder, loaded)
+    joining = tuple(Crowd(size=size, target=name) for size, name in crowds)
 
     def start() -> None:
-        running = fleet.start(devices)
+        running = fleet.start(devices, joining)
         tell(running, _notes(running), info)
 
     run_until_told(fleet, start, stop_on_eof=stop_on_eof)

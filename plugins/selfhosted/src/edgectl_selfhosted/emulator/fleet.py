@@ -9,10 +9,21 @@ from pathlib import Path
 
 import msgspec
 
-from edgectl.api import ProviderError, Record
-from edgectl.emulation import EDGECTL, Processes, add_device, settle_device
+from edgectl.api import Project, ProviderError, Record
+from edgectl.emulation import (
+    DEFAULT_HARDWARE,
+    EDGECTL,
+    Processes,
+    add_device,
+    settle_device,
+)
+from edgectl_selfhosted.emulator.crowd.enroll import add_crowd, crowd_tags
 
 HUB_TIMEOUT_S = 30.0
+CROWD_MODULE = "edgectl_selfhosted.emulator.crowd"
+CROWD_READY = '"connected"'
+CROWD_TIMEOUT_S = 60.0
+CROWD_DEVICE_S = 0.02
 
 
 class VirtualDevice(Record, frozen=True, kw_only=True):
@@ -21,6 +32,18 @@ class VirtualDevice(Record, frozen=True, kw_only=True):
     name: str
     target: str
     hardware: str
+
+
+class Crowd(Record, frozen=True, kw_only=True):
+    """Devices that only pretend to run a release, all in one process.
+
+    Attributes:
+        failing: How many of them fail every release.
+    """
+
+    size: int
+    target: str
+    failing: int = 0
 
 
 class RunningDevice(Record, frozen=True, kw_only=True):
@@ -53,18 +76,22 @@ class Fleet:
         project: The project whose targets the devices join.
     """
 
-    def __init__(self, folder: Path, project: Path) -> None:
+    def __init__(self, folder: Path, project: Project) -> None:
         self._folder = folder.absolute()
-        self._project = project.absolute()
+        self._project = project
         self._processes = Processes(self._folder / "logs")
         self._env = dict(os.environ)
 
-    def start(self, devices: tuple[VirtualDevice, ...]) -> FleetInfo:
-        """Start the hub, enroll the devices and start their agents.
+    def start(
+        self, devices: tuple[VirtualDevice, ...], crowds: tuple[Crowd, ...] = ()
+    ) -> FleetInfo:
+        """Start the hub, enroll the devices and start their agents, and crowds after them.
 
         Raises:
             ProviderError: A program does not come up; its last lines are in the message.
         """
+        for crowd in crowds:
+            crowd_tags(self._project.target(crowd.target), DEFAULT_HARDWARE)
         url = self._start_hub()
         settings = {
             "EDGECTL_HUB_URL": url,
@@ -72,6 +99,8 @@ class Fleet:
         }
         self._env.update(settings)
         running = tuple(self._start_device(device) for device in devices)
+        for number, crowd in enumerate(crowds, 1):
+            self._start_crowd(number, crowd, url)
         return FleetInfo(hub=url, env=settings, devices=running)
 
     def check(self) -> None:
@@ -111,7 +140,7 @@ class Fleet:
             device.target,
             device.hardware,
             folder=folder,
-            project=self._project,
+            project=self._project.path.absolute(),
             env=self._env,
         )
         file = folder / "device.toml"
@@ -125,3 +154,27 @@ class Fleet:
             url=f"http://127.0.0.1:{port}",
             state_dir=str(folder / "state"),
         )
+
+    def _start_crowd(self, number: int, crowd: Crowd, url: str) -> None:
+        target = self._project.target(crowd.target)
+        hardware = target.hardware or DEFAULT_HARDWARE
+        name = f"crowd{number}"
+        folder = self._folder / name
+        password = (self._folder / "hub" / "admin-password").read_text().strip()
+        width = len(str(crowd.size))
+        add_crowd(
+            url,
+            ("admin", password),
+            folder,
+            names=[f"{target.name}-{name}-{n:0{width}}" for n in range(1, crowd.size + 1)],
+            tags=crowd_tags(target, hardware),
+        )
+        command = [sys.executable, "-m", CROWD_MODULE, "--folder", str(folder), "--hub", url]
+        command += ["--hardware", hardware, "--failing", str(crowd.failing)]
+        self._processes.start(name, command, self._env)
+        deadline = time.monotonic() + CROWD_TIMEOUT_S + crowd.size * CROWD_DEVICE_S
+        while CROWD_READY not in self._processes.log_tail(name):
+            self.check()
+            if time.monotonic() > deadline:
+                raise ProviderError(f"'{name}' is not up: {self._processes.log_tail(name)}")
+            time.sleep(0.1)

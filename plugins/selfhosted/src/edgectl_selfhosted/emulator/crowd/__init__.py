@@ -1,0 +1,1 @@
+"""Many devices in one process, which speak DDI and pretend that a release runs."""
