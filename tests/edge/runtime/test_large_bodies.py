@@ -9,6 +9,7 @@ import threading
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pytest
 
 from edge_components.runtime.bodies import Buffers
@@ -164,6 +165,39 @@ def test_the_body_of_an_endpoint_that_keeps_it_is_not_overwritten(
             connection.sendall(request(content(seed)))
             answers(connection, 1)
     assert [bytes(body) for body in kept] == [content(seed) for seed in (1, 2, 3)]
+
+
+def with_tensors_at(body: bytes, place: int) -> bytes:
+    head = request(b"")[: -len(b"0\r\n\r\n")] + b"%d\r\n" % len(body)
+    return head + b"Inference-Header-Content-Length: %d\r\n\r\n" % place + body
+
+
+@pytest.mark.parametrize("place", [0, 1, 63, 64, 165, 70_001])
+def test_raw_tensors_begin_on_a_boundary(port: int, digests: Digests, place: int) -> None:
+    addresses: list[int] = []
+    digests.seen = lambda body: addresses.append(np.frombuffer(body, np.uint8).ctypes.data)
+    with connect(port) as connection:
+        for seed in (1, 2, 3):
+            connection.sendall(with_tensors_at(content(seed), place))
+            assert answers(connection, 1) == [digest(content(seed))]
+    assert [(address + place) % 64 for address in addresses] == [0, 0, 0]
+
+
+@pytest.mark.parametrize("cut", [1, 17, 39, 60, 61, 62])
+def test_behind_a_large_body_another_head_is_understood_in_whatever_pieces(
+    port: int, cut: int
+) -> None:
+    small = b"POST /another/path HTTP/1.1\r\nHost: h\r\nX-More: " + b"x" * 100
+    small += b"\r\nContent-Length: 5\r\n\r\nhello"
+    with connect(port) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        connection.sendall(request(content(1)))
+        assert answers(connection, 1) == [digest(content(1))]
+        connection.sendall(small[:cut])
+        connection.sendall(small[cut:])
+        assert answers(connection, 1) == [digest(b"hello")]
+        connection.sendall(request(content(2)) + small + request(content(3)))
+        assert answers(connection, 3) == [digest(b) for b in (content(2), b"hello", content(3))]
 
 
 # -- the buffers themselves

@@ -58,11 +58,15 @@ def plain(outcome: Any) -> Any:
     return outcome
 
 
-def run(scene: Callable[[Worker, Lineup], Coroutine[Any, Any, None]], threads: int = 1) -> Worker:
+def run(
+    scene: Callable[[Worker, Lineup], Coroutine[Any, Any, None]],
+    threads: int = 1,
+    each: int | None = None,
+) -> Worker:
     worker = Worker()
 
     async def play() -> None:
-        lineup = Lineup(worker, threads)
+        lineup = Lineup(worker, threads, each)
         try:
             await asyncio.wait_for(scene(worker, lineup), 20)
         finally:
@@ -101,6 +105,19 @@ def test_a_thread_leaves_their_share_of_the_line_to_the_others() -> None:
         assert await asyncio.gather(*futures) == list(range(10, 90, 10))
 
     assert max(len(tasks) for tasks in run(scene, threads=2).runs) == 3
+
+
+def test_one_model_leaves_a_thread_to_the_others_where_it_may_not_have_all() -> None:
+    async def scene(worker: Worker, lineup: Lineup) -> None:
+        slow: Any = Kind()
+        quick: Any = Kind()
+        waiting = [lineup.add(slow, task, plain) for task in (1, 2, 3)]
+        assert await lineup.add(quick, 4, plain) == 40
+        assert not any(future.done() for future in waiting)
+        worker.go_on.set()
+        assert await asyncio.gather(*waiting) == [10, 20, 30]
+
+    assert run(scene, threads=2, each=1).runs == [[1], [4], [2], [3]]
 
 
 def test_a_model_that_takes_no_batch_runs_one_after_the_other() -> None:

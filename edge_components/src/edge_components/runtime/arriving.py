@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 
-from edge_components.runtime.bodies import BodyReader, Waiting
+from edge_components.runtime.bodies import BodyReader, HeadReader, Waiting
 from edge_components.runtime.chunked import ChunkedBody
 from edge_components.runtime.http import Buffer, Head, HttpError, Limits, Request
 from edge_components.runtime.owner import Owner
@@ -166,7 +166,9 @@ class Arriving:
         if self._reader is not None:
             self._reader = None
             if self._transport is not None:
-                self._transport.set_protocol(self._waiting)
+                self._transport.set_protocol(
+                    HeadReader(self._waiting, self._transport, self._body_at)
+                )
         if self._reserved:
             self._release()
 
@@ -186,16 +188,16 @@ class Arriving:
         if self.head is None:
             length = head.length or 0
             self._begin_body(head, length)
-            if length > _LARGE and self._read_body(length):
+            if length > _LARGE and self._read_body(head, length):
                 return
         self.needed = end
 
-    def _read_body(self, length: int) -> bool:
+    def _read_body(self, head: Head, length: int) -> bool:
         transport = self._transport
         if transport is None or transport.get_extra_info("sslcontext") is not None:
             return False  # what TLS decrypts is in memory of its own already
         begun = memoryview(self.pending)[self._body_at :]
-        self._reader = BodyReader(self._waiting, self._owner.buffers.take(length), length, begun)
+        self._reader = BodyReader(self._waiting, self._owner.buffers, head, length, begun)
         self.pending = b""
         self.needed = 0
         transport.set_protocol(self._reader)

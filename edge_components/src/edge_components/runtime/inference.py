@@ -74,7 +74,9 @@ class Inference:
         self._limits = limits or DecodeLimits()
         self._max_waiting = max_waiting
         self._lineup = Lineup(
-            functools.partial(work_together, limits=self._limits), threads or max(2, cores())
+            functools.partial(work_together, limits=self._limits),
+            threads=threads or max(2, cores()),
+            each=threads or cores(),
         )
 
     @property

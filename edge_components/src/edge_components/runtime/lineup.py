@@ -15,7 +15,7 @@ import asyncio
 import contextlib
 import queue
 import threading
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
@@ -45,10 +45,14 @@ class Lineup:
     Args:
         work: Runs on a thread: takes tasks of one model and returns an outcome for each.
         threads: How many tasks, or batches, run at once.
+        each: How many of one model; by default all. On more threads than there are cores they
+            would only take the caches from each other; the rest is for other models.
     """
 
-    def __init__(self, work: Work, threads: int) -> None:
+    def __init__(self, work: Work, threads: int, each: int | None = None) -> None:
         self._work = work
+        self._each = each or threads
+        self._running: Counter[Model] = Counter()
         self._most = self._free = threads
         self._threads: list[threading.Thread] = []
         self._jobs: queue.SimpleQueue[tuple[Model, list[Waiting]] | None] = queue.SimpleQueue()
@@ -76,10 +80,13 @@ class Lineup:
             self._jobs.put(None)
 
     def _dispatch(self) -> None:
-        while self._free and self._lines:
-            model = next(iter(self._lines))
+        while self._free:
+            running = self._running
+            model = next((one for one in self._lines if running[one] < self._each), None)
+            if model is None:
+                return
             line = self._lines.pop(model)
-            chosen = share(line, self._most, model.max_batch)
+            chosen = share(line, self._each, model.max_batch)
             if line:
                 self._lines[model] = line  # behind the other models
             if chosen:
@@ -87,6 +94,7 @@ class Lineup:
 
     def _begin(self, model: Model, chosen: list[Waiting]) -> None:
         self._free -= 1
+        self._running[model] += 1
         if len(self._threads) < self._most - self._free:
             thread = threading.Thread(target=self._run, name=THREAD_NAME, daemon=True)
             self._threads.append(thread)
@@ -103,12 +111,18 @@ class Lineup:
                 outcomes = [exc] * len(chosen)
             with contextlib.suppress(RuntimeError):  # the loop has ended meanwhile
                 assert self._loop is not None  # noqa: S101  # add() has set it
-                self._loop.call_soon_threadsafe(self._ended, chosen, outcomes)
+                self._loop.call_soon_threadsafe(self._ended, model, chosen, outcomes)
             # Nothing of a request is kept until the next one comes.
             del job, model, chosen, outcomes
 
-    def _ended(self, chosen: list[Waiting], outcomes: list[Outcome | BaseException]) -> None:
+    def _ended(
+        self, model: Model, chosen: list[Waiting], outcomes: list[Outcome | BaseException]
+    ) -> None:
         self._free += 1
+        if self._running[model] == 1:
+            del self._running[model]  # a model that is replaced must not be kept alive
+        else:
+            self._running[model] -= 1
         self._dispatch()  # first, so that the thread has work while these are answered
         for waiting, outcome in zip(chosen, outcomes, strict=True):
             if waiting.future.done():

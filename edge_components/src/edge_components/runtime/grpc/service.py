@@ -18,6 +18,7 @@ from grpc import aio
 
 from edge_components.runtime.access import Token
 from edge_components.runtime.grpc.express import answer_message
+from edge_components.runtime.grpc.large import parse_request
 from edge_components.runtime.grpc.schema import MESSAGES, METHODS, SERVICE, DecodeError
 from edge_components.runtime.grpc.tensors import decode_message, encode_message
 from edge_components.runtime.http import HttpError, Limits
@@ -32,6 +33,9 @@ log = logging.getLogger(__name__)
 _CODEC: Codec[Any, Any] = Codec("grpc", decode_message, encode_message)
 _OPEN = frozenset({"ServerLive", "ServerReady"})
 _MORE_BYTES = 64 << 10  # names, shapes and parameters around the tensors
+# What a client may send before it hears from us: a picture in one go, and in few frames.
+_FRAME_BYTES = 1 << 20
+_WINDOW_BYTES = 1 << 20
 _CODES = {
     400: grpc.StatusCode.INVALID_ARGUMENT,
     401: grpc.StatusCode.UNAUTHENTICATED,
@@ -144,6 +148,8 @@ class GrpcServer:
                 ("grpc.max_receive_message_length", limits.max_body_bytes + _MORE_BYTES),
                 ("grpc.max_send_message_length", -1),
                 ("grpc.max_metadata_size", limits.max_head_bytes),
+                ("grpc.http2.max_frame_size", _FRAME_BYTES),
+                ("grpc.http2.lookahead_bytes", _WINDOW_BYTES),
                 ("grpc.so_reuseport", 0),
                 ("grpc.server_handshake_timeout_ms", int(limits.head_timeout_s * 1000)),
                 ("grpc.max_connection_idle_ms", int(limits.idle_timeout_s * 1000)),
@@ -199,7 +205,7 @@ def _check_message(name: str, request: Any) -> None:
 
 def _method(name: str, answer: Callable[[Any], Any], token: Token | None) -> Any:
     response = MESSAGES[f"{name}Response"]
-    parse = MESSAGES[f"{name}Request"].FromString
+    parse = parse_request if name == "ModelInfer" else MESSAGES[f"{name}Request"].FromString
 
     def read(data: bytes) -> Any:
         try:
