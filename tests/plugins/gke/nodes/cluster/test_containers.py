@@ -37,10 +37,10 @@ def test_volumes_stand_at_their_mount_paths_and_the_root_is_read_only(site: Node
         {"name": "work", "emptyDir": {}},
     ]
     paths = {"config": "/etc/app", "secret": "/secret", "down": "/down", "both": "/both"}
-    mounts = [{"name": n, "mountPath": p} for n, p in {**paths, "work": "/work/dir"}.items()]
+    mounts = [{"name": n, "mountPath": p} for n, p in {**paths, "work": "/data/dir"}.items()]
     script = (
         "cat /etc/app/a /secret/x/y /down/labels /both/a /both/labels; echo; id -u; "
-        "echo 2 > /work/dir/out && cat /work/dir/out; "
+        "echo 2 > /data/dir/out && cat /data/dir/out; "
         "touch /etc/app/b || echo config is fixed; touch /z || echo root is fixed"
     )
     container = {
