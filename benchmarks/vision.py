@@ -3,7 +3,8 @@
 On one core the ratio is to a raw ``session.run`` loop that has the picture already; the server gets
 it through a socket. Raw loop and server take turns on the same core in the same run. "JSON loop" is
 the raw loop when it has to decode the request and encode the answer with orjson: what JSON costs
-anybody. On two cores the ratio is to the same server on one.
+anybody. "Bare grpc.aio" decodes, runs and encodes and does nothing else: what gRPC costs anybody
+in Python. On two cores the ratio is to the same server on one.
 
     python benchmarks/vision.py [--seconds 2] [--rounds 5] [--connections 4]
 """
@@ -26,7 +27,7 @@ import numpy as np
 import orjson
 
 sys.path.insert(0, str(Path(__file__).parent))  # make bench runs Python with -P
-from _grpc_load import infer_message, measure_grpc
+from _grpc_load import bare_grpc, infer_message, measure_grpc
 from _serving import (
     CLIENT_CORE,
     CORES,
@@ -66,7 +67,10 @@ def one_core(options: Any, model: Path, folder: Path, picture: np.ndarray[Any, A
     kinds = {"JSON": json_request("data", picture), "binary": binary_request("data", picture)}
     message = infer_message("data", picture)
     body = json_body("data", picture)
-    with Server(model, folder, kinds["binary"], "--grpc-port", "0") as server:
+    with (
+        Server(model, folder, kinds["binary"], "--grpc-port", "0") as server,
+        bare_grpc(model, folder) as bare,
+    ):
         pid, seconds, count = server.pid, options.seconds, options.connections
         subjects: dict[str, Callable[[], Rates]] = {
             f"{kind} REST": functools.partial(
@@ -74,8 +78,8 @@ def one_core(options: Any, model: Path, folder: Path, picture: np.ndarray[Any, A
             )
             for kind, request in kinds.items()
         }
-        port = server.line["grpc_port"]
-        subjects["gRPC"] = functools.partial(measure_grpc, pid, port, message, count, seconds)
+        for name, where in {"gRPC": (pid, server.line["grpc_port"]), "bare grpc.aio": bare}.items():
+            subjects[name] = functools.partial(measure_grpc, *where, message, count, seconds)
         subjects["JSON loop"] = functools.partial(json_loop, raw, body, seconds / 2)
         loop, found = alternate(lambda: raw.turn(seconds / 2), subjects, options.rounds)
         print(f"one core, {count} connections")
