@@ -249,6 +249,8 @@ class Capabilities(Record, frozen=True, kw_only=True):
         withdraw: The application can be removed from devices.
         telemetry: Records can be read back.
         emulator: The provider ships one.
+        network: Devices keep to the limits of a target's network, because our software fetches
+            for them, or the provider's own keeps to them.
         deltas: Devices fetch what ``PackageRequest.deltas`` names, where they have the old files.
     """
 

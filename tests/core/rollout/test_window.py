@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgectl.rollout.window import DAYS, Window, parse_clock
+from edge_components.contract.window import DAYS, parse_clock
+from edgectl.rollout.window import Window
 
 BERLIN = "Europe/Berlin"
 

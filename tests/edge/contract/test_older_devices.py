@@ -19,7 +19,14 @@ from edge_components.contract.device import (
     TrustSection,
     parse_device_config,
 )
-from edge_components.contract.release import DeviceSettings, ReleaseDocument, parse_release
+from edge_components.contract.errors import ContractError
+from edge_components.contract.release import (
+    DeviceSettings,
+    NetworkSettings,
+    ReleaseDocument,
+    parse_release,
+)
+from edge_components.contract.window import Hours
 
 PACKAGE = "sha256:" + "b" * 64
 
@@ -82,6 +89,40 @@ def test_a_release_that_was_read_has_the_bytes_and_the_content_that_were_signed(
     assert read == made
     assert read.to_bytes() == made.to_bytes()
     assert read.content_digest() == made.content_digest()
+
+
+NIGHT = Hours(begin=1320, end=300, days=(0, 4))
+
+
+def test_an_older_device_refuses_a_release_that_limits_its_network() -> None:
+    capped = release(settings=DeviceSettings(network=NetworkSettings(bandwidth=1000)))
+    with pytest.raises(msgspec.ValidationError, match="network"):
+        msgspec.json.decode(capped.to_bytes(), type=FirstRelease)
+
+
+def test_limits_of_the_network_are_read_as_they_were_signed() -> None:
+    network = NetworkSettings(bandwidth=2_000_000, hours=NIGHT, zone="Europe/Berlin")
+    made = release(settings=DeviceSettings(network=network))
+    read = parse_release(made.to_bytes())
+    assert read.settings.network == network
+    assert read.content_digest() == made.content_digest() != release().content_digest()
+
+
+@pytest.mark.parametrize(
+    "network",
+    [
+        NetworkSettings(bandwidth=-1),
+        NetworkSettings(hours=Hours(begin=-1, end=300, days=(0,))),
+        NetworkSettings(hours=Hours(begin=0, end=1440, days=(0,))),
+        NetworkSettings(hours=Hours(begin=0, end=300, days=())),
+        NetworkSettings(hours=Hours(begin=0, end=300, days=(7,))),
+    ],
+)
+def test_limits_that_no_device_could_keep_are_refused(network: NetworkSettings) -> None:
+    made = release(settings=DeviceSettings(network=network))
+    with pytest.raises(ContractError) as caught:
+        parse_release(made.to_bytes())
+    assert caught.value.code == "bad-release"
 
 
 def test_a_setting_written_out_with_its_default_is_the_same_content() -> None:

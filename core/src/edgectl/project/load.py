@@ -13,12 +13,15 @@ from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from edge_components.contract import pipeline as contract
 from edge_components.contract.hardware import PROFILES
 from edge_components.contract.release import DeviceSettings
 from edgectl.durations import parse_duration
 from edgectl.errors import ProjectError
 from edgectl.model.gates import parse_gate
+from edgectl.project.network import read_network, read_window
 from edgectl.project.parts import P, by_tag, read_kind, read_part
 from edgectl.project.spec import GateSpec, ProjectSpec, Step
 from edgectl.project.steps import POSTPROCESS, PREPROCESS, asset_path, read_step
@@ -26,7 +29,7 @@ from edgectl.project.validate import InvalidKeyError, validate
 from edgectl.project.yamltree import YamlError, parse_yaml
 from edgectl.records import Target
 from edgectl.rollout.policy import FailureThreshold, RolloutPolicy, parse_waves
-from edgectl.rollout.window import DAYS, Window, find_zone, parse_clock
+from edgectl.rollout.window import Window
 
 PROJECT_FILE = "edgectl.yaml"
 STATE_DIR = ".edgectl"
@@ -45,7 +48,8 @@ class Project:
         assets: Files that the pipeline names: name below the package's ``edgectl/assets`` to path
             on this machine.
         policy: The rollout policy.
-        settings: How devices run the release.
+        settings: How devices run the release, whatever their target; ``settings_of`` says it for
+            one target.
     """
 
     def __init__(self, path: Path, spec: ProjectSpec, lines: dict[str, int]) -> None:
@@ -226,19 +230,22 @@ class Project:
         spec = self.spec.targets[name].window
         if spec is None:
             return None
-        key = f"targets.{name}.window"
         try:
-            window = Window(
-                begin=parse_clock(spec.begin),
-                end=parse_clock(spec.end),
-                days=tuple(sorted({DAYS.index(day) for day in spec.days})),
-                zone=spec.timezone,
-                zone_label=spec.timezone_label,
-            )
-            find_zone(spec.timezone)
+            return read_window(spec)
         except ValueError as exc:
-            raise self.error(key, str(exc)) from exc
-        return window
+            raise self.error(f"targets.{name}.window", str(exc)) from exc
+
+    def settings_of(self, name: str) -> DeviceSettings:
+        """Return how devices of a target run the release, the limits of their network included.
+
+        Raises:
+            ProjectError: The network's limits are wrong.
+        """
+        try:
+            network = read_network(self.spec.targets[name].network)
+        except InvalidKeyError as exc:
+            raise self.error(f"targets.{name}.network.{exc.key}", str(exc)) from exc
+        return msgspec.structs.replace(self.settings, network=network)
 
     def _duration(self, key: str, written: str | float) -> float:
         try:
@@ -266,6 +273,7 @@ class Project:
                 raise self.error(f"targets.{name}.gate", "a gate needs `after`")
             self._duration(f"targets.{name}.gate.soak", target.gate.soak)
             self.window(name)
+            self.settings_of(name)
         try:
             TopologicalSorter({n: t.after for n, t in self.spec.targets.items()}).prepare()
         except CycleError as exc:

@@ -30,6 +30,9 @@ Path = Annotated[str, Meta(min_length=1, description="A path below the project's
 Duration = Annotated[
     str | int | float, Meta(description="Seconds, or text such as 90s, 2m, 1h30m.")
 ]
+Rate = Annotated[
+    str | int, Meta(description="Bytes a second, or text such as 2MB/s, 500kB/s, 16Mbit/s.")
+]
 Percent = Annotated[float, Meta(ge=0, le=100)]
 Share = Annotated[float, Meta(ge=0, le=1)]
 Written = dict[str, Any]
@@ -134,11 +137,35 @@ class WindowSpec(_Spec, frozen=True, kw_only=True, rename={"begin": "from", "end
     timezone_label: str = ""
 
 
+class DownloadWindowSpec(_Spec, frozen=True, kw_only=True, rename={"begin": "from", "end": "to"}):
+    """When devices may fetch a package's files; by their own clocks where no zone is named."""
+
+    begin: str
+    end: str
+    days: Annotated[
+        tuple[Literal["mon", "tue", "wed", "thu", "fri", "sat", "sun"], ...], Meta(min_length=1)
+    ] = ("mon", "tue", "wed", "thu", "fri", "sat", "sun")
+    timezone: str = ""
+
+
+class NetworkSpec(_Spec, frozen=True, kw_only=True):
+    """What the link of a site bears while a device fetches a package's files.
+
+    Attributes:
+        bandwidth: Of one device at most.
+        download_window: When; always where it is left out.
+    """
+
+    bandwidth: Rate | None = None
+    download_window: DownloadWindowSpec | None = None
+
+
 class TargetSpec(_Spec, frozen=True, kw_only=True):
     """A named group of devices on one provider.
 
     Attributes:
         after: Targets that have to be healthy with a release before this one gets it.
+        network: How its devices may fetch; part of what is signed for them.
     """
 
     provider: Name
@@ -147,6 +174,7 @@ class TargetSpec(_Spec, frozen=True, kw_only=True):
     after: tuple[Name, ...] = ()
     gate: GateSpec = GateSpec()
     window: WindowSpec | None = None
+    network: NetworkSpec = NetworkSpec()
 
 
 class ThresholdSpec(_Spec, frozen=True, kw_only=True):

@@ -20,11 +20,26 @@ from edge_components.contract.digest import check_digest, sha256_digest
 from edge_components.contract.errors import ContractError
 from edge_components.contract.jsonio import canonical_json, decode_json
 from edge_components.contract.signature import Envelope
+from edge_components.contract.window import Hours
 
 RELEASE_TYPE = "application/vnd.edgectl.release.v1+json"
 RELEASE_FILE = "edgectl-release.json"
 MANIFEST_FILE = "edgectl-manifest.json"
 MAX_RELEASE_BYTES = 64 << 10
+
+
+class NetworkSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """What the link of a site bears while a device fetches a package's files.
+
+    Attributes:
+        bandwidth: Bytes a second of one device at most; 0 is no limit.
+        hours: When files may be fetched; None is always.
+        zone: Whose clock ``hours`` goes by (IANA name); "" is the device's own.
+    """
+
+    bandwidth: int = 0
+    hours: Hours | None = None
+    zone: str = ""
 
 
 class DeviceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -38,6 +53,8 @@ class DeviceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
             tensors too.
         redact: Attributes that never leave the device, such as ``input.age``; ``*`` stands for
             any characters.
+        network: How the package's files may be fetched; None sets no limits. A device that does
+            not know this refuses the release, rather than fill a link that others need.
     """
 
     soak_s: float = 10.0
@@ -45,6 +62,7 @@ class DeviceSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
     telemetry_sample: float = 1.0
     record: Literal["none", "output", "input+output"] = "output"
     redact: tuple[str, ...] = ()
+    network: NetworkSettings | None = None
 
 
 class ReleaseDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -97,7 +115,20 @@ def parse_release(payload: bytes) -> ReleaseDocument:
         raise ContractError("bad-release", f"{release.number} is not a release number")
     if not 0 <= release.settings.soak_s <= 86_400:
         raise ContractError("bad-release", f"a soak of {release.settings.soak_s} s is not allowed")
+    if release.settings.network is not None:
+        _check_network(release.settings.network)
     return release
+
+
+def _check_network(network: NetworkSettings) -> None:
+    if not 0 <= network.bandwidth < 1 << 53:
+        raise ContractError("bad-release", f"{network.bandwidth} is no number of bytes a second")
+    hours = network.hours
+    if hours is None:
+        return
+    minutes, days = {hours.begin, hours.end}, set(hours.days)
+    if not (minutes <= set(range(1440)) and days and days <= set(range(7))):
+        raise ContractError("bad-release", "the hours for fetching files are not those of a week")
 
 
 def parse_release_envelope(data: bytes) -> Envelope:
