@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -11,6 +13,48 @@ from edgectl.codec import plain
 from edgectl.package.read import export_folder
 from edgectl.package.registry import pull, push
 from edgectl.workflow import build
+from edgectl.workflow.bundle import Bundled, BundleWish, bundle_package, bundle_release
+
+
+def bundle_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add the options of ``--bundle``."""
+    for option in reversed(
+        (
+            click.option(
+                "--bundle",
+                type=click.Path(dir_okay=False, path_type=Path),
+                metavar="FILE",
+                help="Write it as a signed release into one file, for `edge-agent import`.",
+            ),
+            click.option(
+                "-t",
+                "--target",
+                "targets",
+                multiple=True,
+                metavar="NAME",
+                help="With --bundle: the target whose provider numbers the release and keeps it.",
+            ),
+            click.option(
+                "--release",
+                type=click.IntRange(min=1),
+                metavar="NUMBER",
+                help="With --bundle: a release that the provider has, in place of a new one.",
+            ),
+            click.option(
+                "--release-number",
+                type=click.IntRange(min=1),
+                metavar="NUMBER",
+                help="With --bundle: the new release's number, where the provider is out of reach.",
+            ),
+            click.option(
+                "--force-unapproved",
+                is_flag=True,
+                help="With --bundle: take a version that nobody approved; the journal says so.",
+            ),
+        )
+    ):
+        function = option(function)
+    return function
 
 
 @click.command()
@@ -24,16 +68,31 @@ from edgectl.workflow import build
     help="Write its files and signature into a new folder, for `model_signing verify`.",
 )
 @click.option("--insecure", is_flag=True, help="Allow plain HTTP to the registry.")
+@bundle_options
 @command
 def package(
-    app: App, push_to: str | None, pull_from: str | None, folder: Path | None, insecure: bool
+    app: App,
+    *,
+    push_to: str | None,
+    pull_from: str | None,
+    folder: Path | None,
+    insecure: bool,
+    bundle: Path | None,
+    targets: tuple[str, ...],
+    release: int | None,
+    release_number: int | None,
+    force_unapproved: bool,
 ) -> None:
     """Build and sign the package of the registered version.
 
     The package is an OCI artifact in CNCF ModelPack form in `.edgectl/store`. The same inputs
     give the same digest on any machine.
     """
+    wish = _wish(bundle, targets, release, release_number, force_unapproved=force_unapproved)
     session = app.session()
+    if wish is not None and release is not None:
+        _show_bundle(app, bundle_release(session, release, wish))
+        return
     if pull_from is not None:
         digest = pull(pull_from, session.layout, insecure=insecure)
         result, text = {"digest": digest}, f"{digest}  pulled from {pull_from}"
@@ -48,4 +107,41 @@ def package(
     if folder is not None:
         export_folder(session.layout, digest, folder)
         app.out.progress(f"written to {folder}")
+    if wish is not None:
+        _show_bundle(app, bundle_package(session, digest, wish))
+        return
     app.out.one(result, text)
+
+
+def _wish(
+    bundle: Path | None,
+    targets: tuple[str, ...],
+    release: int | None,
+    number: int | None,
+    *,
+    force_unapproved: bool,
+) -> BundleWish | None:
+    if bundle is None:
+        if targets or release is not None or number is not None or force_unapproved:
+            raise click.UsageError(
+                "--target, --release, --release-number and --force-unapproved are for --bundle"
+            )
+        return None
+    if release is not None and number is not None:
+        raise click.UsageError("--release is for one that exists, --release-number for a new one")
+    return BundleWish(
+        file=bundle, targets=targets, number=number, force_unapproved=force_unapproved
+    )
+
+
+def _show_bundle(app: App, made: Bundled) -> None:
+    if not made.published:
+        app.out.note(
+            f"no provider knows release {made.release} yet: run the same command again when there "
+            "is a link, before anything else is deployed"
+        )
+    text = (
+        f"{made.application} {made.version}  {made.digest}  release {made.release}  "
+        f"{made.bundle_bytes} bytes in {made.bundle}"
+    )
+    app.out.one(plain(made), text)

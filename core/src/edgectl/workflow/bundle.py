@@ -1,0 +1,237 @@
+"""Making a bundle: which release it carries, and that the provider knows it afterwards.
+
+A release's number is the promise that devices keep to: they take nothing that is not higher than
+what they had. So a bundle takes its number from where every deploy takes it, the provider's
+history, and its release is published there without being given to any device. History, status,
+rollback and later numbers then agree whatever a person carries to which device. Without a link
+nobody can know the next number: it has to be given, and the release is published when the same
+command runs again with a link.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from edge_components.contract.release import ReleaseDocument
+from edgectl.errors import (
+    ConflictError,
+    LeaseError,
+    NotFoundError,
+    PackageError,
+    ProjectError,
+    UnreachableError,
+)
+from edgectl.package.bundle import write_bundle
+from edgectl.package.read import open_package
+from edgectl.provider import Provider
+from edgectl.records import Package, Record, ReleaseRecord, Target
+from edgectl.requests import PackageRequest
+from edgectl.session import Session
+from edgectl.workflow.approval import check_approval
+from edgectl.workflow.deploy import Deployer, known_package
+from edgectl.workflow.plan import check_limits, plan_release, release_history
+from edgectl.workflow.shared import Shared
+
+
+class BundleWish(Record, frozen=True, kw_only=True):
+    """What a bundle is asked for.
+
+    Attributes:
+        file: Where it goes.
+        targets: Whose provider numbers the release; none for all of the project's.
+        number: The number of a new release, given by hand, or None.
+        force_unapproved: Whether a version may go out that nobody approved.
+    """
+
+    file: Path
+    targets: tuple[str, ...] = ()
+    number: int | None = None
+    force_unapproved: bool = False
+
+
+class Bundled(Record, frozen=True, kw_only=True):
+    """A bundle that was written.
+
+    Attributes:
+        published: Where the provider has the release now; "" if it does not know it.
+    """
+
+    application: str
+    version: str
+    digest: str
+    release: int
+    bundle: str
+    bundle_bytes: int
+    published: str = ""
+
+
+def bundle_package(session: Session, digest: str, wish: BundleWish) -> Bundled:
+    """Bundle a package of the local store as a new release, or as the last one if it is the same.
+
+    Raises:
+        PlanError: Nobody approved the version.
+        UnreachableError: The provider does not answer, and no number was given.
+        ConflictError: The number that was given cannot be used.
+        LeaseError: Somebody rolls a release out to the target now.
+    """
+    target = _target(session, wish.targets)
+    package = stored_package(session, digest)
+    _check_approval(session, package, force=wish.force_unapproved)
+    document = _document(session, package, 0)
+    try:
+        number = _number(session, target, document, wish.number)
+    except UnreachableError as exc:
+        if wish.number is None:
+            hint = (
+                "the provider numbers releases; without a link give one that is higher than all "
+                "before: --release-number N"
+            )
+            raise UnreachableError(exc.message, hint=hint, vendor_code=exc.vendor_code) from exc
+        session.progress(f"{exc.message}; taking number {wish.number} as it was given")
+        return _write(session, target, package, wish.number, wish.file, publish=False)
+    return _write(session, target, package, number, wish.file, publish=True)
+
+
+def bundle_release(session: Session, number: int, wish: BundleWish) -> Bundled:
+    """Bundle a release that the provider has.
+
+    Raises:
+        NotFoundError: It has no such release.
+        ConflictError: The project's settings for devices are not those of the release any more.
+        PackageError: The package is not in the local store.
+    """
+    target = _target(session, wish.targets)
+    history = _history(session, target)
+    record = next((one for one in history if one.number == number), None)
+    if record is None:
+        known = ", ".join(str(one.number) for one in history[:10]) or "none"
+        raise NotFoundError(
+            f"provider '{target.provider}' knows no release {number}",
+            hint=f"releases at the provider: {known}",
+        )
+    package = stored_package(session, record.package)
+    named = replace(package, version=record.version)
+    if _document(session, named, number).content_digest() != record.content:
+        raise ConflictError(
+            f"release {number} was made with other settings for devices than the project has now",
+            hint="`device:` and `telemetry:` in the project file have to be as they were then; "
+            "or leave --release out and take a new number",
+        )
+    return _write(session, target, named, number, wish.file, publish=True)
+
+
+def stored_package(session: Session, digest: str) -> Package:
+    """Return a package of the local store, files and all.
+
+    Raises:
+        PackageError: It is not there, or not whole.
+    """
+    info = open_package(session.layout, digest, publishers=None).info
+    if info.application != session.project.spec.name:
+        raise PackageError(
+            f"the package '{digest}' is of '{info.application}', the project is "
+            f"'{session.project.spec.name}'"
+        )
+    return known_package(session, info.application, info.version, digest)
+
+
+def _target(session: Session, names: tuple[str, ...]) -> Target:
+    """Return a target of the one provider whose numbers count."""
+    found = session.project.targets(names)
+    providers = sorted({target.provider for target in found})
+    if len(providers) > 1:
+        raise ProjectError(
+            f"the targets are on several providers: {', '.join(providers)}",
+            hint="--target says which target's provider numbers the bundle's release",
+        )
+    return found[0]
+
+
+def _check_approval(session: Session, package: Package, *, force: bool) -> None:
+    try:
+        check_approval(session, package, force=force)
+    except UnreachableError as exc:
+        if not force:
+            hint = "--force-unapproved takes it without an answer; the journal says so"
+            raise UnreachableError(exc.message, hint=hint, vendor_code=exc.vendor_code) from exc
+        facts: dict[str, str | int] = {"to": package.digest, "approval": "not known"}
+        session.record("", "force-unapproved", "ok", facts)
+
+
+def _document(session: Session, package: Package, number: int) -> ReleaseDocument:
+    return ReleaseDocument(
+        application=package.application,
+        number=number,
+        version=package.version,
+        package=package.digest,
+        settings=session.project.settings,
+    )
+
+
+def _history(session: Session, target: Target) -> list[ReleaseRecord]:
+    return release_history(session.provider(target.provider), target, session.project.spec.name)
+
+
+def _number(session: Session, target: Target, document: ReleaseDocument, given: int | None) -> int:
+    """Choose the release's number from what the provider remembers."""
+    history = _history(session, target)
+    number, is_new = plan_release(document, [history])
+    if given is not None and given != number:
+        known = next((one for one in history if one.number == given), None)
+        if known is not None and known.content != document.content_digest():
+            raise ConflictError(
+                f"release {given} exists with other content: package {known.package}",
+                hint=f"the next free number is {history[0].number + 1}",
+            )
+        if known is None and history and given < history[0].number:
+            raise ConflictError(
+                f"release {given} is lower than {history[0].number}, which provider "
+                f"'{target.provider}' has: devices would refuse it",
+                hint=f"the next free number is {history[0].number + 1}",
+            )
+        number, is_new = given, known is None
+    if is_new:
+        _check_free(session.provider(target.provider), target, document.application)
+    return number
+
+
+def _check_free(provider: Provider, target: Target, application: str) -> None:
+    """Refuse a new release while another one is on its way to the target's devices."""
+    if driver := Shared(provider, target, application).driver():
+        raise LeaseError(
+            f"{driver} deploys to target '{target.name}' now",
+            hint="wait for it, or bundle the release that it rolls out: --release NUMBER",
+        )
+
+
+def _write(
+    session: Session, target: Target, package: Package, number: int, file: Path, *, publish: bool
+) -> Bundled:
+    deployer = Deployer(session, session.progress)
+    release = deployer.make_release(number, package.digest, package.version)
+    published = ""
+    if publish:
+        provider = session.provider(target.provider)
+        check_limits(target, package, provider.capabilities())
+        request = PackageRequest(target=target, package=package, release=release)
+        published = provider.package(request).location
+        session.progress(f"release {number} is at {published}; no device was given it")
+    size = write_bundle(session.layout, release, file)
+    facts: dict[str, str | int] = {
+        "release": number,
+        "to": package.digest,
+        "file": str(file),
+        "published": published or "no",
+    }
+    session.record(target.provider, "bundle", "ok", facts)
+    return Bundled(
+        application=package.application,
+        version=package.version,
+        digest=package.digest,
+        release=number,
+        bundle=str(file),
+        bundle_bytes=size,
+        published=published,
+    )
