@@ -50,6 +50,11 @@ class Session:
         """Where one step leaves its result for the next."""
         return self.project.state_dir / "build"
 
+    @property
+    def lease_dir(self) -> Path:
+        """Where it is remembered since when other operators' leases look as they do."""
+        return self.project.state_dir / "leases"
+
     def provider(self, name: str) -> Provider:
         """Return the provider called ``name``, opened on first use."""
         if name not in self._providers:

@@ -105,3 +105,12 @@ def poll_option(function: Callable[..., Any]) -> Callable[..., Any]:
         type=click.FloatRange(0.05, 300),
         help="Seconds between looks at the devices.",
     )(function)
+
+
+def take_over_option(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--take-over``."""
+    return click.option(
+        "--take-over",
+        is_flag=True,
+        help="Take targets from another operator at once, who then stops; the journal says so.",
+    )(function)

@@ -16,7 +16,7 @@ from typing import NamedTuple
 import msgspec
 
 from edge_components.contract.release import ReleaseDocument
-from edgectl.errors import EdgectlError, NotFoundError, PackageError
+from edgectl.errors import EdgectlError, LeaseError, NotFoundError, PackageError
 from edgectl.package.read import open_package
 from edgectl.package.sign import find_signature, sign_release
 from edgectl.provider import Provider
@@ -25,6 +25,8 @@ from edgectl.requests import PackageRequest
 from edgectl.rollout.verdict import Outcome, Verdict
 from edgectl.session import Session
 from edgectl.workflow.drive import Driver, Rollout, Watch
+from edgectl.workflow.holder import Claim
+from edgectl.workflow.lease import Takeover
 from edgectl.workflow.order import Turns, check_gate, needs_word
 from edgectl.workflow.plan import Plan, Refusal, TargetPlan, release_history
 from edgectl.workflow.publish import Publisher
@@ -90,6 +92,7 @@ class Deployer:
         poll_s: Seconds between looks at the devices.
         approved: Targets that an operator lets begin.
         fail_fast: Whether the failure of one target stops the others where they are.
+        take_over: Whether a target is taken from another operator who holds it.
     """
 
     def __init__(
@@ -101,8 +104,10 @@ class Deployer:
         poll_s: float = 1.0,
         approved: Collection[str] = (),
         fail_fast: bool = False,
+        take_over: bool = False,
     ) -> None:
         self._session = session
+        self._take_over = take_over
         self._approved = approved
         self._fail_fast = fail_fast
         self._say = say
@@ -159,9 +164,6 @@ class Deployer:
         result = _result(work.plan, one)
         if waits_for:
             return msgspec.structs.replace(result, waits_for=waits_for)
-        # While somebody else holds the target it is refused, and nobody would get the release.
-        if (one.changes or work.plan.is_new) and not self._driver(target):
-            work.publisher.bring(target)
         verdict, after = self._drive(work, target, one)
         waits_for = f"approval after wave {after}" if after else ""
         return msgspec.structs.replace(result, verdict=verdict, waits_for=waits_for)
@@ -194,10 +196,6 @@ class Deployer:
         with self._making:
             self._failed = self._failed or failed
         self._interrupted.set()
-
-    def _driver(self, target: Target) -> str:
-        provider = self._session.open(target.provider)
-        return Shared(provider, target, self._session.project.spec.name).driver()
 
     def _sleep(self, seconds: float) -> None:
         """Let a driver rest.
@@ -234,8 +232,33 @@ class Deployer:
             healthy = {"healthy": len(devices)}
             outcome = Outcome.HEALTHY
             return Verdict(outcome=outcome, why=why, total=len(devices), counts=healthy), 0
-        release = work.publisher.release()
-        return self._drive_leased(target, one, release, work.package, work.wait)
+        provider = self._session.open(target.provider)
+        memory = self._session.lease_dir
+        shared = Shared(provider, target, self._session.project.spec.name, memory=memory)
+        with shared.lease(self._claim(target)):
+            try:
+                # While somebody else holds the target, nobody would get the release.
+                if one.changes or work.plan.is_new:
+                    work.publisher.bring(target)
+                shared.refresh(surely=True)
+                return self._drive_leased(provider, shared, one, work)
+            except LeaseError as exc:
+                facts: dict[str, str | int] = {"target": target.name, "why": exc.message}
+                self._session.record(target.provider, "lose-lease", exc.code, facts)
+                raise
+
+    def _claim(self, target: Target) -> Claim:
+        def taken_over(takeover: Takeover) -> None:
+            facts: dict[str, str | int] = {"target": target.name, **takeover.facts}
+            self._session.record(target.provider, "take-over-lease", "ok", facts)
+
+        return Claim(
+            taken_over=taken_over,
+            force=self._take_over,
+            companion=lambda: self._session.open(target.provider),
+            sleep=self._sleep,
+            say=self._say,
+        )
 
     def _is_over(self, target: Target, number: int) -> bool:
         """Whether no driver was cut off before it had the last soak and a verdict."""
@@ -244,10 +267,10 @@ class Deployer:
         return control is None or control.release != number or control.phase == "done"
 
     def _drive_leased(
-        self, target: Target, plan: TargetPlan, release: Release, package: Package, wait: bool
+        self, provider: Provider, shared: Shared, plan: TargetPlan, work: _Work
     ) -> tuple[Verdict | None, int]:
-        provider = self._session.open(target.provider)
-        shared = Shared(provider, target, release.application)
+        target = self._session.project.target(plan.target)
+        release, package = work.publisher.release(), work.package
         rollout = Rollout(
             target=target,
             release=release,
@@ -264,27 +287,22 @@ class Deployer:
             "from": plan.baseline,
             "to": package.digest,
         }
-
-        def taken_over(who: str) -> None:
-            self._session.record(target.provider, "take-over-lease", "ok", {**facts, "who": who})
-
-        with shared.lease(taken_over):
-            self._session.record(target.provider, "rollout-begin", "ok", facts)
-            driver = Driver(
-                provider,
-                shared,
-                rollout,
-                lambda digest: self._make_back(provider, target, digest),
-                self._say,
-                watch=self._watch,
-                poll_s=self._poll_s,
-                sleep=self._sleep,
-            )
-            verdict = driver.run(wait=wait)
-            held = "waits" if driver.waits_after else "begun"
-            outcome = str(verdict.outcome) if verdict is not None else held
-            self._session.record(target.provider, "rollout-end", outcome, facts)
-            return verdict, driver.waits_after
+        self._session.record(target.provider, "rollout-begin", "ok", facts)
+        driver = Driver(
+            provider,
+            shared,
+            rollout,
+            lambda digest: self._make_back(provider, target, digest),
+            self._say,
+            watch=self._watch,
+            poll_s=self._poll_s,
+            sleep=self._sleep,
+        )
+        verdict = driver.run(wait=work.wait)
+        held = "waits" if driver.waits_after else "begun"
+        outcome = str(verdict.outcome) if verdict is not None else held
+        self._session.record(target.provider, "rollout-end", outcome, facts)
+        return verdict, driver.waits_after
 
     def _make_back(
         self, provider: Provider, target: Target, digest: str

@@ -213,6 +213,7 @@ class Driver:
     def _await_approval(self, decision: Hold, control: Control) -> None:
         """Leave the rollout to whoever approves it."""
         self._tell(decision.why)
+        self._shared.refresh(surely=True)
         self._shared.set_control(
             lambda present: msgspec.structs.replace(present or control, waits=decision.wave)
         )
@@ -232,6 +233,7 @@ class Driver:
                 raise
 
     def _give(self, release: Release, package: Package, devices: Iterable[str]) -> None:
+        self._shared.refresh(surely=True)
         self._provider.deploy(
             DeployRequest(
                 target=self._rollout.target,
@@ -293,6 +295,7 @@ class Driver:
         number = self._rollout.release.number
         self._look(number, self._clock())
         bad = dict(self._seen)
+        self._shared.refresh(surely=True)
         release, package = self._go_back(control.baseline)
         self._say(
             f"{self._rollout.target.name}: rolling back to {control.baseline[:19]} "
@@ -337,6 +340,7 @@ class Driver:
         return self._seen[device].state if device in self._seen else State.PENDING
 
     def _withdraw(self) -> None:
+        self._shared.refresh(surely=True)
         if self._provider.supports("withdraw"):
             self._provider.withdraw(
                 WithdrawRequest(
@@ -350,6 +354,7 @@ class Driver:
         return make_verdict(outcome, why, self._devices(), self._seen)
 
     def _end(self, verdict: Verdict, *, back: int = 0) -> Verdict:
+        self._shared.refresh(surely=True)
         self._shared.set_control(
             lambda present: msgspec.structs.replace(
                 present or Control(release=self._rollout.release.number, phase="done"),

@@ -7,7 +7,7 @@ import time
 import click
 import msgspec
 
-from edgectl.cli.app import App, command, poll_option, target_options
+from edgectl.cli.app import App, command, poll_option, take_over_option, target_options
 from edgectl.cli.commands.deploy import Wishes, drive, show_results
 from edgectl.cli.output import Row
 from edgectl.codec import plain
@@ -54,7 +54,7 @@ def _abort(session: Session, target: Target) -> tuple[Row, str]:
                 target=target, application=session.project.spec.name, release=control.release
             )
         ).devices
-    shared = Shared(opened, target, session.project.spec.name)
+    shared = _shared(session, target)
     if not shared.driver():
         # Nobody is there to see it through; the next deploy begins anew.
         shared.set_control(
@@ -72,10 +72,17 @@ def _abort(session: Session, target: Target) -> tuple[Row, str]:
 @click.option(
     "--approve", is_flag=True, help="Let a rollout go on that waits for approval after a wave."
 )
+@take_over_option
 @poll_option
 @command
 def resume(
-    app: App, targets: tuple[str, ...], providers: tuple[str, ...], approve: bool, poll: float
+    app: App,
+    *,
+    targets: tuple[str, ...],
+    providers: tuple[str, ...],
+    approve: bool,
+    take_over: bool,
+    poll: float,
 ) -> None:
     """Go on with a rollout that was paused, waits, or whose driver was killed, and wait.
 
@@ -86,8 +93,8 @@ def resume(
     for target in app.choose(session, targets, providers):
         control = _set(session, target, "run", approve=approve)
         plan, package = resume_plan(session, target, control)
-        shared = Shared(session.provider(target.provider), target, session.project.spec.name)
-        if other := shared.driver():
+        other = "" if take_over else _shared(session, target).driver(surely=True)
+        if other:
             results.append(
                 TargetResult(
                     target=target.name,
@@ -98,13 +105,13 @@ def resume(
                 )
             )
             continue
-        results += drive(app, session, plan, package, Wishes(poll=poll))
+        results += drive(app, session, plan, package, Wishes(poll=poll, take_over=take_over))
     show_results(app, results)
     click.get_current_context().exit(exit_code(results))
 
 
 def _set(session: Session, target: Target, phase: Phase, *, approve: bool = False) -> Control:
-    shared = Shared(session.provider(target.provider), target, session.project.spec.name)
+    shared = _shared(session, target)
 
     def change(present: Control | None) -> Control:
         if (
@@ -135,3 +142,8 @@ def _set(session: Session, target: Target, phase: Phase, *, approve: bool = Fals
     if approve:
         session.record(target.provider, "approve", "ok", {**facts, "wave": control.approved})
     return control
+
+
+def _shared(session: Session, target: Target) -> Shared:
+    provider, application = session.provider(target.provider), session.project.spec.name
+    return Shared(provider, target, application, memory=session.lease_dir)

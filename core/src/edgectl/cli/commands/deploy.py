@@ -6,7 +6,7 @@ from pathlib import Path
 
 import click
 
-from edgectl.cli.app import App, command, poll_option, target_options
+from edgectl.cli.app import App, command, poll_option, take_over_option, target_options
 from edgectl.cli.board import Board
 from edgectl.cli.junit import write_junit
 from edgectl.cli.output import show_error
@@ -65,6 +65,7 @@ from edgectl.workflow.review import check_unchanged, read_plan
     metavar="FILE",
     help="Write the verdicts as JUnit XML, a test case a device.",
 )
+@take_over_option
 @poll_option
 @command
 def deploy(
@@ -79,6 +80,7 @@ def deploy(
     approved: tuple[str, ...],
     plan_file: Path | None,
     junit: Path | None,
+    take_over: bool,
     poll: float,
 ) -> None:
     """Roll the package out to the project's targets, side by side.
@@ -101,6 +103,7 @@ def deploy(
         approved=approved,
         plan_file=plan_file,
         junit=junit,
+        take_over=take_over,
     )
     code = roll_out(app, session, build.last_package(session), wishes)
     click.get_current_context().exit(code)
@@ -119,6 +122,7 @@ class Wishes(Record, frozen=True, kw_only=True):
     approved: tuple[str, ...] = ()
     plan_file: Path | None = None
     junit: Path | None = None
+    take_over: bool = False
 
 
 def roll_out(app: App, session: Session, package: Package, wishes: Wishes) -> int:
@@ -160,6 +164,7 @@ def drive(
             poll_s=wishes.poll,
             approved=wishes.approved,
             fail_fast=wishes.fail_fast,
+            take_over=wishes.take_over,
         )
         return deployer.run(plan, package, wait=wishes.wait)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from edgectl.cli.app import App, command, poll_option, target_options
+from edgectl.cli.app import App, command, poll_option, take_over_option, target_options
 from edgectl.cli.commands.deploy import Wishes, drive, show_results
 from edgectl.workflow.deploy import exit_code
 from edgectl.workflow.resume import rollback_plan
@@ -19,13 +19,16 @@ from edgectl.workflow.resume import rollback_plan
     metavar="RELEASE",
     help="The release whose package comes back; by default the one before the present.",
 )
+@take_over_option
 @poll_option
 @command
 def rollback(
     app: App,
+    *,
     targets: tuple[str, ...],
     providers: tuple[str, ...],
     to_release: int | None,
+    take_over: bool,
     poll: float,
 ) -> None:
     """Return to an earlier release's package.
@@ -41,6 +44,6 @@ def rollback(
             f"{target.name}: back to {package.version} {package.digest[:19]} "
             f"as release {plan.release}"
         )
-        results += drive(app, session, plan, package, Wishes(poll=poll))
+        results += drive(app, session, plan, package, Wishes(poll=poll, take_over=take_over))
     show_results(app, results)
     click.get_current_context().exit(exit_code(results))
