@@ -28,6 +28,7 @@ from edgectl.project.steps import POSTPROCESS, PREPROCESS, asset_path, read_step
 from edgectl.project.validate import InvalidKeyError, validate
 from edgectl.project.yamltree import YamlError, parse_yaml
 from edgectl.records import Target
+from edgectl.rollout.gates import MEASURES, GatePolicy, read_gate
 from edgectl.rollout.policy import FailureThreshold, RolloutPolicy, parse_waves
 from edgectl.rollout.window import Window
 
@@ -217,7 +218,29 @@ class Project:
             timeout_s=self._duration("rollout.timeout", spec.timeout),
             unreachable_grace_s=self._duration("rollout.unreachable_grace", spec.unreachable_grace),
             pause_after=self._pauses(spec.pause_after, len(waves)),
+            gates=self._read_gates(),
         )
+
+    def _read_gates(self) -> GatePolicy | None:
+        """Return what a wave must keep to; a soak is the time in which that can be seen."""
+        spec = self.spec.rollout.gates
+        if spec is None:
+            return None
+        if not self._duration("rollout.soak", self.spec.rollout.soak):
+            raise self.error("rollout.gates", "gates are judged while a wave soaks: set `soak` too")
+        gates = []
+        for measure in MEASURES:
+            written = getattr(spec, measure)
+            try:
+                gates += [] if written is None else [read_gate(measure, written)]
+            except ValueError as exc:
+                raise self.error(f"rollout.gates.{measure}", str(exc)) from exc
+        try:
+            return GatePolicy(
+                gates=tuple(gates), on_missing=spec.on_missing, min_samples=spec.min_samples
+            )
+        except ValueError as exc:
+            raise self.error("rollout.gates", str(exc)) from exc
 
     def _pauses(self, waves: tuple[int, ...], count: int) -> tuple[int, ...]:
         beyond = [wave for wave in waves if wave > count]

@@ -184,6 +184,24 @@ class ThresholdSpec(_Spec, frozen=True, kw_only=True):
     min_devices: Annotated[int, Meta(ge=1)] = 1
 
 
+class GatesSpec(_Spec, frozen=True, kw_only=True):
+    """What the devices of a wave must keep to while it soaks, each written as ``<= limit``.
+
+    Attributes:
+        on_missing: Whether a wave passes a gate that its devices told too little for.
+        min_samples: How many answers error rate and latencies are judged by, at least.
+    """
+
+    error_rate: str | None = None
+    latency_p50: str | None = None
+    latency_p95: str | None = None
+    latency_p99: str | None = None
+    restarts: str | None = None
+    drift: str | None = None
+    on_missing: Literal["pass", "fail"] = "pass"
+    min_samples: Annotated[int, Meta(ge=1)] = 100
+
+
 class RolloutSpec(_Spec, frozen=True, kw_only=True):
     """How a release reaches a target's devices."""
 
@@ -195,6 +213,7 @@ class RolloutSpec(_Spec, frozen=True, kw_only=True):
     timeout: Duration = 1800.0
     unreachable_grace: Duration = 120.0
     pause_after: tuple[Annotated[int, Meta(ge=1)], ...] = ()
+    gates: GatesSpec | None = None
 
 
 class SigningSpec(_Spec, frozen=True, kw_only=True):

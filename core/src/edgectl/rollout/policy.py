@@ -16,6 +16,7 @@ from typing import Literal
 import msgspec
 
 from edgectl.records import Record
+from edgectl.rollout.gates import GatePolicy
 
 OnFailure = Literal["rollback", "pause"]
 DEFAULT_TIMEOUT_S = 30 * 60.0
@@ -71,6 +72,7 @@ class RolloutPolicy(Record, frozen=True, kw_only=True):
         timeout_s: Seconds for the whole rollout.
         unreachable_grace_s: Seconds that a wave waits for a device that does not answer.
         pause_after: Numbers of the waves after which an operator has to approve the rest.
+        gates: What devices must keep to while a wave soaks, or None.
     """
 
     waves: tuple[WaveSize, ...] = (WaveSize(amount=100.0, unit="percent"),)
@@ -81,6 +83,7 @@ class RolloutPolicy(Record, frozen=True, kw_only=True):
     timeout_s: float = DEFAULT_TIMEOUT_S
     unreachable_grace_s: float = DEFAULT_UNREACHABLE_GRACE_S
     pause_after: tuple[int, ...] = ()
+    gates: GatePolicy | None = None
 
     def __post_init__(self) -> None:
         """Refuse values that no rollout can keep.
