@@ -14,11 +14,12 @@ from collections.abc import Callable
 
 from edge_components.agent.ddi import DdiClient, Feedback
 from edge_components.agent.http import HubError
+from edge_components.agent.orders import is_import, open_outcome
 from edge_components.agent.reporting import closing_feedback, progress_feedback
 from edge_components.contract.state import DeviceReport, to_attributes
 from edge_components.store.store import Store
 from edge_components.update import machine
-from edge_components.update.record import Outcome, Phase, Record
+from edge_components.update.record import Phase, Record
 
 _LOG = logging.getLogger(__name__)
 _MOST_QUEUED = 64
@@ -42,14 +43,14 @@ class Courier:
         self._lock = threading.Lock()
         self._queue: deque[Feedback] = deque(maxlen=_MOST_QUEUED)
         self._sent: DeviceReport | None = None
-        self._last_phase: tuple[str, Phase] | None = None
+        self._last_phase: tuple[str, Phase, str] | None = None
 
     def note(self, record: Record) -> None:
-        """Queue the feedback for a phase that was just entered; any thread may call."""
+        """Queue the feedback for a phase that was just entered or waits; any thread may call."""
         update = record.update
-        if update is None or (update.action, update.phase) == self._last_phase:
+        if update is None or (update.action, update.phase, update.waits) == self._last_phase:
             return
-        self._last_phase = update.action, update.phase
+        self._last_phase = update.action, update.phase, update.waits
         self.say(progress_feedback(update))
 
     def say(self, feedback: Feedback) -> None:
@@ -65,7 +66,9 @@ class Courier:
         """Return whether there is nothing to say."""
         record = self._store.record
         return (
-            not self._queue and self._report(record) == self._sent and _open_outcome(record) is None
+            not self._queue
+            and self._report(record) == self._sent
+            and open_outcome(record.outcome) is None
         )
 
     def deliver(self) -> None:
@@ -83,7 +86,7 @@ class Courier:
             self._send(self._queue[0])
             with self._lock:
                 self._queue.popleft()
-        outcome = _open_outcome(record)
+        outcome = open_outcome(record.outcome)
         if outcome is not None:
             self._send(closing_feedback(outcome))
             self._store.change(lambda now: machine.delivered(now, outcome.action))
@@ -105,7 +108,3 @@ class Courier:
             # 404 and 410: the hub has closed or forgotten the action, so nobody waits for this.
             _LOG.warning("the hub does not take feedback on %s: %s", feedback.action, exc)
 
-
-def _open_outcome(record: Record) -> Outcome | None:
-    outcome = record.outcome
-    return None if outcome is None or outcome.delivered else outcome

@@ -31,9 +31,9 @@ from edge_components.contract.signature import MAX_SIGNATURE_BYTES
 from edge_components.contract.state import Reason
 from edge_components.store.blobs import Partial
 from edge_components.update.errors import CalledOffError, RefusedError
+from edge_components.update.link import Link
 
 _LOG = logging.getLogger(__name__)
-_CHUNK = 64 << 10
 _CONTENT_RANGE = re.compile(r"bytes (\d{1,19})-\d{1,19}/(?:\d{1,19}|\*)")
 
 
@@ -58,6 +58,7 @@ class DdiSource:
         self._by_digest = {a.hashes.sha256.lower(): a for a in artifacts if a.hashes.sha256}
         self._http = http
         self._policy = policy
+        self._link = Link()
 
     def release(self, stop: threading.Event) -> bytes:
         """Return the release's envelope."""
@@ -76,6 +77,10 @@ class DdiSource:
             self._by_name.get(SIGNATURE_FILE), SIGNATURE_FILE, MAX_SIGNATURE_BYTES, stop
         )
 
+    def keep_to(self, link: Link) -> None:
+        """Keep to a network's limits in every file that is fetched from now on."""
+        self._link = link
+
     def fetch(self, layer: Descriptor, partial: Partial, stop: threading.Event) -> None:
         """Fill ``partial``."""
         artifact = self._by_digest.get(digest_hex(layer.digest))
@@ -83,7 +88,7 @@ class DdiSource:
             raise RefusedError(
                 Reason.BAD_PACKAGE, f"the deployment has no file with digest {layer.digest}"
             )
-        _download(self._http, artifact, partial, self._policy, stop)
+        _download(self._http, artifact, partial, self._policy, stop, link=self._link)
 
     def _document(
         self, artifact: Artifact | None, name: str, limit: int, stop: threading.Event
@@ -112,11 +117,13 @@ def _download(
     target: Target,
     policy: DownloadPolicy,
     stop: threading.Event,
+    *,
+    link: Link | None = None,
 ) -> None:
     href = artifact.href()
     if href is None:
         raise RefusedError(Reason.BAD_PACKAGE, f"'{artifact.filename}' has no address")
-    Download(http, href, artifact.filename, target, policy=policy, stop=stop).run()
+    Download(http, href, artifact.filename, target, policy=policy, stop=stop, link=link).run()
 
 
 class Target(Protocol):
@@ -180,6 +187,7 @@ class Download:
         target: Where its bytes go.
         policy: How patient to be.
         stop: Ends it early.
+        link: The limits of the network that it goes over.
     """
 
     def __init__(
@@ -191,6 +199,7 @@ class Download:
         *,
         policy: DownloadPolicy,
         stop: threading.Event,
+        link: Link | None = None,
     ) -> None:
         self._http = http
         self._href = href
@@ -198,6 +207,7 @@ class Download:
         self._target = target
         self._policy = policy
         self._stop = stop
+        self._link = link or Link()
         self._etag = ""
         self._ranges = True
 
@@ -210,6 +220,7 @@ class Download:
         """
         fruitless = 0
         while self._target.offset < self._target.size:
+            self._link.hold(self._stop)
             before = self._target.offset
             try:
                 self._attempt()
@@ -220,6 +231,11 @@ class Download:
                 raise CalledOffError
             if self._target.offset >= self._target.size:
                 return
+            if not self._link.is_open():
+                _LOG.info(
+                    "'%s': the window ends; %d bytes are here", self._name, self._target.offset
+                )
+                continue
             fruitless = 0 if self._target.offset > before else fruitless + 1
             if fault.is_final or fruitless >= self._policy.fruitless:
                 raise RefusedError(Reason.DOWNLOAD_FAILED, f"'{self._name}': {fault}")
@@ -267,12 +283,16 @@ class Download:
     def _receive(self, response: urllib3.BaseHTTPResponse, skip: int) -> None:
         try:
             # read1 hands over what came; read would wait for a full chunk and lose it in a stall.
-            while data := response.read1(_CHUNK, decode_content=False):
+            size = self._link.chunk_bytes
+            while data := response.read1(size, decode_content=False):
                 fresh = data[skip:]
                 skip = max(skip - len(data), 0)
                 if fresh:
                     self._target.write(fresh[: self._target.size - self._target.offset])
+                self._link.spend(len(data), self._stop)
                 if self._stop.is_set() or self._target.offset >= self._target.size:
+                    return
+                if not self._link.is_open():
                     return
         except (urllib3.exceptions.HTTPError, OSError) as exc:
             raise HubError(f"'{self._name}' broke off: {type(exc).__name__}") from exc

@@ -75,8 +75,8 @@ def device_report(record: Record, identity: Identity, *, answering: int | None) 
             release=update.release.number,
             package=update.release.package,
             state=_STATES[update.phase],
-            reason=update.reason,
-            detail=update.detail or _DETAILS.get(update.phase, ""),
+            reason=_reason(update),
+            detail=update.waits or update.detail or _DETAILS.get(update.phase, ""),
         )
     return _settled(base, record)
 
@@ -111,9 +111,9 @@ def progress_feedback(update: Update) -> Feedback:
         execution=_EXECUTIONS.get(update.phase, "proceeding"),
         details=_details(
             state,
-            update.reason,
+            _reason(update),
             update.release.number if update.release else 0,
-            update.detail or _DETAILS.get(update.phase, update.phase.value),
+            update.waits or update.detail or _DETAILS.get(update.phase, update.phase.value),
         ),
     )
 
@@ -146,6 +146,10 @@ def cancel_rejected(action: str, why: str) -> Feedback:
 def cancel_accepted(action: str) -> Feedback:
     """Return the answer to a cancellation of what this device does not do."""
     return Feedback(action=action, execution="closed", finished="success", cancel=True)
+
+
+def _reason(update: Update) -> Reason:
+    return Reason.DOWNLOAD_WINDOW if update.waits else update.reason
 
 
 def _details(state: State, reason: Reason, release: int, detail: str) -> tuple[str, ...]:

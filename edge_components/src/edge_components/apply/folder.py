@@ -22,6 +22,7 @@ from edge_components.contract.release import MANIFEST_FILE, MAX_RELEASE_BYTES, R
 from edge_components.contract.state import Reason
 from edge_components.store.blobs import Partial
 from edge_components.update.errors import CalledOffError, RefusedError
+from edge_components.update.link import Link
 
 _CHUNK = 1 << 20
 
@@ -59,6 +60,9 @@ class FolderSource:
     def signature(self, stop: threading.Event) -> bytes:
         """Return the package's Sigstore bundle; raises ``RefusedError``."""
         return self._document(self._delivery.signature, MAX_DOCUMENT_BYTES, stop)
+
+    def keep_to(self, link: Link) -> None:
+        """Do nothing: what was delivered crosses no network any more."""
 
     def fetch(self, layer: Descriptor, partial: Partial, stop: threading.Event) -> None:
         """Copy the file from where the store has come to; the caller checks the digest."""

@@ -55,6 +55,7 @@ class Reason(enum.StrEnum):
     BAD_PACKAGE = "bad-package"
     DISK_FULL = "disk-full"
     DOWNLOAD_FAILED = "download-failed"
+    DOWNLOAD_WINDOW = "download-window"
     HARDWARE_MISMATCH = "hardware-mismatch"
     LOAD_FAILED = "load-failed"
     GOLDEN_FAILED = "golden-failed"

@@ -262,6 +262,9 @@ class _Kept:
         del stop
         raise RefusedError(Reason.INTERNAL, "a version that is kept is not fetched")
 
+    def keep_to(self, link: object) -> None:
+        del link
+
     def fetch(self, layer: object, partial: object, stop: threading.Event) -> None:
         del layer, partial, stop
         raise RefusedError(Reason.INTERNAL, "a version that is kept is not fetched")

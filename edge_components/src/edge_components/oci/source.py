@@ -33,6 +33,7 @@ from edge_components.oci.documents import (
 )
 from edge_components.oci.http import RegistryError, RegistryHttp
 from edge_components.update.errors import CalledOffError, RefusedError
+from edge_components.update.link import Link
 
 _LOG = logging.getLogger(__name__)
 _WRONG_BYTES = 3
@@ -74,6 +75,7 @@ class OciSource:
         self._cache = cache
         self._policy = policy or DownloadPolicy()
         self._package = ""
+        self._link = Link()
 
     def release(self, stop: threading.Event) -> bytes:
         """Return the release's envelope.
@@ -111,11 +113,15 @@ class OciSource:
             )
         return found
 
+    def keep_to(self, link: Link) -> None:
+        """Keep to a network's limits in every file that is fetched from now on."""
+        self._link = link
+
     def fetch(self, layer: Descriptor, partial: Target, stop: threading.Event) -> None:
         """Fill ``partial``; the caller checks the digest. Raises as ``release`` does."""
         href = f"blobs/{layer.digest}"
-        policy = self._policy
-        Download(self._http, href, layer.digest, partial, policy=policy, stop=stop).run()
+        policy, link = self._policy, self._link
+        Download(self._http, href, layer.digest, partial, policy=policy, stop=stop, link=link).run()
 
     def _bundles(self, stop: threading.Event) -> Iterator[bytes]:
         for digest in self._referrers(stop):

@@ -113,8 +113,10 @@ class Updater:
             DiskFullError: Not even the record can be written; call again later.
             CalledOffError: The agent is stopping.
         """
-        preparation = Preparation(self._store, self._trust, self._profile, source)
+        preparation = Preparation(self._store, self._trust, self._profile, source, self._waits)
+        last: events.Command | None = None
         while (command := machine.next_command(self._store.record)) is not None:
+            last = command
             event = self._attempt(command, preparation, interrupt)
             try:
                 self._apply(event, interrupt)
@@ -122,10 +124,17 @@ class Updater:
                 self._store.forget_download()
                 self._apply(events.Failed(reason=Reason.DISK_FULL, detail=str(exc)), interrupt)
         record = self._store.record
-        resumable = record.outcome and record.outcome.reason is Reason.DOWNLOAD_FAILED
+        resumable = record.outcome and _is_resumable(record.outcome.reason, last)
         if record.update is None and not resumable:
             self._store.forget_download()
         return record
+
+    def _waits(self, what: str) -> None:
+        """Note what the download waits for; a disk that cannot keep it stops nothing."""
+        try:
+            self._changed(self._store.change(lambda now: machine.waits(now, what)))
+        except (DiskFullError, OSError) as exc:
+            _LOG.warning("what the device waits for is not noted: %s", exc)
 
     def _apply(self, event: events.Event, interrupt: Interrupt) -> None:
         def decide(record: Record) -> Record:
@@ -207,6 +216,16 @@ class Updater:
                 return events.Soaked()
             if stop.wait(self._timing.look_s):
                 raise CalledOffError
+
+
+def _is_resumable(reason: Reason, last: events.Command | None) -> bool:
+    """Return whether what was fetched may be of use to the next order.
+
+    One that takes another's place often has the same files, for example by other limits of the
+    network.
+    """
+    canceled = reason is Reason.CANCELED and isinstance(last, events.FetchLayers)
+    return canceled or reason is Reason.DOWNLOAD_FAILED
 
 
 def _contract_reason(error: ContractError) -> Reason:

@@ -159,6 +159,14 @@ def apply(record: Record, event: Event, *, application: str, keep: int = 2) -> R
     return _before_switch(record, update, event, application)
 
 
+def waits(record: Record, what: str) -> Record:
+    """Return the record when a download waits for something, or with "" does so no more."""
+    update = record.update
+    if update is None or update.phase is not Phase.FETCH or update.waits == what:
+        return record
+    return replace(record, update=replace(update, waits=what))
+
+
 def delivered(record: Record, action: str) -> Record:
     """Return the record once the outcome of ``action`` is known to whoever ordered it."""
     if record.outcome is None or record.outcome.action != action:
@@ -219,7 +227,7 @@ def _release(update: Update) -> ReleaseDocument:
 
 
 def _at(record: Record, update: Update, phase: Phase) -> Record:
-    return replace(record, update=replace(update, phase=phase))
+    return replace(record, update=replace(update, phase=phase, waits=""))
 
 
 def _serving_command(record: Record, update: Update, release: ReleaseDocument) -> Command:

@@ -11,6 +11,7 @@ import msgspec
 from edge_components.contract.package import Descriptor, Manifest
 from edge_components.contract.release import ReleaseDocument
 from edge_components.store.blobs import Partial
+from edge_components.update.link import Link
 from edge_components.update.record import Installed
 
 
@@ -29,6 +30,12 @@ class Source(Protocol):
 
     def signature(self, stop: threading.Event) -> bytes:
         """Return the package's Sigstore bundle."""
+
+    def keep_to(self, link: Link) -> None:
+        """Keep to a network's limits in every file that is fetched from now on.
+
+        A source that reads no network has none to keep to.
+        """
 
     def fetch(self, layer: Descriptor, partial: Partial, stop: threading.Event) -> None:
         """Fill ``partial`` to its size; the caller checks the digest."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
 
 from edge_components.contract.digest import digest_hex
@@ -31,6 +32,7 @@ from edge_components.store.store import Store
 from edge_components.store.versions import Documents
 from edge_components.update import events
 from edge_components.update.errors import RefusedError
+from edge_components.update.link import Link
 from edge_components.update.ports import Source, Trust
 from edge_components.update.selection import needed_layers, usable_precisions
 
@@ -39,15 +41,29 @@ _FETCHES = 3
 
 
 class Preparation:
-    """One update's way to a version folder; it carries the documents from step to step."""
+    """One update's way to a version folder; it carries the documents from step to step.
+
+    Args:
+        store: The device's store.
+        trust: Who is believed.
+        profile: This device's hardware.
+        source: Where files come from.
+        tell: Takes what a download waits for, and "" when it goes on.
+    """
 
     def __init__(
-        self, store: Store, trust: Trust, profile: HardwareProfile, source: Source | None
+        self,
+        store: Store,
+        trust: Trust,
+        profile: HardwareProfile,
+        source: Source | None,
+        tell: Callable[[str], None] = lambda _what: None,
     ) -> None:
         self._store = store
         self._trust = trust
         self._profile = profile
         self._origin = source
+        self._tell = tell
         self._envelope = b""
         self._manifest_bytes = b""
         self._signature = b""
@@ -71,6 +87,7 @@ class Preparation:
             case events.ObtainPackage():
                 return self._obtain_package(command.release, stop)
             case events.FetchLayers():
+                self._source.keep_to(Link(command.release.settings.network, tell=self._tell))
                 self._fetch_layers(command.precision, stop)
                 return events.Fetched()
             case events.Stage():

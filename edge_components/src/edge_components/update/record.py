@@ -69,6 +69,7 @@ class Update(_Part, frozen=True, kw_only=True, omit_defaults=True):
         precisions: Variants still to try, preferred first.
         soaks: How often a soak was begun.
         reason: Why the device falls back, in phase ``FALL_BACK``.
+        waits: What a download waits for, in words, or "".
     """
 
     action: str
@@ -79,6 +80,7 @@ class Update(_Part, frozen=True, kw_only=True, omit_defaults=True):
     soaks: int = 0
     reason: Reason = Reason.NONE
     detail: str = ""
+    waits: str = ""
 
 
 class Outcome(_Part, frozen=True, kw_only=True, omit_defaults=True):
