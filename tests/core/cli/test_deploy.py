@@ -113,14 +113,6 @@ def test_killed_while_rolling_back_the_same_command_finishes_the_rollback(site: 
     assert {digest for _, digest in active(site)} == {good}
 
 
-def test_a_second_operator_is_refused_and_told_who_is_at_it(site: Any) -> None:
-    site.build(memory='{devices: 6, behaviours: {"*": {observations: 1000000}}}')
-    with site.start("deploy", "--poll", "0.1") as running:
-        running.wait_for("giving it to")
-        second = site.run("deploy", code=1)
-        assert f"(process {running.pid}) deploys to target 'all' since" in second.stderr
-
-
 def test_a_second_operator_who_is_refused_leaves_no_release_behind(site: Any) -> None:
     site.build(memory='{devices: 6, behaviours: {"*": {observations: 1000000}}}')
     with site.start("deploy", "--poll", "0.1") as running:
