@@ -171,7 +171,9 @@ class Device:
         return make_package(self.publisher, models, extra=extra)
 
     def deploy(self, number: int, package: Package, **how: Any) -> Action:
-        release = {k: how.pop(k) for k in ("application", "precision", "soak_s") if k in how}
+        release = {
+            k: how.pop(k) for k in ("application", "precision", "soak_s", "network") if k in how
+        }
         envelope = make_release(how.pop("signer", self.publisher), package, number, **release)
         action = how.pop("action", f"a{number}")
         return self.server.assign(action, make_files(envelope, package), **how)

@@ -18,6 +18,7 @@ from edge_components.contract.release import (
     RELEASE_FILE,
     RELEASE_TYPE,
     DeviceSettings,
+    NetworkSettings,
     ReleaseDocument,
 )
 from edge_components.contract.signature import (
@@ -173,6 +174,7 @@ def make_release(
     soak_s: float = 0.0,
     precision: str | None = None,
     keyid: str | None = None,
+    network: NetworkSettings | None = None,
 ) -> bytes:
     """Return the signed envelope of a release of ``package``."""
     document = ReleaseDocument(
@@ -180,7 +182,7 @@ def make_release(
         number=number,
         version=f"1.0.{number}",
         package=package.digest,
-        settings=DeviceSettings(soak_s=soak_s, precision=precision),
+        settings=DeviceSettings(soak_s=soak_s, precision=precision, network=network),
     )
     return canonical_json(publisher.envelope(RELEASE_TYPE, document.to_bytes(), keyid=keyid))
 
