@@ -1,7 +1,8 @@
 """The agent: polls the hub, hands orders to the updater, reports, and keeps the runtime running.
 
 The main thread talks to the hub and to nobody else; the updater and the watch over the runtime
-have threads of their own. Without a hub the device goes on answering.
+have threads of their own. Without a hub the device goes on answering. What people at the device
+bring (``carry_in``) comes from other threads: one lock settles which update begins.
 """
 
 from __future__ import annotations
@@ -14,20 +15,24 @@ import msgspec
 
 from edge_components.agent.backoff import Backoff, chance, poll_wait_s
 from edge_components.agent.courier import Courier
-from edge_components.agent.ddi import DdiClient
+from edge_components.agent.ddi import DdiClient, Order
 from edge_components.agent.download import DdiSource, DownloadPolicy
 from edge_components.agent.http import HubError
+from edge_components.agent.importing import Attributes, Errand
 from edge_components.agent.notify import notify
 from edge_components.agent.orders import (
     CancelDecision,
     OrderDecision,
     decide_cancel,
     decide_order,
+    may_give_way,
+    open_outcome,
 )
 from edge_components.agent.reporting import (
     Identity,
     cancel_accepted,
     cancel_rejected,
+    closing_feedback,
     device_report,
 )
 from edge_components.agent.supervisor import Supervisor
@@ -37,7 +42,7 @@ from edge_components.store.disk import DiskFullError
 from edge_components.store.store import Store
 from edge_components.update import machine
 from edge_components.update.executor import Updater
-from edge_components.update.record import Phase, Record
+from edge_components.update.record import Phase, Record, Update
 
 _LOG = logging.getLogger(__name__)
 _LONGEST_WAIT_S = 60.0
@@ -90,6 +95,10 @@ class Agent:
         self._stopping = False
         self._courier = Courier(client, store, self._report) if client else None
         self._worker: Worker | None = None
+        self._turnstile = threading.Lock()
+        self._errand: Errand | None = None
+        self._running = threading.Event()
+        self._ended = threading.Event()
         self._failures = 0
         self._next_poll = 0.0
         self._next_delivery = 0.0
@@ -105,10 +114,13 @@ class Agent:
     def stop(self) -> None:
         """Ask the agent to end; safe in a signal handler."""
         self._stopping = True
+        self._ended.set()
         self._wake.set()
 
     def changed(self, record: Record) -> None:
         """Note a new record; called in the updater's thread."""
+        if (errand := self._errand) is not None:
+            errand.changed(record)
         if self._courier is not None:
             self._courier.note(record)
         self._wake.set()
@@ -117,9 +129,48 @@ class Agent:
         """Look again now; any thread may call."""
         self._wake.set()
 
+    def carry_in(self, errand: Errand) -> str:
+        """Begin an import, and return at once; say why not, or "". Any thread may call.
+
+        Raises:
+            DiskFullError: The record cannot be written.
+        """
+        if not self._running.wait(self._timing.stop_s):
+            return "the agent does not run yet"
+        with self._turnstile:
+            record = self._store.record
+            if self._worker is None or self._stopping:
+                return "the agent is stopping"
+            update = record.update
+            if update is not None and not may_give_way(update, errand.number):
+                return f"the device is at another update: {_described(update)}"
+            if self._worker.is_busy():
+                self._worker.stop(self._timing.stop_s)
+            if self._worker.is_busy():
+                return "the device does not let go of another update"
+            # The hub was not told of an end, so it offers what was put aside again.
+            self._store.change(lambda now: errand.begin(machine.recover(now)))
+            self._errand = errand
+            self._worker.begin(errand.source)
+        return ""
+
+    def rest(self, seconds: float) -> bool:
+        """Wait so long; return whether the agent is stopping. Any thread may call."""
+        return self._ended.wait(seconds)
+
+    def report(self, record: Record | None = None) -> DeviceReport:
+        """Return the device's statement; of the record as it is, if none is given."""
+        return self._report(self._store.record if record is None else record)
+
+    def tell(self, body: str, attributes: Attributes) -> None:
+        """Have the runtime record an event, if there is one."""
+        _LOG.info("%s", body)
+        self._supervisor.tell(body, attributes)
+
     def run(self) -> None:
         """Work until ``stop``; then the runtime and the updater have ended."""
         self._supervisor.start(self._store.record.active)
+        self._running.set()
         notify("READY=1")
         self._settle_at = time.monotonic() + self._timing.settle_s
         try:
@@ -137,7 +188,8 @@ class Agent:
         """Do what is due; return the seconds until something is."""
         now = time.monotonic()
         try:
-            self._resume(now)
+            with self._turnstile:
+                self._resume(now)
             if self._client is None or self._courier is None:
                 return _LONGEST_WAIT_S
             if now >= self._next_delivery and self._may_report(now):
@@ -195,10 +247,15 @@ class Agent:
         elif root.links.deployment_base is not None:
             self._order(client, root.links.deployment_base.href)
         else:
-            self._nothing_ordered()
+            with self._turnstile:
+                self._nothing_ordered()
 
     def _order(self, client: DdiClient, href: str) -> None:
         order = client.order(href)
+        with self._turnstile:
+            self._judge(client, order)
+
+    def _judge(self, client: DdiClient, order: Order) -> None:
         record = self._store.record
         worker = self._worker
         if worker is None:
@@ -210,7 +267,7 @@ class Agent:
             case OrderDecision.REPLACE:
                 worker.cancel()
             case (OrderDecision.DOWNLOAD | OrderDecision.INSTALL) as decision:
-                if worker.is_busy() or (record.outcome and not record.outcome.delivered):
+                if worker.is_busy() or open_outcome(record.outcome):
                     return
                 install = decision is OrderDecision.INSTALL
                 self.changed(
@@ -243,9 +300,27 @@ class Agent:
             self._store.forget_download()
 
     def _update_ended(self) -> None:
+        errand, self._errand = self._errand, None
+        if errand is not None:
+            self._settle(errand)
         if not self._failures:
             self._next_poll = 0.0
         self._wake.set()
 
+    def _settle(self, errand: Errand) -> None:
+        try:
+            self._store.change(errand.settle)
+            if errand.displaced is not None and self._courier is not None:
+                self._courier.say(closing_feedback(errand.displaced))
+        except (DiskFullError, OSError) as exc:
+            _LOG.warning("the record keeps a refused import: %s", exc)
+        finally:
+            errand.over.set()
+
     def _report(self, record: Record) -> DeviceReport:
         return device_report(record, self._identity, answering=self._supervisor.answering())
+
+
+def _described(update: Update) -> str:
+    release = f"release {update.release.number}" if update.release else f"action {update.action}"
+    return f"{release} ({update.phase.value})"

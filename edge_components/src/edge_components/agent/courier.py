@@ -48,7 +48,9 @@ class Courier:
     def note(self, record: Record) -> None:
         """Queue the feedback for a phase that was just entered or waits; any thread may call."""
         update = record.update
-        if update is None or (update.action, update.phase, update.waits) == self._last_phase:
+        if update is None or is_import(update.action):
+            return
+        if (update.action, update.phase, update.waits) == self._last_phase:
             return
         self._last_phase = update.action, update.phase, update.waits
         self.say(progress_feedback(update))
@@ -107,4 +109,3 @@ class Courier:
                 raise
             # 404 and 410: the hub has closed or forgotten the action, so nobody waits for this.
             _LOG.warning("the hub does not take feedback on %s: %s", feedback.action, exc)
-

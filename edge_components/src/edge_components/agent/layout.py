@@ -35,6 +35,11 @@ class Layout(msgspec.Struct, frozen=True, kw_only=True):
         """The runtime's control socket."""
         return self.state_dir / "runtime.sock"
 
+    @property
+    def agent_socket(self) -> Path:
+        """The agent's own socket, for people at the device."""
+        return self.state_dir / "agent.sock"
+
 
 def layout_of(config: DeviceConfig) -> Layout:
     """Return the paths of the configured device."""

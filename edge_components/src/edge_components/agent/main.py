@@ -1,6 +1,7 @@
-"""The ``edge-agent`` command: ``run``, ``status`` and ``check-config``; ``serve`` and ``apply``.
+"""The ``edge-agent`` command.
 
-``run`` is for a device of its own; ``serve`` and ``apply`` are for one on which somebody else
+``run`` is for a device of its own; ``status`` and ``check-config`` tell of it, and ``import``
+brings it a release from a file. ``serve`` and ``apply`` are for a device on which somebody else
 starts programs and brings files, for example a Greengrass nucleus.
 """
 
@@ -38,6 +39,8 @@ def main(argv: Sequence[str] | None = None) -> int:
     logging.getLogger("urllib3").setLevel(logging.WARNING)
     if arguments.command == "apply":
         return _known(lambda config: _apply(config, arguments), Path(arguments.config))
+    if arguments.command == "import":
+        return _known(lambda config: _import(config, arguments), Path(arguments.config))
     commands = {"run": run, "status": _status, "check-config": _check_config, "serve": _serve}
     return _known(commands[arguments.command], Path(arguments.config))
 
@@ -110,6 +113,12 @@ def _apply(config_path: Path, arguments: argparse.Namespace) -> int:
     return apply(delivery, config_path)
 
 
+def _import(config_path: Path, arguments: argparse.Namespace) -> int:
+    from edge_components.agent.import_command import import_file  # noqa: PLC0415 - as in _serve
+
+    return import_file(config_path, Path(arguments.file))
+
+
 def _is_locked(path: Path) -> bool:
     try:
         with path.open("rb") as file:
@@ -137,11 +146,16 @@ def _parser() -> argparse.ArgumentParser:
         ("run", "poll the hub, update, and keep the runtime running"),
         ("status", "print what this device would report, as JSON"),
         ("check-config", "check the configuration and print what it says, as JSON"),
+        ("import", "take a release from a bundle, and print the device's report as JSON"),
         ("serve", "become the runtime, with the version that is in place"),
         ("apply", "take a delivered release to its end, and print the device's report as JSON"),
     ):
         command = commands.add_parser(name, help=text, description=text)
         command.add_argument("--config", required=True, help="the device's configuration (TOML)")
+        if name == "import":
+            command.add_argument(
+                "file", metavar="FILE", help="what `edgectl package --bundle` wrote"
+            )
         if name == "apply":
             _add_delivery(command)
     return parser

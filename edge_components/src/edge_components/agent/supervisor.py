@@ -12,7 +12,7 @@ import logging
 import signal
 import threading
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -119,6 +119,13 @@ class Supervisor:
         if not self._settled.is_set():
             return None
         return self._seen.release if self._seen.ready else 0
+
+    def tell(self, body: str, attributes: Mapping[str, str | int | float | bool]) -> None:
+        """Have the runtime record an event; without a runtime there is only the log."""
+        try:
+            self._control.event(body, attributes)
+        except ControlError as exc:
+            _LOG.warning("no event '%s': %s", body, exc)
 
     def health(self) -> Health:
         """Return what the runtime does now."""

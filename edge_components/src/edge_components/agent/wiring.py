@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import functools
 import logging
 import signal
+import threading
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 import msgspec
@@ -12,7 +16,9 @@ from edge_components.agent.agent import Agent, AgentTiming
 from edge_components.agent.config import identity_of, load_config
 from edge_components.agent.control import ControlClient
 from edge_components.agent.ddi import DdiClient
+from edge_components.agent.handover import Reception
 from edge_components.agent.http import HubHttp, Timeouts
+from edge_components.agent.importing import import_bundle
 from edge_components.agent.layout import RUNTIME, Launch, layout_of
 from edge_components.agent.supervisor import Supervisor, SupervisorTiming
 from edge_components.contract.device import ENGINES, DeviceConfig
@@ -24,6 +30,7 @@ from edge_components.update.ports import Trust
 from edge_components.update.trust import ChildTrust
 
 _LOG = logging.getLogger(__name__)
+_ERRAND_S = 10.0
 
 
 class Tuning(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,14 +51,16 @@ def run(
     tuning: Tuning | None = None,
     disk: Disk | None = None,
     trust: Trust | None = None,
+    errand: Callable[[Agent], None] | None = None,
 ) -> int:
-    """Run the agent until SIGTERM or SIGINT.
+    """Run the agent until SIGTERM or SIGINT, or until an errand has ended.
 
     Args:
         config_path: The device's configuration.
         tuning: Durations other than those for service.
         disk: Durable file operations, if they are to be observed.
         trust: Who is believed; by default the configured publishers, verified in a child.
+        errand: What to do in place of asking the hub; called in a thread of its own.
 
     Raises:
         ContractError: The configuration cannot be used.
@@ -70,7 +79,7 @@ def run(
             layout=layout,
         )
         supervisor = _supervisor(launch, store, tuning)
-        agent = _agent(config, store, supervisor, tuning)
+        agent = _agent(config, store, supervisor, tuning, hub=errand is None)
         agent.attach(
             Updater(
                 store,
@@ -92,7 +101,11 @@ def run(
         for number in (signal.SIGTERM, signal.SIGINT):
             signal.signal(number, lambda _number, _frame: agent.stop())
         _LOG.info("device '%s' runs '%s'", config.device.id, config.device.application)
-        agent.run()
+        if errand is not None:
+            _run_errand(agent, errand)
+            return 0
+        with _received(agent, layout.agent_socket, config.device.id):
+            agent.run()
     finally:
         store.close()
     return 0
@@ -111,10 +124,39 @@ def _supervisor(launch: Launch, store: Store, tuning: Tuning) -> Supervisor:
     )
 
 
-def _agent(config: DeviceConfig, store: Store, supervisor: Supervisor, tuning: Tuning) -> Agent:
+def _run_errand(agent: Agent, errand: Callable[[Agent], None]) -> None:
+    def work() -> None:
+        try:
+            errand(agent)
+        finally:
+            agent.stop()
+
+    worker = threading.Thread(target=work, name="errand", daemon=True)
+    worker.start()
+    agent.run()
+    worker.join(_ERRAND_S)
+
+
+@contextmanager
+def _received(agent: Agent, path: Path, device: str) -> Iterator[None]:
+    """Take bundles at the agent's own socket; a device that cannot have one runs without."""
+    reception = Reception(path, device, functools.partial(import_bundle, agent))
+    try:
+        reception.start()
+    except OSError as exc:
+        _LOG.warning("'%s': no bundle can be imported: %s", path, exc.strerror)
+    try:
+        yield
+    finally:
+        reception.stop()
+
+
+def _agent(
+    config: DeviceConfig, store: Store, supervisor: Supervisor, tuning: Tuning, *, hub: bool
+) -> Agent:
     identity = identity_of(config)
     client, timing = None, tuning.agent
-    if config.hub is not None:
+    if config.hub is not None and hub:
         http = HubHttp(config.hub, timeouts=tuning.timeouts, agent=identity.agent)
         client = DdiClient(http, config.hub, config.device.id)
         timing = msgspec.structs.replace(timing, poll_s=config.hub.poll_s or timing.poll_s)
