@@ -7,6 +7,8 @@ from typing import Any, TypeVar
 
 import msgspec
 
+from edge_components.contract.jsonio import decoder
+
 T = TypeVar("T")
 
 
@@ -27,7 +29,7 @@ def decode_json(data: bytes, type_: type[T]) -> T:
     Raises:
         msgspec.DecodeError: It is something else.
     """
-    return msgspec.json.decode(data, type=type_, dec_hook=_read)
+    return decoder(type_, _read).decode(data)
 
 
 def _read(type_: type[Any], value: Any) -> Any:

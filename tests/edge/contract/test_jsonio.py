@@ -30,6 +30,24 @@ before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
 json_depth(b'"' + {unit} * (4 << 20) + b'"')
 print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)
 """
+FIRST_MEETINGS = """
+import sys, threading
+import msgspec
+from edge_components.contract.jsonio import decode_json
+sys.setswitchinterval(1e-6)
+met = []
+for _ in range(200):
+    inner = msgspec.defstruct("Inner", [(f"f{i}", int | None, None) for i in range(30)])
+    kind = msgspec.defstruct("Kind", [(f"g{i}", list[inner] | None, None) for i in range(30)])
+    together = threading.Barrier(4)
+    def meet():
+        together.wait()
+        met.append(decode_json(b'{"g1":[{"f1":3}]}', kind, what="it", max_bytes=99).g1[0].f1)
+    threads = [threading.Thread(target=meet) for _ in range(4)]
+    [thread.start() for thread in threads]
+    [thread.join() for thread in threads]
+print(len(met), set(met))
+"""
 VALUES = st.recursive(
     st.none() | st.booleans() | st.integers() | st.text(),
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
@@ -104,3 +122,10 @@ def test_a_manifest_with_two_lists_of_layers_is_refused() -> None:
     double = b'{"layers": [], ' + plain[1:]
     with pytest.raises(ContractError, match="repeats a key"):
         parse_manifest(double, digest=sha256_digest(double))
+
+
+def test_threads_that_meet_a_type_at_the_same_moment_all_read_it() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", FIRST_MEETINGS], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout.strip()) == (0, "800 {3}"), done.stderr

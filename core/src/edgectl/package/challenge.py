@@ -39,6 +39,9 @@ class _TokenAnswer(msgspec.Struct, frozen=True):
     access_token: str = ""
 
 
+_TOKENS = msgspec.json.Decoder(_TokenAnswer)
+
+
 def parse_challenge(header: str) -> Challenge:
     """Read a ``WWW-Authenticate`` header."""
     scheme, _, rest = header.strip().partition(" ")
@@ -87,7 +90,7 @@ def parse_token(data: bytes) -> str:
         RegistryError: There is none.
     """
     try:
-        answer = msgspec.json.decode(data, type=_TokenAnswer)
+        answer = _TOKENS.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise RegistryError("the registry's token service gave no readable answer") from exc
     token = answer.token or answer.access_token

@@ -60,6 +60,10 @@ class _HelperAnswer(msgspec.Struct, frozen=True, rename="pascal"):
     secret: str = ""
 
 
+_CONFIGS = msgspec.json.Decoder(_DockerConfig)
+_HELPER_ANSWERS = msgspec.json.Decoder(_HelperAnswer)
+
+
 def find_credentials(host: str) -> Credentials | None:
     """Return the credentials for a registry, or None where there are none.
 
@@ -91,7 +95,7 @@ def _read_config(path: Path) -> _DockerConfig:
     except OSError as exc:
         raise RegistryError(f"'{path}' cannot be read: {exc.strerror}") from exc
     try:
-        return msgspec.json.decode(data, type=_DockerConfig)
+        return _CONFIGS.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise RegistryError(f"'{path}' cannot be read: {exc}") from exc
 
@@ -134,7 +138,7 @@ def _ask_helper(helper: str, host: str) -> Credentials | None:
     if answer.returncode:
         return None
     try:
-        found = msgspec.json.decode(answer.stdout, type=_HelperAnswer)
+        found = _HELPER_ANSWERS.decode(answer.stdout)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise RegistryError(f"the answer of '{program}' for '{host}' cannot be read") from exc
     if found.username == _NO_USER:

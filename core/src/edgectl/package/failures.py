@@ -43,6 +43,9 @@ class _ApiErrors(msgspec.Struct, frozen=True):
     errors: list[_ApiError] = []
 
 
+_ERRORS = msgspec.json.Decoder(_ApiErrors)
+
+
 def refusal(name: str, method: str, response: urllib3.BaseHTTPResponse) -> RegistryError:
     """Return the error for an answer that is none of those that were expected.
 
@@ -85,7 +88,7 @@ def failure(name: str, exc: HTTPError, *, answered: bool) -> RegistryError:
 def _api_error(response: urllib3.BaseHTTPResponse) -> tuple[str, str]:
     try:
         data = response.read(_MAX_ERROR_BYTES, decode_content=True)
-        errors = msgspec.json.decode(data, type=_ApiErrors).errors
+        errors = _ERRORS.decode(data).errors
     except (msgspec.DecodeError, UnicodeDecodeError, HTTPError):
         return "", ""
     first = errors[0] if errors else _ApiError()

@@ -9,7 +9,9 @@ from __future__ import annotations
 
 import json
 import re
+import threading
 from collections import Counter
+from collections.abc import Callable
 from typing import Any, TypeVar
 
 import msgspec
@@ -22,6 +24,27 @@ MAX_DEPTH = 32
 _INTERESTING = re.compile(rb'["\[\]{}]')
 # Possessive: nothing is kept to come back to, so a string of megabytes takes no memory of its own.
 _STRING = re.compile(rb'"[^"\\]*+(?:\\.[^"\\]*+)*+"', re.DOTALL)
+
+Hook = Callable[[type[Any], Any], Any]
+_LEARNING = threading.Lock()
+_DECODERS: dict[tuple[Any, Hook | None], msgspec.json.Decoder[Any]] = {}
+
+
+def decoder(type_: type[T], hook: Hook | None = None) -> msgspec.json.Decoder[T]:
+    """Return the decoder of a type, made once.
+
+    Two threads that meet a type for the first time at the same moment crash the interpreter
+    (msgspec 0.22), so one makes the decoder and the others wait.
+
+    Args:
+        type_: What it decodes.
+        hook: What makes values of types that msgspec does not know.
+    """
+    with _LEARNING:
+        found = _DECODERS.get((type_, hook))
+        if found is None:
+            found = _DECODERS[type_, hook] = msgspec.json.Decoder(type_, dec_hook=hook)
+    return found
 
 
 def canonical_json(value: Any) -> bytes:
@@ -84,7 +107,7 @@ def decode_json(
             "too-deep", f"{what} nests {depth} levels deep, at most {max_depth} are allowed"
         )
     try:
-        decoded = msgspec.json.decode(data, type=type_)
+        decoded = decoder(type_).decode(data)
         repeated = _repeated_key(data) if unique_keys else None
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as exc:
         raise ContractError("bad-json", f"{what} cannot be read: {exc}") from exc

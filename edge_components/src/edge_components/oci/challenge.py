@@ -40,6 +40,9 @@ class _TokenAnswer(msgspec.Struct, frozen=True):
     access_token: str = ""
 
 
+_TOKENS = msgspec.json.Decoder(_TokenAnswer)
+
+
 def parse_challenge(header: str) -> Challenge:
     """Read a ``WWW-Authenticate`` header."""
     scheme, _, rest = header.strip().partition(" ")
@@ -93,7 +96,7 @@ def parse_token(data: bytes) -> str:
         ContractError: ``bad-challenge``: there is none.
     """
     try:
-        answer = msgspec.json.decode(data, type=_TokenAnswer)
+        answer = _TOKENS.decode(data)
     except (msgspec.DecodeError, UnicodeDecodeError) as exc:
         raise ContractError(
             "bad-challenge", "the registry's token service gave no readable answer"

@@ -85,10 +85,13 @@ class ExceptionInfo(msgspec.Struct, frozen=True, kw_only=True, rename="camel"):
     message: str = ""
 
 
+_REFUSALS = msgspec.json.Decoder(ExceptionInfo)
+
+
 def parse_refusal(body: bytes) -> ExceptionInfo:
     """Read a refusal's body; an empty one where it is not hawkBit's JSON."""
     try:
-        return msgspec.json.decode(body, type=ExceptionInfo)
+        return _REFUSALS.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return ExceptionInfo()
 

@@ -23,6 +23,9 @@ class Shared(Record, frozen=True, kw_only=True):
     write: str = ""
 
 
+_SHARED = msgspec.json.Decoder(Shared)
+
+
 def coordinate(account: Account, request: CoordinateRequest) -> CoordinateResult:
     """Read or swap the text.
 
@@ -63,6 +66,6 @@ def _read(account: Account, key: str) -> tuple[Shared, str]:
         return Shared(), ""
     data = found["Body"].read(4096)
     try:
-        return msgspec.json.decode(data, type=Shared), str(found["ETag"])
+        return _SHARED.decode(data), str(found["ETag"])
     except msgspec.DecodeError as exc:
         raise ConflictError(f"what stands at '{key}' is not ours: {data[:80]!r}") from exc

@@ -22,6 +22,7 @@ from urllib.parse import urlsplit
 import httpx
 import msgspec
 
+from edge_components.contract.jsonio import decoder
 from edgectl.api import AuthError, ProviderError
 from edgectl_selfhosted._sdk.wire import Page
 from edgectl_selfhosted.config import SelfhostedConfig, in_project
@@ -253,7 +254,7 @@ class Client:
 
     def _decoded(self, what: str, response: httpx.Response, kind: type[T]) -> T:
         try:
-            return msgspec.json.decode(response.content, type=kind)
+            return decoder(kind).decode(response.content)
         except (msgspec.DecodeError, UnicodeDecodeError) as exc:
             raise ProviderError(
                 f"cannot {what}: '{self.server}' does not answer as a hawkBit server: {exc}",
