@@ -23,6 +23,7 @@ def describe(made: Plan, *, every: bool = False) -> str:
         waves = " + ".join(str(size) for size in target.waves)
         lines.append(f"{target.target} ({target.provider}): waves of {waves} devices")
         lines += [f"  note: {note}" for note in target.notes]
+        lines += [f"  gates while soaking: {', '.join(target.gates)}"] if target.gates else []
         shown = target.devices if every else target.devices[:SHOWN]
         for device in shown:
             before = device.from_package[:19] or "nothing"
@@ -54,7 +55,9 @@ def markdown(made: Plan) -> str:
     ]
     for target in made.targets:
         lines += ["", f"<details><summary>{target.target}</summary>", ""]
-        lines += [f"- {_cell(note)}" for note in target.notes] + ([""] if target.notes else [])
+        notes = [*target.notes]
+        notes += [f"gates while soaking: {', '.join(target.gates)}"] if target.gates else []
+        lines += [f"- {_cell(note)}" for note in notes] + ([""] if notes else [])
         lines += ["| wave | device | hardware | change | from |", "|---:|---|---|---|---|"]
         lines += [
             f"| {device.wave} | {_cell(device.device)} | {_cell(device.hardware)} | "

@@ -1,7 +1,8 @@
 """What the engine is asked, and what it answers.
 
-An answer is one of ``Assign``, ``Wait``, ``Hold``, ``RollBack``, ``Complete`` and ``Stop``. The
-last two end the rollout; after ``RollBack`` the driver makes the rollback release.
+An answer is one of ``Assign``, ``Wait``, ``Hold``, ``Judge``, ``RollBack``, ``Complete`` and
+``Stop``. The last two end the rollout; after ``RollBack`` the driver makes the rollback release;
+after ``Judge`` it asks again, with what the gates came to.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 from typing import Literal
 
 from edgectl.records import DeviceStatus, Record
+from edgectl.rollout.gates import Judged
 from edgectl.rollout.policy import RolloutPolicy
 from edgectl.rollout.verdict import FailedDevice, Verdict
 from edgectl.rollout.waves import Waves
@@ -29,6 +31,7 @@ class RolloutState(Record, frozen=True, kw_only=True):
         started_at: When the rollout began; its timeout counts from here.
         approved: The wave up to which an operator has approved that the rest goes on.
         closed: Devices outside of their maintenance window, and when each opens.
+        judged: What the gates of waves came to when they were last looked at, by wave.
     """
 
     policy: RolloutPolicy
@@ -39,6 +42,7 @@ class RolloutState(Record, frozen=True, kw_only=True):
     started_at: float
     approved: int = 0
     closed: dict[str, float] = {}
+    judged: dict[int, Judged] = {}
 
 
 class Assign(Record, frozen=True, kw_only=True, tag="assign"):
@@ -76,6 +80,23 @@ class Hold(Record, frozen=True, kw_only=True, tag="hold"):
     wave: int = 0
 
 
+class Judge(Record, frozen=True, kw_only=True, tag="judge"):
+    """Look at what the devices of a wave tell, and judge its gates; then ask again.
+
+    Attributes:
+        devices: Those that are healthy with the release.
+        since: When the first of them became so, seconds since 1970 UTC.
+        soaked: When the wave's soak is over; what is told later does not count.
+        over: Whether it is.
+    """
+
+    wave: int
+    devices: tuple[str, ...]
+    since: float
+    soaked: float
+    over: bool
+
+
 class RollBack(Record, frozen=True, kw_only=True, tag="roll_back"):
     """The release is bad: give these devices the version before.
 
@@ -101,4 +122,4 @@ class Stop(Record, frozen=True, kw_only=True, tag="stop"):
     verdict: Verdict
 
 
-Decision = Assign | Wait | Hold | RollBack | Complete | Stop
+Decision = Assign | Wait | Hold | Judge | RollBack | Complete | Stop

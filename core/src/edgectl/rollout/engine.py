@@ -9,6 +9,8 @@ Rules, in the order in which they are asked:
    ``concurrency`` at a time. It is passed when every device that can be reached has settled and
    the last healthy one has been so for the soak time. Later waves are not touched before, nor
    without approval where the policy wants one, nor devices outside of their window.
+   While it soaks its gates are judged again and again, and once more at the end; one that is
+   missed is a failed wave. A wave with a later one behind it was judged before.
 5. When all waves are passed, the rollout is complete: ``healthy`` if every device is, ``partly``
    if some are unreachable, skipped, superseded or failed within the threshold.
 6. When the time is over before that, the rollout ends as ``timed_out``.
@@ -18,6 +20,8 @@ There is no hidden state: whoever asks again with the same observations gets the
 
 from __future__ import annotations
 
+import math
+
 from edge_components.contract.state import State
 from edgectl.durations import format_duration
 from edgectl.rollout.decision import (
@@ -25,6 +29,7 @@ from edgectl.rollout.decision import (
     Complete,
     Decision,
     Hold,
+    Judge,
     RollBack,
     RolloutState,
     Stop,
@@ -33,6 +38,9 @@ from edgectl.rollout.decision import (
 from edgectl.rollout.tally import Tally, add_up, tally_wave, too_many_failures
 from edgectl.rollout.verdict import Outcome, failed_devices, make_verdict
 
+LOOKS = 20
+MIN_LOOK_S = 1.0
+MAX_LOOK_S = 30.0
 _NOT_TO_ROLL_BACK = {State.SUPERSEDED, State.SKIPPED}
 
 
@@ -55,6 +63,9 @@ def _on_failures(state: RolloutState, tallies: list[Tally]) -> Decision | None:
     for number, tally in enumerate(tallies, start=1):
         if why := too_many_failures(threshold, tally):
             return _failed(state, f"wave {number}: {why}")
+    for number, judged in sorted(state.judged.items()):
+        if judged.missed:
+            return _failed(state, f"wave {number}: {judged.missed}")
     if why := too_many_failures(threshold, add_up(begun)):
         return _failed(state, f"all waves together: {why}")
     return None
@@ -74,7 +85,7 @@ def _failed(state: RolloutState, why: str) -> Decision:
 def _on_waves(state: RolloutState, tallies: list[Tally]) -> Decision:
     busy = sum(tally.busy for tally in tallies)
     for number, tally in enumerate(tallies, start=1):
-        answer = _on_wave(state, tally, number, busy)
+        answer = _on_wave(state, tally, number, busy) or _on_soak(state, tallies, number)
         if answer is not None:
             return _time_over(state) or answer
         if number in state.policy.pause_after and state.approved < number < len(tallies):
@@ -83,7 +94,7 @@ def _on_waves(state: RolloutState, tallies: list[Tally]) -> Decision:
 
 
 def _on_wave(state: RolloutState, tally: Tally, number: int, busy: int) -> Decision | None:
-    """Return what a wave needs, or None when it is passed."""
+    """Return what a wave needs before it soaks, or None when it does."""
     limit = state.policy.concurrency
     free = len(tally.open) if limit is None else limit - busy
     ready = [device for device in tally.open if device not in state.closed]
@@ -99,23 +110,55 @@ def _on_wave(state: RolloutState, tally: Tally, number: int, busy: int) -> Decis
         until = end if tally.grace_ends is None else min(tally.grace_ends, end)
         why = f"{tally.busy} of {tally.size} devices of wave {number} have not settled"
         return Wait(until=until, why=why, wave=number)
+    return None
+
+
+def _on_soak(state: RolloutState, tallies: list[Tally], number: int) -> Decision | None:
+    """Return what a wave that soaks needs, or None when it is passed."""
+    tally = tallies[number - 1]
     if tally.healthy_since is None:
         return None
     soaked = tally.healthy_since + state.policy.soak_s
+    looks_at = _looks_at(state, number, soaked)
+    # What has a later wave behind it was judged before that wave began.
+    is_judged = state.approved >= number or any(len(t.open) < t.size for t in tallies[number:])
+    if state.policy.gates is not None and state.now >= looks_at and not is_judged:
+        return Judge(
+            wave=number,
+            devices=tuple(d for d in state.waves[number - 1] if _is_healthy(state, d)),
+            since=tally.healthy_first or tally.healthy_since,
+            soaked=soaked,
+            over=state.now >= soaked,
+        )
     if state.now >= soaked:
         return None
     rest = format_duration(soaked - state.now)
-    return Wait(until=min(soaked, end), why=f"wave {number} soaks for {rest} more", wave=number)
+    end = state.started_at + state.policy.timeout_s
+    until = min(soaked, looks_at, end) if state.policy.gates is not None else min(soaked, end)
+    return Wait(until=until, why=f"wave {number} soaks for {rest} more", wave=number)
+
+
+def _looks_at(state: RolloutState, number: int, soaked: float) -> float:
+    """Return when the gates of a wave are judged next: now and then, and when it is soaked."""
+    judged = state.judged.get(number)
+    if judged is None:
+        return state.now
+    if judged.at >= soaked:
+        return math.inf
+    pause = min(max(state.policy.soak_s / LOOKS, MIN_LOOK_S), MAX_LOOK_S)
+    return min(judged.at + pause, soaked)
+
+
+def _is_healthy(state: RolloutState, device: str) -> bool:
+    return device in state.statuses and state.statuses[device].state is State.HEALTHY
 
 
 def _complete(state: RolloutState) -> Complete:
     devices = _devices(state)
-    healthy = sum(
-        1 for d in devices if d in state.statuses and state.statuses[d].state is State.HEALTHY
-    )
+    healthy = sum(1 for d in devices if _is_healthy(state, d))
     outcome = Outcome.HEALTHY if healthy == len(devices) else Outcome.PARTLY
     why = f"{healthy} of {len(devices)} devices are healthy"
-    return Complete(verdict=make_verdict(outcome, why, devices, state.statuses))
+    return Complete(verdict=make_verdict(outcome, why, devices, state.statuses, state.judged))
 
 
 def _time_over(state: RolloutState) -> Stop | None:
@@ -126,7 +169,8 @@ def _time_over(state: RolloutState) -> Stop | None:
 
 
 def _stop(state: RolloutState, outcome: Outcome, why: str) -> Stop:
-    return Stop(verdict=make_verdict(outcome, why, _devices(state), state.statuses))
+    verdict = make_verdict(outcome, why, _devices(state), state.statuses, state.judged)
+    return Stop(verdict=verdict)
 
 
 def _devices(state: RolloutState) -> tuple[str, ...]:

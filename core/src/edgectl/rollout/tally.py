@@ -25,7 +25,8 @@ class Tally(msgspec.Struct, kw_only=True):
         busy: Given it, and neither settled nor written off.
         healthy: Healthy devices.
         failed: Devices on which it did not take.
-        healthy_since: When the last of them became healthy; None for none.
+        healthy_first: When the first of them became healthy; None for none.
+        healthy_since: When the last did; None for none.
         grace_ends: When the next silent device is written off; None for none.
     """
 
@@ -34,6 +35,7 @@ class Tally(msgspec.Struct, kw_only=True):
     busy: int = 0
     healthy: int = 0
     failed: int = 0
+    healthy_first: float | None = None
     healthy_since: float | None = None
     grace_ends: float | None = None
 
@@ -105,7 +107,8 @@ def _count(tally: Tally, status: DeviceStatus, *, now: float, grace_s: float) ->
     since = now if status.since is None else min(status.since, now)
     if status.state is State.HEALTHY:
         tally.healthy += 1
-        last = tally.healthy_since
+        first, last = tally.healthy_first, tally.healthy_since
+        tally.healthy_first = since if first is None else min(since, first)
         tally.healthy_since = since if last is None else max(since, last)
     elif status.state.is_failure:
         tally.failed += 1

@@ -5,11 +5,14 @@ from __future__ import annotations
 import enum
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 
 from edge_components.contract.state import State
 from edgectl.records import DeviceStatus, Record
+from edgectl.rollout.gates import Finding, Judged
 
 NOT_GIVEN = "not_given"
+NOTHING_JUDGED: Mapping[int, Judged] = MappingProxyType({})
 
 
 class Outcome(enum.StrEnum):
@@ -56,6 +59,7 @@ class Verdict(Record, frozen=True, kw_only=True):
         counts: Devices by state; ``not_given`` are those that never got the release.
         failed: The devices that failed, in rollout order.
         others: The state of each device that is neither healthy nor failed.
+        gates: What the gates of waves came to, where the rollout has any.
     """
 
     outcome: Outcome
@@ -64,6 +68,7 @@ class Verdict(Record, frozen=True, kw_only=True):
     counts: dict[str, int] = {}
     failed: tuple[FailedDevice, ...] = ()
     others: dict[str, str] = {}
+    gates: tuple[Finding, ...] = ()
 
     @property
     def exit_code(self) -> int:
@@ -72,7 +77,11 @@ class Verdict(Record, frozen=True, kw_only=True):
 
 
 def make_verdict(
-    outcome: Outcome, why: str, devices: Iterable[str], statuses: Mapping[str, DeviceStatus]
+    outcome: Outcome,
+    why: str,
+    devices: Iterable[str],
+    statuses: Mapping[str, DeviceStatus],
+    judged: Mapping[int, Judged] = NOTHING_JUDGED,
 ) -> Verdict:
     """Count the devices' states into a verdict.
 
@@ -81,6 +90,7 @@ def make_verdict(
         why: One sentence for people.
         devices: All devices of the rollout, in its order.
         statuses: Where each device stands with the release; missing if it never got it.
+        judged: What the gates of waves came to, by wave.
     """
     ordered = tuple(devices)
     by_device = {d: str(statuses[d].state) if d in statuses else NOT_GIVEN for d in ordered}
@@ -94,6 +104,7 @@ def make_verdict(
         counts=dict(sorted(states.items())),
         failed=failed,
         others={d: s for d, s in by_device.items() if s != State.HEALTHY and d not in told},
+        gates=tuple(finding for wave in sorted(judged) for finding in judged[wave].findings),
     )
 
 

@@ -271,11 +271,14 @@ class Deployer:
     ) -> tuple[Verdict | None, int]:
         target = self._session.project.target(plan.target)
         release, package = work.publisher.release(), work.package
+        policy = self._session.project.policy
+        if not plan.gates:  # the way back has none
+            policy = msgspec.structs.replace(policy, gates=None)
         rollout = Rollout(
             target=target,
             release=release,
             package=package,
-            policy=self._session.project.policy,
+            policy=policy,
             waves=plan.wave_devices(),
             baseline=plan.baseline,
             window=self._session.project.window(target.name),

@@ -22,6 +22,7 @@ from edgectl.rollout.decision import (
     Complete,
     Decision,
     Hold,
+    Judge,
     RollBack,
     RolloutState,
     Stop,
@@ -36,6 +37,7 @@ from edgectl.rollout.sightings import fill_since
 from edgectl.rollout.verdict import Outcome, Verdict, make_verdict
 from edgectl.rollout.waves import Waves
 from edgectl.rollout.window import Window
+from edgectl.workflow.gatekeeper import GateKeeper
 from edgectl.workflow.shared import Control, Shared
 
 MAX_WHY = 100
@@ -107,6 +109,9 @@ class Driver:
         self._seen: dict[str, DeviceStatus] = {}
         self._given: Assign | None = None
         self._said = ""
+        self._gates = GateKeeper(
+            provider, rollout.target, rollout.release, rollout.policy.gates, self._tell_line
+        )
         self.waits_after = 0
 
     def run(self, *, wait: bool = True) -> Verdict | None:
@@ -155,18 +160,22 @@ class Driver:
     def _decide(self, control: Control) -> Decision:
         now = self._clock()
         self._look(self._rollout.release.number, now)
-        return decide(
-            RolloutState(
-                policy=self._rollout.policy,
-                waves=self._waves,
-                statuses=self._seen,
-                control=_WISHES.get(control.phase, "run"),
-                now=now,
-                started_at=control.started_at,
-                approved=control.approved,
-                closed=self._closed(now),
-            )
+        state = RolloutState(
+            policy=self._rollout.policy,
+            waves=self._waves,
+            statuses=self._seen,
+            control=_WISHES.get(control.phase, "run"),
+            now=now,
+            started_at=control.started_at,
+            approved=control.approved,
+            closed=self._closed(now),
+            judged=self._gates.judged,
         )
+        decision = decide(state)
+        if isinstance(decision, Judge):
+            self._gates.judge(decision, now)
+            decision = decide(msgspec.structs.replace(state, judged=self._gates.judged))
+        return decision
 
     def _closed(self, now: float) -> dict[str, float]:
         """Return the devices outside of their window, and when each opens."""
@@ -314,7 +323,9 @@ class Driver:
         back = sum(1 for d in given if self._state(d) is State.HEALTHY)
         devices = self._devices()
         why = f"{control.why}; {back} of {len(given)} devices are back on {control.baseline[:19]}"
-        return self._end(make_verdict(Outcome.ROLLED_BACK, why, devices, bad), back=release.number)
+        judged = self._gates.judged
+        verdict = make_verdict(Outcome.ROLLED_BACK, why, devices, bad, judged)
+        return self._end(verdict, back=release.number)
 
     def _await_back(self, release: int, devices: list[str]) -> list[str]:
         """Wait until the devices have settled on the rollback release; return who is there yet."""
@@ -351,7 +362,7 @@ class Driver:
             )
 
     def _verdict(self, outcome: Outcome, why: str) -> Verdict:
-        return make_verdict(outcome, why, self._devices(), self._seen)
+        return make_verdict(outcome, why, self._devices(), self._seen, self._gates.judged)
 
     def _end(self, verdict: Verdict, *, back: int = 0) -> Verdict:
         self._shared.refresh(surely=True)
@@ -374,6 +385,9 @@ class Driver:
             self._said = stem
             self._say(line)
 
+    def _tell_line(self, what: str) -> None:
+        self._say(f"{self._rollout.target.name}: {what}")
+
     def _rest(self, until: float | None) -> None:
         pause = self._poll_s
         if until is not None:
@@ -395,4 +409,9 @@ def describe(verdict: Verdict, target: str) -> str:
     lines += [f"  {device}: {State.UNREACHABLE}" for device in silent[:20]]
     if len(silent) > 20:
         lines.append(f"  and {len(silent) - 20} more unreachable devices")
+    lines += [
+        f"  gate of wave {found.wave}, {found.measure} {found.limit}: {found.result} - {found.why}"
+        for found in verdict.gates
+        if found.result in {"missed", "missing"}
+    ]
     return "\n".join(lines)

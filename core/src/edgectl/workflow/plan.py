@@ -6,6 +6,7 @@ be honoured (a device that is too small, a vendor's limit) is refused here.
 
 from __future__ import annotations
 
+import time
 from collections import Counter
 from collections.abc import Iterable, Mapping
 from typing import Any, Literal
@@ -29,6 +30,7 @@ from edgectl.requests import HistoryRequest, InventoryRequest, ObserveRequest, P
 from edgectl.rollout.policy import RolloutPolicy
 from edgectl.rollout.waves import choose_waves
 from edgectl.rollout.window import Window
+from edgectl.workflow.gatekeeper import check_readable, gate_notes
 
 Change = Literal["install", "update", "none"]
 
@@ -59,6 +61,7 @@ class TargetPlan(Record, frozen=True, kw_only=True):
         devices: One entry a device, in rollout order.
         waves: Number of devices a wave.
         notes: What an operator should know.
+        gates: What each wave has to keep to while it soaks.
     """
 
     target: str
@@ -67,6 +70,7 @@ class TargetPlan(Record, frozen=True, kw_only=True):
     devices: tuple[DeviceChange, ...]
     waves: tuple[int, ...]
     notes: tuple[str, ...] = ()
+    gates: tuple[str, ...] = ()
 
     @property
     def changes(self) -> int:
@@ -187,6 +191,7 @@ def plan_target(
     Raises:
         PlanError: No device matches, a device cannot run the package, or names no time zone.
         LimitError: A vendor's limit would be exceeded.
+        ProviderError: Gates need telemetry, which cannot be read back.
     """
     devices = list(provider.inventory(InventoryRequest(target=target)))
     if not devices:
@@ -196,6 +201,8 @@ def plan_target(
         )
     check_limits(target, package, provider.capabilities())
     _check_fit(target, devices, package, precision)
+    if policy.gates is not None:
+        check_readable(provider, target, package.application, time.time())
     told = _preview(provider, target, package, release)
     request = ObserveRequest(target=target, application=package.application)
     states = {status.device: status for status in provider.observe(request)}
@@ -220,7 +227,8 @@ def plan_target(
         baseline=_baseline(states, package.digest, release),
         devices=changes,
         waves=tuple(len(wave) for wave in waves),
-        notes=(*_notes(target, devices), *told),
+        notes=(*_notes(target, devices), *told, *gate_notes(policy)),
+        gates=() if policy.gates is None else tuple(map(str, policy.gates.gates)),
     )
 
 

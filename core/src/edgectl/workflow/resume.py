@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from edge_components.contract.release import ReleaseDocument
 from edgectl.errors import NotFoundError, PlanError
 from edgectl.records import Package, ReleaseRecord, Target
@@ -22,7 +24,14 @@ def resume_plan(session: Session, target: Target, control: Control) -> tuple[Pla
     record = next((r for r in history if r.number == control.release), None)
     if record is None:
         raise NotFoundError(f"provider '{target.provider}' does not know release {control.release}")
-    return _plan(session, target, record, record.number, is_new=False)
+    is_back = _is_back(history, record.package, control.baseline)
+    return _plan(session, target, record, record.number, is_new=False, is_back=is_back)
+
+
+def _is_back(history: list[ReleaseRecord], package: str, baseline: str) -> bool:
+    """Whether a release is a way back: its package is older than the one that it replaces."""
+    first = {record.package: record.number for record in history}  # newest first: the oldest stays
+    return first.get(package, 0) < first.get(baseline, 0)
 
 
 def rollback_plan(session: Session, target: Target, to_release: int | None) -> tuple[Plan, Package]:
@@ -71,16 +80,25 @@ def _present(session: Session, target: Target, history: list[ReleaseRecord]) -> 
 
 
 def _plan(
-    session: Session, target: Target, record: ReleaseRecord, number: int, *, is_new: bool
+    session: Session,
+    target: Target,
+    record: ReleaseRecord,
+    number: int,
+    *,
+    is_new: bool,
+    is_back: bool = True,
 ) -> tuple[Plan, Package]:
     application = session.project.spec.name
     package = known_package(session, application, record.version, record.package)
+    policy = session.project.policy
+    if is_back:  # the way back has to be open, whatever devices tell of it
+        policy = msgspec.structs.replace(policy, gates=None)
     planned = plan_target(
         session.provider(target.provider),
         target,
         package,
         release=number,
-        policy=session.project.policy,
+        policy=policy,
         precision=session.project.settings.precision,
         window=session.project.window(target.name),
     )

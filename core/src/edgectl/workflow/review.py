@@ -79,6 +79,8 @@ def _target_differences(reviewed: TargetPlan, present: TargetPlan) -> Iterator[s
     for device in sorted(before.keys() & now.keys()):
         if before[device] != now[device]:
             yield f"{name}: device '{device}' had {_has(before[device])}, has {_has(now[device])}"
+    if reviewed.gates != present.gates:
+        yield f"{name}: gates were {_listed(reviewed.gates)}, are {_listed(present.gates)}"
     if (reviewed.provider, reviewed.baseline, reviewed.waves) != (
         present.provider,
         present.baseline,
@@ -90,6 +92,10 @@ def _target_differences(reviewed: TargetPlan, present: TargetPlan) -> Iterator[s
 def _has(device: DeviceChange) -> str:
     found = f"release {device.from_release}" if device.from_release else "nothing"
     return f"{found}, {device.hardware or 'no profile'}, wave {device.wave}"
+
+
+def _listed(gates: tuple[str, ...]) -> str:
+    return f"'{', '.join(gates)}'" if gates else "none"
 
 
 def _shown(value: object) -> str:
