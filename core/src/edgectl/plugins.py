@@ -29,6 +29,7 @@ DISTRIBUTIONS = {
 }
 
 Locate = Callable[[str], str]
+Facade = Callable[[str, pluggy.PluginManager], Provider]
 
 
 def installed_providers() -> tuple[str, ...]:
@@ -62,6 +63,7 @@ def open_provider(
     *,
     wrappers: Iterable[object] = (),
     locate: Locate = lambda key: key,
+    facade: Facade = Provider,
 ) -> Provider:
     """Open a provider by name.
 
@@ -71,6 +73,7 @@ def open_provider(
         context: What the provider gets beside it.
         wrappers: Core's wrappers, outermost first (the journal).
         locate: Turns a key into "file:line: key" for messages.
+        facade: Makes what callers get; a dry run has one of its own.
 
     Raises:
         UnknownProviderError: It is not installed or not known.
@@ -83,7 +86,8 @@ def open_provider(
         message, _, path = str(exc).partition(" - at ")
         key = f"providers.{name}" + path.strip("`").removeprefix("$")
         raise ProjectError(f"{locate(key)}: {message}") from exc
-    return provider_from_plugin(name, plugin_class(settings, context), context, wrappers=wrappers)
+    plugin = plugin_class(settings, context)
+    return provider_from_plugin(name, plugin, context, wrappers=wrappers, facade=facade)
 
 
 def provider_from_plugin(
@@ -92,6 +96,7 @@ def provider_from_plugin(
     context: ProviderContext,
     *,
     wrappers: Iterable[object] = (),
+    facade: Facade = Provider,
 ) -> Provider:
     """Put a plugin object behind the typed facade, with extensions and wrappers around it.
 
@@ -113,7 +118,7 @@ def provider_from_plugin(
             f"provider '{name}' is broken: {exc}",
             hint="hooks take one argument, `request`; see docs/writing-a-provider.md",
         ) from exc
-    return Provider(name, manager)
+    return facade(name, manager)
 
 
 def _extensions(context: ProviderContext) -> Iterable[tuple[str, object]]:

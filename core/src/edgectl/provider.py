@@ -133,12 +133,15 @@ class Provider:
         """Forget a device."""
         return self._call("retire", request, rq.RetireResult)
 
-    def _call(self, hook: str, request: object, result_type: type[R]) -> R:
+    def _require(self, hook: str) -> None:
         if not self.supports(hook):
             raise UnsupportedError(
                 f"provider '{self.name}' does not implement '{hook}'",
                 hint="`edgectl providers` lists what each provider can do",
             )
+
+    def _call(self, hook: str, request: object, result_type: type[R]) -> R:
+        self._require(hook)
         result = getattr(self._manager.hook, hook)(request=request)
         if result is None:
             raise UnsupportedError(f"provider '{self.name}' does not implement '{hook}' here")

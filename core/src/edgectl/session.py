@@ -23,6 +23,7 @@ from edgectl.provider import Provider, ProviderContext
 from edgectl.wrappers import JournalWrapper
 
 if TYPE_CHECKING:
+    from edgectl.dryrun import DryRun
     from edgectl.package.keys import SigningKey
 
 
@@ -32,11 +33,15 @@ class Session:
     Args:
         project: The project that was read.
         progress: Takes one line for people.
+        dry: Takes what would be done; None does it.
     """
 
-    def __init__(self, project: Project, progress: Callable[[str], None]) -> None:
+    def __init__(
+        self, project: Project, progress: Callable[[str], None], dry: DryRun | None = None
+    ) -> None:
         self.project = project
         self.progress = progress
+        self.dry = dry
         self.journal = Journal(project.state_dir / "journal.jsonl")
         self._providers: dict[str, Provider] = {}
 
@@ -48,12 +53,13 @@ class Session:
     @property
     def build_dir(self) -> Path:
         """Where one step leaves its result for the next."""
-        return self.project.state_dir / "build"
+        folder = self.project.state_dir / "build"
+        return folder if self.dry is None else self.dry.stand_in(folder)
 
     @property
-    def lease_dir(self) -> Path:
+    def lease_dir(self) -> Path | None:
         """Where it is remembered since when other operators' leases look as they do."""
-        return self.project.state_dir / "leases"
+        return None if self.dry is not None else self.project.state_dir / "leases"
 
     def provider(self, name: str) -> Provider:
         """Return the provider called ``name``, opened on first use."""
@@ -77,6 +83,7 @@ class Session:
             ),
             wrappers=(JournalWrapper(lambda *facts: self.record(name, *facts)),),
             locate=self.project.locate,
+            facade=Provider if self.dry is None else self.dry.provider,
         )
 
     def build_provider(self, name: str | None) -> str:
@@ -127,11 +134,17 @@ class Session:
                     hint="bring it back from its safe copy, or name it in EDGECTL_SIGNING_KEY: "
                     "devices refuse what another key signed",
                 )
+            if self.dry is not None:
+                self.dry.note("write", path, facts={"for": "the publisher's key"})
+                return ensure_key(self.dry.scratch / path.name)
             self.progress(f"making the publisher's key {path.name} (keep it safe)")
-        return ensure_key(path)
+        return ensure_key(path) if self.dry is None else load_key(path)
 
     def record(self, provider: str, action: str, result: str, facts: dict[str, str | int]) -> None:
         """Write a line of the audit journal."""
+        if self.dry is not None:
+            self.dry.note("journal", action, provider, facts)
+            return
         known = set(Entry.__struct_encode_fields__)
         detail = {key: str(value) for key, value in facts.items() if key not in known}
         about = {key: value for key, value in facts.items() if key in known}

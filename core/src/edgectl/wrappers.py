@@ -71,7 +71,8 @@ for _hook in (
     setattr(ErrorTranslation, _hook, hookimpl(wrapper=True, trylast=True)(_delegate(_hook)))
 
 
-Write = Callable[[str, str, dict[str, str | int]], None]
+Facts = dict[str, str | int]
+Write = Callable[[str, str, Facts], None]
 
 
 class JournalWrapper:
@@ -84,7 +85,7 @@ class JournalWrapper:
     def __init__(self, write: Write) -> None:
         self._write = write
 
-    def _record(self, action: str, facts: dict[str, str | int]) -> Wrapped[Any]:
+    def _record(self, action: str, facts: Facts) -> Wrapped[Any]:
         try:
             result = yield
         except EdgectlError as exc:
@@ -96,51 +97,64 @@ class JournalWrapper:
         self._write(action, "ok", facts)
         return result
 
-    @hookimpl(wrapper=True, tryfirst=True)
-    def register(self, request: RegisterRequest) -> Wrapped[Any]:
-        """Record a registration or an approval."""
-        version = request.version
-        facts: dict[str, str | int] = {"version": version.version, "to": version.digest}
-        if request.approval is not None:
-            facts["approval"] = request.approval
-        return (yield from self._record("register", facts))
 
-    @hookimpl(wrapper=True, tryfirst=True)
-    def package(self, request: PackageRequest) -> Wrapped[Any]:
-        """Record a package that was brought to the provider."""
-        facts = _release_facts(request)
-        return (yield from self._record("package", facts))
-
-    @hookimpl(wrapper=True, tryfirst=True)
-    def deploy(self, request: DeployRequest) -> Wrapped[Any]:
-        """Record the devices that were given a release."""
-        facts = {**_release_facts(request), "devices": len(request.devices)}
-        return (yield from self._record("assign", facts))
-
-    @hookimpl(wrapper=True, tryfirst=True)
-    def withdraw(self, request: WithdrawRequest) -> Wrapped[Any]:
-        """Record what was taken back."""
-        facts: dict[str, str | int] = {"target": request.target.name}
-        if request.release is not None:
-            facts["release"] = request.release
-        return (yield from self._record("withdraw", facts))
-
-    @hookimpl(wrapper=True, tryfirst=True)
-    def enroll(self, request: EnrollRequest) -> Wrapped[Any]:
-        """Record a device that was added."""
-        facts: dict[str, str | int] = {"target": request.target.name, "device": request.name}
-        return (yield from self._record("enroll", facts))
-
-    @hookimpl(wrapper=True, tryfirst=True)
-    def retire(self, request: RetireRequest) -> Wrapped[Any]:
-        """Record a device that was removed."""
-        facts: dict[str, str | int] = {"target": request.target.name, "device": request.device}
-        return (yield from self._record("retire", facts))
+def journal_facts(request: object) -> tuple[str, Facts] | None:
+    """Return the journal's action and facts for a call; None for one that it does not keep."""
+    kept = _KEPT.get(type(request))
+    return None if kept is None else (kept[0], kept[1](request))
 
 
-def _release_facts(request: PackageRequest | DeployRequest) -> dict[str, str | int]:
+def _register_facts(request: RegisterRequest) -> Facts:
+    facts: Facts = {"version": request.version.version, "to": request.version.digest}
+    return facts if request.approval is None else {**facts, "approval": request.approval}
+
+
+def _release_facts(request: PackageRequest | DeployRequest) -> Facts:
     return {
         "target": request.target.name,
         "release": request.release.number,
         "to": request.release.package,
     }
+
+
+def _assign_facts(request: DeployRequest) -> Facts:
+    return {**_release_facts(request), "devices": len(request.devices)}
+
+
+def _withdraw_facts(request: WithdrawRequest) -> Facts:
+    facts: Facts = {"target": request.target.name}
+    return facts if request.release is None else {**facts, "release": request.release}
+
+
+def _enroll_facts(request: EnrollRequest) -> Facts:
+    return {"target": request.target.name, "device": request.name}
+
+
+def _retire_facts(request: RetireRequest) -> Facts:
+    return {"target": request.target.name, "device": request.device}
+
+
+_KEPT: dict[type, tuple[str, Callable[[Any], Facts]]] = {
+    RegisterRequest: ("register", _register_facts),
+    PackageRequest: ("package", _release_facts),
+    DeployRequest: ("assign", _assign_facts),
+    WithdrawRequest: ("withdraw", _withdraw_facts),
+    EnrollRequest: ("enroll", _enroll_facts),
+    RetireRequest: ("retire", _retire_facts),
+}
+
+
+def _journal(hook: str) -> Callable[..., Wrapped[Any]]:
+    def wrapper(self: JournalWrapper, request: Any) -> Wrapped[Any]:
+        kept = journal_facts(request)
+        if kept is None:
+            raise TypeError(f"the journal does not know what '{hook}' is given")
+        return (yield from self._record(*kept))
+
+    wrapper.__name__ = hook
+    wrapper.__doc__ = f"Record a call of ``{hook}``."
+    return wrapper
+
+
+for _hook in ("register", "package", "deploy", "withdraw", "enroll", "retire"):
+    setattr(JournalWrapper, _hook, hookimpl(wrapper=True, tryfirst=True)(_journal(_hook)))
