@@ -85,7 +85,8 @@ class Found(NamedTuple):
         """Print."""
         print(
             f"{name:22} busy {self.rate:7.0f} polls/s p99 {self.p99:6.1f} ms "
-            f"{self.cpu_us:4.0f} us CPU each   storm {self.storm_rate:7.0f} polls/s, last after {self.storm_s:5.2f} s   "
+            f"{self.cpu_us:4.0f} us CPU each   "
+            f"storm {self.storm_rate:7.0f} polls/s, last after {self.storm_s:5.2f} s   "
             f"paced {self.paced_rate:6.0f} polls/s p99 {self.paced_p99:6.1f} ms "
             f"{100 * self.paced_cpu:3.0f} % CPU   {self.mib:5.0f} MiB",
             flush=True,
@@ -194,7 +195,7 @@ def measure(name: str, server: Server, size: Size) -> Found:
 
 def main() -> None:
     """Measure and print."""
-    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser = argparse.ArgumentParser(description=(__doc__ or "").partition("\n")[0])
     parser.add_argument("--quick", action="store_true", help="a small run, to see that it works")
     asked = parser.parse_args()
     size = Size(200, 1_000, 0.5, 2, 300) if asked.quick else Size()

@@ -5,6 +5,7 @@ modules whose version is a digest of what is in them, so that equal content is s
 
 - ``<app>.<precision>``: the weights of one variant;
 - ``<app>.package``: the package's manifest and every other layer, in parts of at most 20 files;
+- ``<app>.delta``: deltas for devices with an earlier package, by ``delta_file_name``;
 - ``<app>.release``: the release's envelope and the package's signature.
 
 Layers are files named ``sha256-<hex>``; a device finds them by content, whatever module they are
@@ -25,6 +26,7 @@ from edgectl.api import (
     RELEASE_FILE,
     SIGNATURE_FILE,
     WEIGHT_TYPE,
+    Delta,
     Descriptor,
     LimitError,
     Manifest,
@@ -33,6 +35,7 @@ from edgectl.api import (
     Release,
     ReleaseRecord,
     canonical_json,
+    delta_file_name,
     sha256_digest,
 )
 
@@ -86,6 +89,22 @@ def release_modules(
     ]
     modules += _modules(f"{application}.package", package)
     return (*modules, *signed_modules(release, release.signature))
+
+
+def delta_modules(application: str, deltas: Iterable[Delta]) -> tuple[ModulePlan, ...]:
+    """Return the modules that hold deltas; of two for the same files the smaller one is taken."""
+    offered = sorted((file for delta in deltas for file in delta.files), key=lambda one: -one.size)
+    files = {delta_file_name(file.old, file.new): file for file in offered}
+    return tuple(
+        _modules(
+            f"{application}.delta",
+            [
+                ArtifactPlan(name=name, digest=file.digest, size=file.size)
+                for name, file in sorted(files.items())
+                if file.size <= MAX_FILE_BYTES
+            ],
+        )
+    )
 
 
 def release_module_name(application: str) -> str:

@@ -38,6 +38,7 @@ from edgectl_selfhosted.render import (
     VENDOR,
     ArtifactPlan,
     ModulePlan,
+    delta_modules,
     missing_files,
     module_body,
     release_module_name,
@@ -70,7 +71,10 @@ def publish(
     ids: list[int] = []
     if _is_local(request.package.layout, release.package):
         manifest_bytes, manifest, info = _read_package(request.package.layout, release.package)
-        modules = release_modules(release, manifest_bytes, manifest, info)
+        modules = (
+            *delta_modules(release.application, request.deltas),
+            *release_modules(release, manifest_bytes, manifest, info),
+        )
     else:
         ids, signature = _from_earlier_release(client, release)
         modules = signed_modules(release, signature)
@@ -127,7 +131,11 @@ def also_pushed(registry: str, request: PackageRequest, result: PackageResult) -
         return result
     repository = f"{registry.rstrip('/')}/{package.application}"
     sent = push_package(
-        package.layout, package.digest, repository, tag=f"release-{request.release.number}"
+        package.layout,
+        package.digest,
+        repository,
+        tag=f"release-{request.release.number}",
+        deltas=request.deltas,
     )
     return PackageResult(
         location=f"{result.location} and {repository}@{package.digest}",

@@ -31,10 +31,15 @@ _OPERATORS_ONLY = ("/rest/", "/telemetry/")
 
 
 class HubApp:
-    """Routes requests; the poll takes a short way."""
+    """Routes requests; the poll takes a short way.
 
-    def __init__(self, hub: Hub) -> None:
+    Attributes:
+        most_connections: How many there may be at a time; 0 for as many as there are.
+    """
+
+    def __init__(self, hub: Hub, most_connections: int = 0) -> None:
         self.hub = hub
+        self.most_connections = most_connections
         self.router = Starlette(
             routes=[*routes.ROUTES, *confirmation.ROUTES, *telemetry.ROUTES, *MGMT_ROUTES],
             exception_handlers={

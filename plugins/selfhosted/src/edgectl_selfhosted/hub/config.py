@@ -6,6 +6,8 @@ from pathlib import Path
 
 import msgspec
 
+from edgectl_selfhosted.hub.patience import Patience
+
 TENANT = "DEFAULT"
 OPERATOR = "admin"
 
@@ -60,6 +62,7 @@ class HubConfig(msgspec.Struct, frozen=True, kw_only=True):
     rollout_interval_s: float = 2.0
     quotas: Quotas = Quotas()
     telemetry: TelemetryLimits = TelemetryLimits()
+    patience: Patience = Patience()
 
     @property
     def scheme(self) -> str:

@@ -20,11 +20,23 @@ class OpenAction(msgspec.Struct, frozen=True, kw_only=True):
     etag: int
 
 
+class PollAnswer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """An answer as it goes onto the wire, with its ETag."""
+
+    whole: bytes
+    etag: bytes
+
+    @property
+    def body(self) -> bytes:
+        """What follows the head."""
+        return self.whole.partition(b"\r\n\r\n")[2]
+
+
 class Entry(msgspec.Struct, kw_only=True):
     """One device.
 
     Attributes:
-        bodies: Poll answers by base address, made when first asked for.
+        answers: Poll answers by base address, made when first asked for.
     """
 
     controller_id: str
@@ -33,7 +45,7 @@ class Entry(msgspec.Struct, kw_only=True):
     wants_attributes: bool
     action: OpenAction | None
     installed_action: int | None
-    bodies: dict[str, tuple[bytes, bytes]] = {}
+    answers: dict[str, PollAnswer] = {}
 
 
 class PollCache:

@@ -19,7 +19,7 @@ import ssl
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import IO
+from typing import IO, cast
 
 import msgspec
 import uvicorn
@@ -30,11 +30,14 @@ from edgectl_selfhosted.hub.app import HubApp
 from edgectl_selfhosted.hub.auth import write_private
 from edgectl_selfhosted.hub.config import HubConfig
 from edgectl_selfhosted.hub.hub import Hub
+from edgectl_selfhosted.hub.patience import Patience
+from edgectl_selfhosted.hub.protocol import HubProtocol, sweep
 from edgectl_selfhosted.hub.store.schema import SchemaError
-from edgectl_selfhosted.hub.tls import HubProtocol
 
 READY_FILE = "hub.json"
 LOCK_FILE = "hub.lock"
+_OWN_FILES = 256
+_SWEEP_S = 2.0
 _SIGNALS = (signal.SIGTERM, signal.SIGINT)
 _LOG = logging.getLogger("edgectl.hub")
 
@@ -55,9 +58,9 @@ def serve(config: HubConfig) -> int:
     except OSError as exc:
         raise HubStartError(f"the folder '{config.data}' cannot be made: {exc.strerror}") from exc
     os.umask(0o077)
-    _allow_many_connections()
+    most = most_connections()
     with _locked(config.data), _listening(config) as listener:
-        return uvloop.run(_run(config, listener))
+        return uvloop.run(_run(config, listener, most))
 
 
 def _check(config: HubConfig) -> None:
@@ -67,10 +70,18 @@ def _check(config: HubConfig) -> None:
         raise HubStartError("client certificates need TLS: give a certificate and its key too")
 
 
-def _allow_many_connections() -> None:
+def most_connections() -> int:
+    """Raise the limit of open files to what the user may have; return the connections it allows.
+
+    0 means that there is no limit. Some files are the hub's own: the database, and artifacts on
+    their way in and out.
+    """
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     if soft != hard:
         resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    if hard == resource.RLIM_INFINITY:
+        return 0
+    return max(1, hard - min(_OWN_FILES, hard // 2))
 
 
 @contextlib.contextmanager
@@ -136,6 +147,13 @@ class _Server(uvicorn.Server):
             for number in _SIGNALS:
                 loop.remove_signal_handler(number)
 
+    async def hang_up_on_the_slow(self, patience: Patience) -> None:
+        """Look at all connections again and again."""
+        interval_s = min(_SWEEP_S, patience.head_s / 4)
+        while True:
+            await asyncio.sleep(interval_s)
+            await sweep(cast("set[HubProtocol]", self.server_state.connections), patience)
+
     def _stop(self, number: int) -> None:
         if self.should_exit:
             self.force_exit = True
@@ -143,10 +161,10 @@ class _Server(uvicorn.Server):
         self.should_exit = True
 
 
-def _server(config: HubConfig, hub: Hub, url: str) -> _Server:
+def _server(config: HubConfig, hub: Hub, url: str, most: int) -> _Server:
     try:
         settings = uvicorn.Config(
-            HubApp(hub),
+            HubApp(hub, most),
             http=HubProtocol,
             ws="none",
             lifespan="off",
@@ -155,7 +173,7 @@ def _server(config: HubConfig, hub: Hub, url: str) -> _Server:
             server_header=False,
             date_header=False,
             proxy_headers=False,
-            timeout_keep_alive=75,
+            timeout_keep_alive=max(1, round(config.patience.idle_s)),
             timeout_graceful_shutdown=5,
             backlog=2048,
             ssl_certfile=config.tls_cert,
@@ -176,12 +194,13 @@ def _open(config: HubConfig) -> Hub:
         raise HubStartError(f"the folder '{config.data}' cannot be used: {exc}") from exc
 
 
-async def _run(config: HubConfig, listener: socket.socket) -> int:
+async def _run(config: HubConfig, listener: socket.socket, most: int) -> int:
     hub = _open(config)
     try:
-        server = _server(config, hub, url_of(config, listener))
+        server = _server(config, hub, url_of(config, listener), most)
         await hub.start()
-        chores = [asyncio.create_task(work) for work in maintenance.chores(hub)]
+        work = [*maintenance.chores(hub), server.hang_up_on_the_slow(config.patience)]
+        chores = [asyncio.create_task(chore) for chore in work]
         await server.serve(sockets=[listener])
         for chore in chores:
             chore.cancel()

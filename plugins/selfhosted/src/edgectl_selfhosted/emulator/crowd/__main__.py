@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import contextlib
 import json
 import logging
 import signal
@@ -42,14 +41,14 @@ async def _run(members: list[Member], hub: str, every_s: float, polls_per_s: flo
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)
     turns = Turns(members, pause_s=max(every_s / len(members), 1 / polls_per_s))
-    tasks = [asyncio.create_task(_work(turns, Line(hub))) for _ in range(_LINES)]
-    tasks.append(asyncio.create_task(_announce(turns, len(members))))
-    await ended.wait()
-    for task in tasks:
-        task.cancel()
-    for task in tasks:
-        with contextlib.suppress(asyncio.CancelledError):
-            await task
+    async with (
+        asyncio.TaskGroup() as group
+    ):  # what one of them did not expect ends all, and is told
+        tasks = [group.create_task(_work(turns, Line(hub))) for _ in range(_LINES)]
+        tasks.append(group.create_task(_announce(turns, len(members))))
+        await ended.wait()
+        for task in tasks:
+            task.cancel()
 
 
 class Turns:

@@ -71,7 +71,7 @@ class Known:
         if digest not in self._releases:
             link = artifact.links.get("download") or artifact.links["download-http"]
             envelope = await line.ask("GET", _path(link.href), login)
-            payload = parse_release_envelope(envelope).payload
+            payload = parse_release_envelope(envelope).payload_bytes()
             self._releases[digest] = msgspec.json.decode(payload, type=ReleaseDocument)
         return self._releases[digest]
 

@@ -38,7 +38,7 @@ async def identify(
     entry = hub.polls.get(controller_id)
     if entry is None:
         entry = await _load(hub, controller_id)
-    if tenant.upper() != TENANT or not _may(hub, controller_id, entry, authorization, peer_name):
+    if tenant.upper() != TENANT or not may(hub, controller_id, entry, authorization, peer_name):
         raise HubError(Fault.UNAUTHORIZED, "the device's credentials are missing or wrong")
     if entry is None:
         check_controller_id(controller_id)
@@ -65,9 +65,10 @@ def check_controller_id(controller_id: str) -> str:
     return controller_id
 
 
-def _may(
+def may(
     hub: Hub, controller_id: str, entry: Entry | None, authorization: str, peer_name: str
 ) -> bool:
+    """Whether these credentials are those of the device, or of its gateway."""
     if peer_name and equal(peer_name, controller_id):
         return True
     scheme, _, token = authorization.partition(" ")

@@ -1,21 +1,23 @@
 """The poll: the one request that every device sends all day.
 
-It stands in front of the router and answers from memory; only a device that was touched since
-its last poll costs a query, and only a device's first poll costs a write.
+It is answered from memory, most often before there is a request for the application at all
+(``quick_answer``); only a device that was touched since its last poll costs a query, and only a
+device's first poll costs a write.
 """
 
 from __future__ import annotations
 
+import re
 import zlib
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
 
 import msgspec
 
 from edgectl_selfhosted.hub.config import TENANT
-from edgectl_selfhosted.hub.ddi.identity import PEER_NAME, identify
+from edgectl_selfhosted.hub.ddi.identity import PEER_NAME, identify, may
 from edgectl_selfhosted.hub.http import header
-from edgectl_selfhosted.hub.poll_cache import Entry
+from edgectl_selfhosted.hub.poll_cache import Entry, PollAnswer
 from edgectl_selfhosted.hub.store import settings, targets
 
 if TYPE_CHECKING:
@@ -26,6 +28,45 @@ if TYPE_CHECKING:
 
 _MAX_BASES = 4
 _HAL = (b"content-type", b"application/hal+json")
+_PLAIN = re.compile(rb"/DEFAULT/controller/v1/([\w.~:@+-]{1,256})")
+_NOT_PLAIN = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
+
+
+class Asked(NamedTuple):
+    """A GET as the parser saw it; ``address`` is the client's, header names are in lower case."""
+
+    url: bytes
+    headers: list[tuple[bytes, bytes]]
+    scheme: str
+    address: str
+    peer_name: str
+
+
+def quick_answer(hub: Hub, asked: Asked, *, now_ms: int) -> bytes | None:
+    """Return the whole answer to a plain poll of a device that is in memory and may ask.
+
+    Everything else is None, refusals too: ``poll`` decides them.
+    """
+    match = _PLAIN.fullmatch(asked.url)
+    if match is None:
+        return None
+    controller_id = match[1].decode()
+    entry = hub.polls.get(controller_id)
+    if entry is None or entry.is_new:
+        return None
+    headers = dict(asked.headers)
+    host = headers.get(b"host")
+    if not host or not _NOT_PLAIN.isdisjoint(headers):
+        return None
+    authorization = headers.get(b"authorization", b"").decode("latin-1")
+    if not may(hub, controller_id, entry, authorization, asked.peer_name):
+        return None
+    hub.polls.saw(controller_id, now_ms, asked.address)
+    base = hub.config.public_url or f"{asked.scheme}://{host.decode('latin-1')}"
+    made = _made(hub, entry, base)
+    if headers.get(b"if-none-match") == made.etag:
+        return b"HTTP/1.1 304 Not Modified\r\netag: %b\r\n\r\n" % made.etag
+    return made.whole
 
 
 async def poll(hub: Hub, scope: Scope, send: Send, *, now_ms: int) -> None:
@@ -43,7 +84,8 @@ async def poll(hub: Hub, scope: Scope, send: Send, *, now_ms: int) -> None:
     hub.polls.saw(controller_id, now_ms, client[0] if client else "")
     if entry.is_new:
         await hub.write(lambda tx: _registered(tx, controller_id), actor=controller_id)
-    body, etag = _body(hub, entry, _base(hub, scope, headers))
+    made = _made(hub, entry, _base(hub, scope, headers))
+    etag, body = made.etag, made.body
     if header(headers, b"if-none-match").encode("latin-1") == etag:
         await _send(send, 304, [(b"etag", etag)], b"")
         return
@@ -51,13 +93,15 @@ async def poll(hub: Hub, scope: Scope, send: Send, *, now_ms: int) -> None:
     await _send(send, 200, [_HAL, length, (b"etag", etag)], body)
 
 
-def _body(hub: Hub, entry: Entry, base: str) -> tuple[bytes, bytes]:
-    made = entry.bodies.get(base)
+def _made(hub: Hub, entry: Entry, base: str) -> PollAnswer:
+    made = entry.answers.get(base)
     if made is None:
-        data = msgspec.json.encode(document(entry, base, hub.settings))
-        made = (data, b'"%08x"' % zlib.crc32(data))
-        if len(entry.bodies) < _MAX_BASES:
-            entry.bodies[base] = made
+        body = msgspec.json.encode(document(entry, base, hub.settings))
+        etag = b'"%08x"' % zlib.crc32(body)
+        head = b"HTTP/1.1 200 OK\r\n%b: %b\r\ncontent-length: %d\r\netag: %b\r\n\r\n"
+        made = PollAnswer(whole=head % (*_HAL, len(body), etag) + body, etag=etag)
+        if len(entry.answers) < _MAX_BASES:
+            entry.answers[base] = made
     return made
 
 
