@@ -12,6 +12,7 @@ import click
 from edgectl.cli.output import Output
 
 if TYPE_CHECKING:
+    from edgectl.dryrun import DryRun
     from edgectl.project.load import Project
     from edgectl.records import Target
     from edgectl.session import Session
@@ -23,7 +24,10 @@ class App:
     Attributes:
         out: Where results and progress go.
         path: The project file or its folder.
+        dry: Takes what would be done, in a dry run.
     """
+
+    dry: DryRun | None = None
 
     def __init__(self, path: str, out: Output) -> None:
         self.path = Path(path)
@@ -39,13 +43,31 @@ class App:
         """Begin a session on the project."""
         from edgectl.session import Session  # noqa: PLC0415 - keeps --help fast
 
-        return Session(self.project(), self.out.progress)
+        return Session(self.project(), self.out.progress, self.dry)
 
     def choose(
         self, session: Session, names: tuple[str, ...], providers: tuple[str, ...]
     ) -> list[Target]:
         """Return the targets that the options ask for."""
         return session.project.targets(names, providers)
+
+
+def changes(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command that changes something ``--dry-run``; stands below ``command``."""
+
+    @click.option(
+        "--dry-run", "dry_run_", is_flag=True, help="Say what would be done, and change nothing."
+    )
+    @functools.wraps(function)
+    def wrapper(app: App, *, dry_run_: bool, **options: Any) -> Any:
+        if not dry_run_:
+            return function(app, **options)
+        from edgectl.cli.dry import dry_run  # noqa: PLC0415 - keeps --help fast
+
+        with dry_run(app.out) as (app.dry, app.out):
+            return function(app, **options)
+
+    return wrapper
 
 
 def command(function: Callable[..., Any]) -> Callable[..., Any]:

@@ -218,9 +218,13 @@ def package(session: Session) -> Package:
         assets=session.project.assets,
         evaluation=prepared.evaluation,
     )
-    built = build_package(content, session.layout)
+    layout = session.layout
+    if session.dry is not None:
+        layout = session.dry.scratch / "store"
+        session.dry.note("write", session.layout, facts={"version": version.version})
+    built = build_package(content, layout)
     key = session.key()
-    sign_package(session.layout, built.digest, key)
+    sign_package(layout, built.digest, key)
     built = msgspec.structs.replace(built, signed_by=key.hint)
     _save(session.build_dir / PACKAGED, built)
     return built

@@ -7,8 +7,9 @@ import time
 import click
 import msgspec
 
-from edgectl.cli.app import App, command, poll_option, take_over_option, target_options
+from edgectl.cli.app import App, changes, command, poll_option, take_over_option, target_options
 from edgectl.cli.commands.deploy import Wishes, drive, show_results
+from edgectl.cli.commands.plan import show_plan
 from edgectl.cli.output import Row
 from edgectl.codec import plain
 from edgectl.errors import PlanError
@@ -16,6 +17,7 @@ from edgectl.records import Target
 from edgectl.requests import WithdrawRequest
 from edgectl.session import Session
 from edgectl.workflow.deploy import TargetResult, exit_code
+from edgectl.workflow.dry import note_rollout
 from edgectl.workflow.resume import resume_plan
 from edgectl.workflow.shared import Control, Phase, Shared
 
@@ -23,6 +25,7 @@ from edgectl.workflow.shared import Control, Phase, Shared
 @click.command()
 @target_options
 @command
+@changes
 def pause(app: App, targets: tuple[str, ...], providers: tuple[str, ...]) -> None:
     """Hold a rollout: devices that have the release finish it, no other gets it."""
     session = app.session()
@@ -38,6 +41,7 @@ def pause(app: App, targets: tuple[str, ...], providers: tuple[str, ...]) -> Non
 @click.command()
 @target_options
 @command
+@changes
 def abort(app: App, targets: tuple[str, ...], providers: tuple[str, ...]) -> None:
     """Stop a rollout where it is; devices that have not begun do not get the release."""
     session = app.session()
@@ -75,6 +79,7 @@ def _abort(session: Session, target: Target) -> tuple[Row, str]:
 @take_over_option
 @poll_option
 @command
+@changes
 def resume(
     app: App,
     *,
@@ -104,6 +109,10 @@ def resume(
                     driven_by=other,
                 )
             )
+            continue
+        if app.dry is not None:
+            show_plan(app.out, plan)
+            note_rollout(session, app.dry, plan, package, app.out.note)
             continue
         results += drive(app, session, plan, package, Wishes(poll=poll, take_over=take_over))
     show_results(app, results)

@@ -6,8 +6,9 @@ from pathlib import Path
 
 import click
 
-from edgectl.cli.app import App, command, poll_option, take_over_option, target_options
+from edgectl.cli.app import App, changes, command, poll_option, take_over_option, target_options
 from edgectl.cli.board import Board
+from edgectl.cli.commands.plan import show_plan
 from edgectl.cli.junit import write_junit
 from edgectl.cli.output import show_error
 from edgectl.codec import plain
@@ -17,6 +18,7 @@ from edgectl.workflow import build
 from edgectl.workflow.approval import check_approval
 from edgectl.workflow.deploy import GATE, Deployer, TargetResult, exit_code
 from edgectl.workflow.drive import describe
+from edgectl.workflow.dry import note_rollout
 from edgectl.workflow.plan import Plan
 from edgectl.workflow.planner import make_plan
 from edgectl.workflow.review import check_unchanged, read_plan
@@ -68,6 +70,7 @@ from edgectl.workflow.review import check_unchanged, read_plan
 @take_over_option
 @poll_option
 @command
+@changes
 def deploy(
     app: App,
     *,
@@ -131,6 +134,12 @@ def roll_out(app: App, session: Session, package: Package, wishes: Wishes) -> in
         session.project.target(name)  # one that does not exist is a typing error
     check_approval(session, package, force=wishes.force_unapproved)
     plan = _plan(app, session, package, wishes)
+    if app.dry is not None:
+        show_plan(app.out, plan)
+        note_rollout(session, app.dry, plan, package, app.out.note)
+        if wishes.junit is not None:
+            app.dry.note("write", wishes.junit)
+        return 1 if plan.refused else 0
     app.out.progress(
         f"{plan.application} {plan.version} {plan.package[:19]} as release {plan.release}: "
         f"{plan.changes} devices change"

@@ -9,7 +9,7 @@ import click
 
 from edge_components.contract.hardware import PROFILES
 from edgectl.cli import device_page
-from edgectl.cli.app import App, command, target_options
+from edgectl.cli.app import App, changes, command, target_options
 from edgectl.cli.commands.status import device_rows
 from edgectl.errors import EdgectlError, NotFoundError
 from edgectl.records import Target
@@ -40,6 +40,7 @@ def devices() -> None:
     help="Write its files there (mode 0600) instead of printing them.",
 )
 @command
+@changes
 def add(
     app: App,
     *,
@@ -70,6 +71,8 @@ def add(
     )
     for note in result.notes:
         app.out.note(note)
+    if app.dry is not None and folder is not None:
+        app.dry.note("write", f"{folder}/…", facts={"for": f"device {name}"})
     if folder is None:
         text = "\n".join(f"# {file}\n{content}" for file, content in result.files.items())
         app.out.one({"device": result.device.id, "files": result.files}, text)
@@ -116,6 +119,7 @@ def show(app: App, name: str, targets: tuple[str, ...], providers: tuple[str, ..
 @click.argument("name")
 @click.option("-t", "--target", required=True, metavar="NAME", help="The target it is in.")
 @command
+@changes
 def remove(app: App, name: str, target: str) -> None:
     """Make the provider forget a device; what runs on it goes on."""
     session = app.session()

@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 import msgspec
 
-from edgectl.cli.app import App, command
+from edgectl.cli.app import App, changes, command
 from edgectl.errors import ProjectError
 from edgectl.project.spec import Name
 
@@ -22,6 +22,7 @@ RENAMED = {"gitignore.tmpl": ".gitignore"}
 @click.argument("folder", type=click.Path(path_type=Path), default=Path())
 @click.option("--name", help="The project's name; by default the folder's.")
 @command
+@changes
 def init(app: App, folder: Path, name: str | None) -> None:
     """Write a new project into FOLDER: a complete example to change.
 
@@ -44,6 +45,10 @@ def init(app: App, folder: Path, name: str | None) -> None:
             f"'{present[0]}' exists already; nothing was written",
             hint="choose an empty folder: edgectl init NAME",
         )
+    if app.dry is not None:
+        for path in sorted(targets):
+            app.dry.note("write", path)
+        return
     folder.mkdir(parents=True, exist_ok=True)
     for path, item in targets.items():
         text = item.read_text(encoding="utf-8")

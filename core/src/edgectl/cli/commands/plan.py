@@ -6,11 +6,15 @@ from pathlib import Path
 
 import click
 
-from edgectl.cli.app import App, command, target_options
+from edgectl.cli.app import App, changes, command, target_options
+from edgectl.cli.dry import DryOutput
+from edgectl.cli.output import Output
 from edgectl.cli.plan_text import describe, markdown
 from edgectl.codec import plain
 from edgectl.workflow import build
+from edgectl.workflow.dry import note_rollout
 from edgectl.workflow.manifests import write_manifests
+from edgectl.workflow.plan import Plan
 from edgectl.workflow.planner import make_plan
 
 CHANGES = 2
@@ -32,6 +36,7 @@ CHANGES = 2
     help="Write the documents that the provider would make, for teams that keep them in Git.",
 )
 @command
+@changes
 def plan(
     app: App,
     *,
@@ -53,16 +58,26 @@ def plan(
     session = app.session()
     package = build.last_package(session)
     made = make_plan(session, package, app.choose(session, targets, providers))
-    if folder is not None:
+    if folder is not None and app.dry is not None:
+        note_rollout(session, app.dry, made, package, app.out.note, given=False)
+        app.dry.note("write", f"{folder}/…")
+    elif folder is not None:
         for path in write_manifests(session, package, made, folder, app.out.note):
             app.out.note(path)
-    if as_markdown:
-        click.echo(markdown(made))
-    elif app.out.form == "text":
-        click.echo(describe(made, every=app.out.level > 0))
-    else:
-        app.out.one(plain(made), "")
+    show_plan(app.out, made, as_markdown=as_markdown)
     if made.refused:
         click.get_current_context().exit(1)
     if detailed_exitcode and (made.changes or made.is_new):
         click.get_current_context().exit(CHANGES)
+
+
+def show_plan(out: Output, made: Plan, *, as_markdown: bool = False) -> None:
+    """Print a plan as text, Markdown or JSON; in a dry run too."""
+    if isinstance(out, DryOutput):
+        out = out.beside_plan()
+    if as_markdown:
+        click.echo(markdown(made))
+    elif out.form == "text":
+        click.echo(describe(made, every=out.level > 0))
+    else:
+        out.one(plain(made), "")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from edgectl.cli.app import App, command
+from edgectl.cli.app import App, changes, command
 from edgectl.codec import plain
 from edgectl.records import Approval, ModelVersion
 from edgectl.workflow import build
@@ -15,6 +15,7 @@ from edgectl.workflow import build
 @click.option("--approve", "decision", flag_value="approved", help="Approve the last version.")
 @click.option("--reject", "decision", flag_value="rejected", help="Reject the last version.")
 @command
+@changes
 def register(app: App, provider: str | None, decision: Approval | None) -> None:
     """Check the model, make its variants and register the version.
 

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import click
 
-from edgectl.cli.app import App, command, poll_option, take_over_option, target_options
+from edgectl.cli.app import App, changes, command, poll_option, take_over_option, target_options
 from edgectl.cli.commands.deploy import Wishes, drive, show_results
+from edgectl.cli.commands.plan import show_plan
 from edgectl.workflow.deploy import exit_code
+from edgectl.workflow.dry import note_rollout
 from edgectl.workflow.resume import rollback_plan
 
 
@@ -22,6 +24,7 @@ from edgectl.workflow.resume import rollback_plan
 @take_over_option
 @poll_option
 @command
+@changes
 def rollback(
     app: App,
     *,
@@ -44,6 +47,10 @@ def rollback(
             f"{target.name}: back to {package.version} {package.digest[:19]} "
             f"as release {plan.release}"
         )
+        if app.dry is not None:
+            show_plan(app.out, plan)
+            note_rollout(session, app.dry, plan, package, app.out.note)
+            continue
         results += drive(app, session, plan, package, Wishes(poll=poll, take_over=take_over))
     show_results(app, results)
     click.get_current_context().exit(exit_code(results))

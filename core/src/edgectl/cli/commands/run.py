@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from edgectl.cli.app import App, command, poll_option, take_over_option, target_options
+from edgectl.cli.app import App, changes, command, poll_option, take_over_option, target_options
 from edgectl.cli.commands.deploy import Wishes, roll_out
 from edgectl.workflow import build
 
@@ -14,6 +14,7 @@ from edgectl.workflow import build
 @take_over_option
 @poll_option
 @command
+@changes
 def run(
     app: App,
     *,
@@ -27,6 +28,9 @@ def run(
     provider = providers[0] if len(providers) == 1 else None
     app.out.progress("training")
     build.train(session, provider)
+    if app.dry is not None:
+        app.out.one({}, "what was trained is registered, packaged and deployed; each has --dry-run")
+        return
     app.out.progress("registering")
     version = build.register(session, provider)
     app.out.progress(f"{version.name} {version.version} passed its gates")

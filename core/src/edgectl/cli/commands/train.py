@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from edgectl.cli.app import App, command
+from edgectl.cli.app import App, changes, command
 from edgectl.codec import plain
 from edgectl.workflow import build
 
@@ -12,6 +12,7 @@ from edgectl.workflow import build
 @click.command()
 @click.option("--provider", metavar="NAME", help="Where to train.")
 @command
+@changes
 def train(app: App, provider: str | None) -> None:
     """Train the model.
 
