@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from edge_components.pipeline.errors import PipelineError
-from edge_components.runtime.page import HealthProbe
+from edge_components.runtime.page import Counts
 
 
 def test_one_reading_goes_to_every_sink(
@@ -182,8 +182,8 @@ def test_relative_folders_are_below_the_state_folder(
     assert until(Path(bench.folder / "inbox").is_dir)
 
 
-def test_what_was_left_out_is_in_the_health_record(bench: Any, tmp_path: Path) -> None:
+def test_what_was_left_out_is_in_the_health_record(bench: Any) -> None:
     bench.metrics.pipeline["dropped_oldest"] += 3
     bench.metrics.pipeline_waiting = 2
-    health = HealthProbe(bench.metrics, tmp_path)()
+    health = Counts(bench.metrics)()
     assert (health["pipeline.dropped_oldest"], health["pipeline.waiting"]) == (3, 2)

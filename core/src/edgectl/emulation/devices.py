@@ -60,7 +60,7 @@ def settle_device(file: Path, state_dir: Path) -> int:
         config,
         device=msgspec.structs.replace(config.device, state_dir=str(state_dir)),
         runtime=msgspec.structs.replace(config.runtime, port=port),
-        telemetry=msgspec.structs.replace(config.telemetry, interval_s=1.0, health_interval_s=5.0),
+        telemetry=msgspec.structs.replace(config.telemetry, interval_s=1.0, health_interval_s=2.0),
     )
     file.write_text(config.to_toml())
     return port

@@ -39,10 +39,12 @@ class DriftReport(msgspec.Struct, frozen=True, kw_only=True):
         crossed: What is beyond its threshold, the furthest first.
         attributes: ``<name>.psi`` and, where order means something, ``<name>.ks``; ``rows`` and
             ``seconds`` of the window, and the thresholds.
+        beyond_chance: The ``psi`` of each name that is above what chance alone reaches.
     """
 
     crossed: tuple[str, ...]
     attributes: dict[str, Value]
+    beyond_chance: dict[str, float] = {}
 
 
 class _Watch:
@@ -106,16 +108,18 @@ class DriftMonitor:
             return None
         found: dict[str, Value] = {}
         beyond: dict[str, float] = {}
+        sure: dict[str, float] = {}
         for watch in self._watches.values():
             if watch.rows >= settings.min_rows:
                 beyond[watch.name] = _judge(watch, settings, found)
+                sure |= _beyond_chance(watch)
             watch.clear()
         crossed = sorted((name for name in beyond if beyond[name] > 1), key=lambda n: -beyond[n])
         found["threshold.psi"], found["threshold.ks"] = settings.psi, settings.ks
         found["rows"] = self._rows
         found["seconds"] = round(now - self._began, 3)
         self._rows, self._began = 0, now
-        return DriftReport(crossed=tuple(crossed), attributes=found)
+        return DriftReport(crossed=tuple(crossed), attributes=found, beyond_chance=sure)
 
 
 def _judge(watch: _Watch, settings: DriftSection, found: dict[str, Value]) -> float:
@@ -129,6 +133,12 @@ def _judge(watch: _Watch, settings: DriftSection, found: dict[str, Value]) -> fl
     distance = ks(watch.expected, watch.observed)
     found[f"{watch.name}.ks"] = round(distance, 4)
     return max(share, distance / max(settings.ks, ks_by_chance(have, seen)))
+
+
+def _beyond_chance(watch: _Watch) -> dict[str, float]:
+    value = psi(watch.expected, watch.observed)
+    chance = psi_by_chance(watch.expected.size, watch.expected_rows, watch.rows)
+    return {watch.name: round(value, 4)} if value > chance else {}
 
 
 def _edges(reference: Feature) -> Values:

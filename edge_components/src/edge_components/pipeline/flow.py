@@ -26,7 +26,7 @@ class LocalAnswers:
     def __init__(self, model: Model, finish: Finish, reports: Reports) -> None:
         self._model = model
         self._finish = finish
-        self._recorder = reports.recorder
+        self._reports = reports
 
     def __call__(self, item: Item, abandon: Abandon) -> Found:
         """Run the model.
@@ -42,7 +42,8 @@ class LocalAnswers:
         start = time.perf_counter()
         outputs = model.run({spec.name: feed})
         passed = time.perf_counter() - start
-        self._recorder.prediction(
+        self._reports.inferred(passed)
+        self._reports.recorder.prediction(
             model, passed, model.outputs, outputs, "pipeline", inputs={spec.name: feed}
         )
         named = {out.name: value for out, value in zip(model.outputs, outputs, strict=True)}

@@ -102,9 +102,11 @@ class _Other:
         self._reports.fine("remote")
         self._reports.count("remote_answered")
         identity = Identity(name=self._name, version=answered.version)
+        passed = time.perf_counter() - start
+        self._reports.inferred(passed)
         self._reports.recorder.prediction(
             _Named(identity),
-            time.perf_counter() - start,
+            passed,
             answered.specs,
             answered.arrays,
             "pipeline-remote",

@@ -75,6 +75,11 @@ class Reports:
         with self._lock:
             self._metrics.errors[kind] += 1
 
+    def inferred(self, seconds: float) -> None:
+        """Count how long a model took for a reading."""
+        with self._lock:
+            self._metrics.pipeline_latency.observe(seconds)
+
     def answered(self) -> None:
         """Count a reading that was answered."""
         with self._lock:

@@ -43,6 +43,7 @@ class Metrics:
 
     def __init__(self) -> None:
         self.latency = Histogram()
+        self.pipeline_latency = Histogram()
         self.requests = 0
         self.pipeline_readings = 0
         self.pipeline_waiting = 0

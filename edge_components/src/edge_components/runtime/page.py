@@ -141,43 +141,70 @@ class Numbers:
             )
 
 
-class HealthProbe:
-    """The attributes of a health record; latencies are of the time since the last one."""
+class Counts:
+    """What was counted, as attributes of a health record; some since the last call.
 
-    def __init__(
-        self, metrics: Metrics, state_dir: Path, *, sensors: Sensors | None = None
-    ) -> None:
+    It touches memory only and no thread waits for another here, so it may be called where a
+    release is switched. The caller calls it once at a time.
+    """
+
+    def __init__(self, metrics: Metrics) -> None:
         self._metrics = metrics
-        self._state_dir = state_dir
-        self._sensors = sensors or Sensors()
-        self._cpu = CpuMeter()
-        self._counts = list(metrics.latency.counts)
-        self._total_s = metrics.latency.total_s
+        self._counts, self._total_s = self._latencies()
+        self._answered, self._failed = self._ends()
 
     def __call__(self) -> dict[str, Value]:
-        """Measure."""
+        """Return what was counted."""
         metrics = self._metrics
         latency = self._latency()
+        answered, failed = self._ends()
         found: dict[str, Value] = {
             "requests": metrics.requests,
             "errors": metrics.failures,
             "pipeline.readings": metrics.pipeline_readings,
+            "interval.answered": answered - self._answered,
+            "interval.failed": failed - self._failed,
             "latency_p50_ms": round((latency.quantile(0.5) or 0.0) * 1000, 4),
             "latency_p99_ms": round((latency.quantile(0.99) or 0.0) * 1000, 4),
             **to_attributes("latency_s", latency),
-            "rss_bytes": rss_bytes(),
-            "cpu_share": round(self._cpu.share(), 4),
-            **disk_bytes(self._state_dir),
         }
+        self._answered, self._failed = answered, failed
         found |= {f"pipeline.{what}": n for what, n in sorted(dict(metrics.pipeline).items())}
         if metrics.pipeline_waiting:
             found["pipeline.waiting"] = metrics.pipeline_waiting
-        found |= {f"errors.{kind}": count for kind, count in sorted(metrics.errors.items())}
-        return found | self._sensors.read()
+        found |= {f"errors.{kind}": n for kind, n in sorted(dict(metrics.errors).items())}
+        return found
+
+    def _ends(self) -> tuple[int, int]:
+        metrics = self._metrics
+        return metrics.requests + metrics.pipeline_readings, sum(dict(metrics.errors).values())
+
+    def _latencies(self) -> tuple[list[int], float]:
+        """Return the counts of all latencies, those of requests and of the pipeline."""
+        requests, pipeline = self._metrics.latency, self._metrics.pipeline_latency
+        counts = [one + other for one, other in zip(requests.counts, pipeline.counts, strict=True)]
+        return counts, requests.total_s + pipeline.total_s
 
     def _latency(self) -> HistogramData:
-        latency = self._metrics.latency
-        before, self._counts = self._counts, list(latency.counts)
-        total_s, self._total_s = self._total_s, latency.total_s
+        before, total_s = self._counts, self._total_s
+        self._counts, self._total_s = self._latencies()
         counts = (now - then for now, then in zip(self._counts, before, strict=True))
         return HistogramData(bounds=BUCKETS_S, counts=tuple(counts), total=self._total_s - total_s)
+
+
+class HealthProbe:
+    """What the process and the machine tell, as attributes of a health record."""
+
+    def __init__(self, state_dir: Path, *, sensors: Sensors | None = None) -> None:
+        self._state_dir = state_dir
+        self._sensors = sensors or Sensors()
+        self._cpu = CpuMeter()
+
+    def __call__(self) -> dict[str, Value]:
+        """Measure."""
+        return {
+            "rss_bytes": rss_bytes(),
+            "cpu_share": round(self._cpu.share(), 4),
+            **disk_bytes(self._state_dir),
+            **self._sensors.read(),
+        }

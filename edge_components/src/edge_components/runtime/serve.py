@@ -26,7 +26,7 @@ from edge_components.runtime.http import Limits
 from edge_components.runtime.inference import Inference
 from edge_components.runtime.lineup import THREAD_NAME
 from edge_components.runtime.metrics import Metrics
-from edge_components.runtime.page import HealthProbe, Numbers
+from edge_components.runtime.page import Counts, HealthProbe, Numbers
 from edge_components.runtime.process import allow_files
 from edge_components.runtime.registry import Registry
 from edge_components.runtime.repository import Repository
@@ -105,7 +105,8 @@ class _Parts:
         self.recorder = Recorder(
             self.queue,
             Subject(device=settings.device, application=settings.application),
-            health=HealthProbe(metrics, settings.state_dir),
+            counts=Counts(metrics),
+            health=HealthProbe(settings.state_dir),
             health_interval_s=telemetry.health_interval_s,
             drift=DriftWatch(settings.drift),
         )

@@ -44,6 +44,7 @@ CREATE TABLE IF NOT EXISTS records (
 );
 CREATE INDEX IF NOT EXISTS by_priority ON records (priority, seq);
 CREATE TABLE IF NOT EXISTS untold (what TEXT PRIMARY KEY, count INTEGER NOT NULL);
+CREATE TABLE IF NOT EXISTS begun (release INTEGER NOT NULL, restarts INTEGER NOT NULL);
 """
 
 
@@ -175,6 +176,30 @@ class TelemetryQueue:
         batch = list(batch)
         self.drops.update(f"{item.record.kind}.{why}" for item in batch)
         self.ack([item.seq for item in batch])
+
+    def begin(self, release: int, *, is_start: bool) -> int:
+        """Remember that a release answers; return how often a process began anew with it.
+
+        It is on the disk before anything is answered, so that a process which dies soon counts.
+
+        Args:
+            release: Its number; 0 is none, which is not remembered.
+            is_start: Whether it is the first of this process.
+        """
+        if not release:
+            return 0
+        with self._lock:
+            try:
+                with self._database:
+                    row = self._database.execute("SELECT release, restarts FROM begun").fetchone()
+                    is_known = row is not None and row[0] == release
+                    restarts: int = row[1] + is_start if is_known else 0
+                    self._database.execute("DELETE FROM begun")
+                    self._database.execute("INSERT INTO begun VALUES (?, ?)", (release, restarts))
+            except sqlite3.Error as exc:
+                log.warning("a start cannot be counted: %s", exc)
+                return 0
+        return restarts
 
     def expire(self) -> None:
         """Drop what is older than the time to live.

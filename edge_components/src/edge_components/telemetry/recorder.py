@@ -86,6 +86,7 @@ class Recorder:
         queue: TelemetryQueue,
         subject: Subject,
         *,
+        counts: Callable[[], dict[str, Value]] = dict,
         health: Callable[[], dict[str, Value]] | None = None,
         health_interval_s: float = 60.0,
         max_predictions_per_s: float = 500.0,
@@ -98,7 +99,12 @@ class Recorder:
         self.overflowed: Counter[str] = Counter()
         self._queue = queue
         self._subject = subject
+        self._counts = counts
         self._health = health
+        self._switching = threading.Lock()
+        self._left: deque[TelemetryRecord] = deque()
+        self._has_begun = False
+        self._restarts = 0
         self._drift = drift or DriftWatch()
         self._clock = clock or Clock()
         self._moment = self._clock.now()
@@ -174,8 +180,17 @@ class Recorder:
         policy: Policy | None = None,
         golden: Path | None = None,
     ) -> None:
-        """Let further records be about ``subject``; drift is measured against ``golden``."""
-        self._subject = subject
+        """Let further records be about ``subject``; drift is measured against ``golden``.
+
+        What was counted since the last health record belongs to whom it was about until now, so
+        that is told as a health record of its own.
+        """
+        with self._switching:
+            if self._health is not None and self._subject.release:
+                self._left.append(self._record(Kind.HEALTH, "", self._about_counts(), 9))
+            self._subject = subject
+            self._restarts = self._queue.begin(subject.release, is_start=not self._has_begun)
+            self._has_begun = True
         self.sample = sample
         self.policy = policy or Policy()
         self._drift.follow(subject.package, golden)
@@ -223,7 +238,8 @@ class Recorder:
         now = time.monotonic()
         self._tokens = min(2 * self._rate, self._tokens + (now - self._refilled) * self._rate)
         self._refilled = now
-        records = [self._events.popleft() for _ in range(len(self._events))]
+        records = self._taken_left()
+        records += [self._events.popleft() for _ in range(len(self._events))]
         records += [self._prediction(self._ring.popleft()) for _ in range(len(self._ring))]
         if records:
             self._queue.put(records)
@@ -241,7 +257,12 @@ class Recorder:
             return
         crossed = [name for name in report.crossed if not self.policy.hides(name)]
         body = f"drift of {', '.join(crossed[:5])}" if crossed else "no drift"
-        attributes = {**report.attributes, "crossed": bool(crossed)}
+        told = [v for name, v in report.beyond_chance.items() if not self.policy.hides(name)]
+        attributes: dict[str, Value] = {
+            **report.attributes,
+            "crossed": bool(crossed),
+            "worst_psi": max(told, default=0.0),
+        }
         if crossed:
             attributes["worst"] = crossed[0]
         severity = _WARNING if crossed else 9
@@ -252,7 +273,11 @@ class Recorder:
         if self._health is None:
             return
         told = Counter(self._queue.drops)
-        attributes = self._health() | self._drift.health()
+        machine = self._health()
+        with self._switching:
+            found = self._record(Kind.HEALTH, "", self._about_counts(), 9)
+            left = self._taken_left()  # counters only rise, so the order counts
+        attributes = found.attributes | machine | self._drift.health()
         queue: dict[str, Value] = {
             "telemetry.queued": len(self._queue),
             "telemetry.queued_bytes": self._queue.size_bytes,
@@ -263,8 +288,14 @@ class Recorder:
             f"telemetry.dropped.{key}": count for key, count in sorted(self.drops.items())
         }
         self._told_drops = self.drops
-        record = self._record(Kind.HEALTH, "", {**attributes, **queue, **lost}, 9)
-        self._queue.put([record], told=told)
+        record = msgspec.structs.replace(found, attributes={**attributes, **queue, **lost})
+        self._queue.put([*left, record], told=told)
+
+    def _taken_left(self) -> list[TelemetryRecord]:
+        return [self._left.popleft() for _ in range(len(self._left))]
+
+    def _about_counts(self) -> dict[str, Value]:
+        return {**self._counts(), "restarts": self._restarts}
 
     def _prediction(self, taken: _Taken) -> TelemetryRecord:
         time_ns, identity, seconds, specs, arrays, source, inputs = taken
