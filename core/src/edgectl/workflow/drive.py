@@ -39,8 +39,10 @@ from edgectl.rollout.waves import Waves
 from edgectl.rollout.window import Window
 from edgectl.workflow.gatekeeper import GateKeeper
 from edgectl.workflow.shared import Control, Shared
+from edgectl.workflow.telling import Teller
 
 MAX_WHY = 100
+MAX_REST_S = 10.0
 _WISHES: dict[str, Wish] = {"pause": "pause", "abort": "abort"}
 
 
@@ -108,7 +110,8 @@ class Driver:
         self._waves = rollout.waves
         self._seen: dict[str, DeviceStatus] = {}
         self._given: Assign | None = None
-        self._said = ""
+        self._teller = Teller()
+        self._looked_s = 0.0
         self._gates = GateKeeper(
             provider, rollout.target, rollout.release, rollout.policy.gates, self._tell_line
         )
@@ -192,6 +195,7 @@ class Driver:
             release=release,
         )
         self._seen = fill_since(self._provider.observe(request), self._seen, now)
+        self._looked_s = self._clock() - now
         self._watch(self._rollout.target.name, len(self._devices()), self._counts())
 
     def _devices(self) -> list[str]:
@@ -377,19 +381,17 @@ class Driver:
         return verdict
 
     def _tell(self, what: str) -> None:
-        """Say where the rollout stands, when that changed."""
+        """Say where the rollout stands, when that is news."""
         states = ", ".join(f"{n} {state}" for state, n in sorted(self._counts().items()))
-        line = f"{self._rollout.target.name}: {what}" + (f" ({states})" if states else "")
-        stem = line.partition(" soaks for ")[0]
-        if stem != self._said:
-            self._said = stem
-            self._say(line)
+        if self._teller.is_news(what, states, self._clock()):
+            self._tell_line(what + (f" ({states})" if states else ""))
 
     def _tell_line(self, what: str) -> None:
         self._say(f"{self._rollout.target.name}: {what}")
 
     def _rest(self, until: float | None) -> None:
-        pause = self._poll_s
+        # A look at many devices takes long; what it took is left to the provider before the next.
+        pause = max(self._poll_s, min(self._looked_s, MAX_REST_S))
         if until is not None:
             pause = min(pause, max(until - self._clock(), 0.05))
         self._sleep(pause)

@@ -6,7 +6,6 @@ release and package it speaks of. What the hub sees else is what it sees of edge
 
 from __future__ import annotations
 
-import logging
 from urllib.parse import quote, urlsplit
 
 import msgspec
@@ -22,7 +21,7 @@ from edgectl.api import (
 )
 from edgectl_selfhosted.emulator.crowd.wire import Line, RefusedError
 
-log = logging.getLogger(__name__)
+AGENT = "edgectl crowd"
 
 
 class _Link(msgspec.Struct):
@@ -94,6 +93,7 @@ class Member:
         self._known = known
         self._fails = fails
         self._active: ReleaseDocument | None = None
+        self._report = DeviceReport(hardware=hardware, agent=AGENT)
 
     async def turn(self, line: Line) -> None:
         """Poll, and do what there is to do.
@@ -108,7 +108,7 @@ class Member:
         elif "deploymentBase" in links:
             await self._take(line, links["deploymentBase"])
         elif "configData" in links:
-            await self._say(line, DeviceReport(hardware=self._hardware, agent="edgectl crowd"))
+            await self._say(line)
 
     async def _take(self, line: Line, link: _Link) -> None:
         raw = await self._get(line, _path(link.href))
@@ -117,7 +117,8 @@ class Member:
         good = release is not None and not self._fails
         if release is not None:
             self._active = release if good else self._active
-            await self._say(line, self._report(release, good=good))
+            self._report = self._outcome(release, good=good)
+            await self._say(line)
         finished = "success" if good else "failure"
         await self._close(line, f"deploymentBase/{given.id}", finished)
 
@@ -129,7 +130,7 @@ class Member:
             if exc.status != 404:
                 raise
 
-    def _report(self, release: ReleaseDocument, *, good: bool) -> DeviceReport:
+    def _outcome(self, release: ReleaseDocument, *, good: bool) -> DeviceReport:
         active = self._active
         return DeviceReport(
             application=release.application,
@@ -142,14 +143,14 @@ class Member:
             variant="fp32" if active else "",
             provider="CPUExecutionProvider" if active else "",
             hardware=self._hardware,
-            agent="edgectl crowd",
+            agent=AGENT,
         )
 
     async def _get(self, line: Line, path: str) -> bytes:
         return await line.ask("GET", path, self._login)
 
-    async def _say(self, line: Line, report: DeviceReport) -> None:
-        body = {"mode": "merge", "data": to_attributes(report)}
+    async def _say(self, line: Line) -> None:
+        body = {"mode": "merge", "data": to_attributes(self._report)}
         await line.ask("PUT", f"{self._root}/configData", self._login, body)
 
     async def _close(self, line: Line, action: str, finished: str) -> None:
