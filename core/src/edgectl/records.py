@@ -259,6 +259,7 @@ class Capabilities(Record, frozen=True, kw_only=True):
     withdraw: bool = True
     telemetry: bool = True
     emulator: bool = False
+    network: bool = False
     deltas: bool = False
     limits: Limits = Limits()
 

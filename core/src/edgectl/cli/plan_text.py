@@ -21,7 +21,8 @@ def describe(made: Plan, *, every: bool = False) -> str:
     ]
     for target in made.targets:
         waves = " + ".join(str(size) for size in target.waves)
-        lines.append(f"{target.target} ({target.provider}): waves of {waves} devices")
+        other = f", release {target.release}" if target.release not in {0, made.release} else ""
+        lines.append(f"{target.target} ({target.provider}): waves of {waves} devices{other}")
         lines += [f"  note: {note}" for note in target.notes]
         lines += [f"  gates while soaking: {', '.join(target.gates)}"] if target.gates else []
         shown = target.devices if every else target.devices[:SHOWN]
@@ -56,6 +57,8 @@ def markdown(made: Plan) -> str:
     for target in made.targets:
         lines += ["", f"<details><summary>{target.target}</summary>", ""]
         notes = [*target.notes]
+        if target.release not in {0, made.release}:
+            notes.insert(0, f"it gets release {target.release}: its network has other limits")
         notes += [f"gates while soaking: {', '.join(target.gates)}"] if target.gates else []
         lines += [f"- {_cell(note)}" for note in notes] + ([""] if notes else [])
         lines += ["| wave | device | hardware | change | from |", "|---:|---|---|---|---|"]

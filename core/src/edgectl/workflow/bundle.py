@@ -31,7 +31,8 @@ from edgectl.requests import PackageRequest
 from edgectl.session import Session
 from edgectl.workflow.approval import check_approval
 from edgectl.workflow.deploy import Deployer, known_package
-from edgectl.workflow.plan import check_limits, plan_release, release_history
+from edgectl.workflow.numbers import document_of, number_of
+from edgectl.workflow.plan import check_limits, release_history
 from edgectl.workflow.shared import Shared
 
 
@@ -79,7 +80,7 @@ def bundle_package(session: Session, digest: str, wish: BundleWish) -> Bundled:
     target = _target(session, wish.targets)
     package = stored_package(session, digest)
     _check_approval(session, package, force=wish.force_unapproved)
-    document = _document(session, package, 0)
+    document = _document(session, target, package, 0)
     try:
         number = _number(session, target, document, wish.number)
     except UnreachableError as exc:
@@ -113,7 +114,7 @@ def bundle_release(session: Session, number: int, wish: BundleWish) -> Bundled:
         )
     package = stored_package(session, record.package)
     named = replace(package, version=record.version)
-    if _document(session, named, number).content_digest() != record.content:
+    if _document(session, target, named, number).content_digest() != record.content:
         raise ConflictError(
             f"release {number} was made with other settings for devices than the project has now",
             hint="`device:` and `telemetry:` in the project file have to be as they were then; "
@@ -146,6 +147,12 @@ def _target(session: Session, names: tuple[str, ...]) -> Target:
             f"the targets are on several providers: {', '.join(providers)}",
             hint="--target says which target's provider numbers the bundle's release",
         )
+    if len({session.project.settings_of(target.name) for target in found}) > 1:
+        raise ProjectError(
+            "the targets have other limits of their network each, so they have releases of their "
+            "own",
+            hint="--target says which target's devices the bundle is for",
+        )
     return found[0]
 
 
@@ -160,13 +167,13 @@ def _check_approval(session: Session, package: Package, *, force: bool) -> None:
         session.record("", "force-unapproved", "ok", facts)
 
 
-def _document(session: Session, package: Package, number: int) -> ReleaseDocument:
-    return ReleaseDocument(
-        application=package.application,
-        number=number,
-        version=package.version,
+def _document(session: Session, target: Target, package: Package, number: int) -> ReleaseDocument:
+    return document_of(
+        session.project,
+        target.name,
         package=package.digest,
-        settings=session.project.settings,
+        version=package.version,
+        number=number,
     )
 
 
@@ -177,7 +184,13 @@ def _history(session: Session, target: Target) -> list[ReleaseRecord]:
 def _number(session: Session, target: Target, document: ReleaseDocument, given: int | None) -> int:
     """Choose the release's number from what the provider remembers."""
     history = _history(session, target)
-    number, is_new = plan_release(document, [history])
+    number, is_new, _ = number_of(
+        session.project,
+        target.name,
+        history,
+        package=document.package,
+        version=document.version,
+    )
     if given is not None and given != number:
         known = next((one for one in history if one.number == given), None)
         if known is not None and known.content != document.content_digest():
@@ -210,7 +223,7 @@ def _write(
     session: Session, target: Target, package: Package, number: int, file: Path, *, publish: bool
 ) -> Bundled:
     deployer = Deployer(session, session.progress)
-    release = deployer.make_release(number, package.digest, package.version)
+    release = deployer.make_release(number, package.digest, package.version, target.name)
     published = ""
     if publish:
         provider = session.provider(target.provider)

@@ -15,7 +15,6 @@ from typing import NamedTuple
 
 import msgspec
 
-from edge_components.contract.release import ReleaseDocument
 from edgectl.errors import EdgectlError, LeaseError, NotFoundError, PackageError
 from edgectl.package.read import open_package
 from edgectl.package.sign import find_signature, sign_release
@@ -27,6 +26,7 @@ from edgectl.session import Session
 from edgectl.workflow.drive import Driver, Rollout, Watch
 from edgectl.workflow.holder import Claim
 from edgectl.workflow.lease import Takeover
+from edgectl.workflow.numbers import contents_of, document_of, known_numbers, number_of
 from edgectl.workflow.order import Turns, check_gate, needs_word
 from edgectl.workflow.plan import Plan, Refusal, TargetPlan, release_history
 from edgectl.workflow.publish import Publisher
@@ -122,12 +122,10 @@ class Deployer:
         refused = [_refused(plan, one) for one in plan.refused]
         if refused and self._fail_fast:
             return [_stopped(plan, one, refused[0].target) for one in plan.targets] + refused
-        make = functools.partial(self.make_release, plan.release, package.digest, package.version)
-        release = functools.cache(make)  # signing costs: where nothing changes, nothing is signed
         work = _Work(
             plan=plan,
             package=package,
-            publisher=Publisher(self._session, package, release, self._say),
+            publisher=self.publisher(plan, package),
             turns=Turns(plan.names, self._sleep),
             wait=wait,
         )
@@ -141,6 +139,19 @@ class Deployer:
                 # The drivers give their leases back; leaving the pool waits for that.
                 self._interrupted.set()
                 raise
+
+    def publisher(self, plan: Plan, package: Package) -> Publisher:
+        """Return what makes the plan's releases when they are needed, and brings them."""
+        targets = {plan.release_of(one.target): one.target for one in plan.targets}
+
+        @functools.cache  # signing costs: where nothing changes, nothing is signed
+        def signed(number: int) -> Release:
+            return self.make_release(number, package.digest, package.version, targets[number])
+
+        def release(target: Target) -> Release:
+            return signed(plan.release_of(target.name))
+
+        return Publisher(self._session, package, release, self._say)
 
     def _in_turn(self, work: _Work, one: TargetPlan) -> TargetResult:
         """Deploy to a target when those before it are done."""
@@ -183,7 +194,8 @@ class Deployer:
         def check() -> None:
             for other in before:
                 provider = self._session.open(other.provider)
-                check_gate(provider, other, target, project.spec.name, plan.release)
+                number = self._number_before(provider, other, target, plan)
+                check_gate(provider, other, target, project.spec.name, number)
 
         check()
         if target.gate_soak_s:
@@ -191,6 +203,17 @@ class Deployer:
             self._sleep(target.gate_soak_s)
             check()
         return GATE if needs_word(target, self._approved) else ""
+
+    def _number_before(self, provider: Provider, other: Target, target: Target, plan: Plan) -> int:
+        """Return which release the devices of a target before have to be healthy with."""
+        if any(one.target == other.name for one in plan.targets):
+            return plan.release_of(other.name)
+        contents = contents_of(self._session.project, package=plan.package, version=plan.version)
+        if contents[other.name] == contents[target.name]:
+            return plan.release_of(target.name)
+        history = release_history(provider, other, plan.application)
+        known = known_numbers([history], set(contents.values()))
+        return known.get(contents[other.name], plan.release)
 
     def _stop_others(self, failed: str) -> None:
         with self._making:
@@ -209,26 +232,20 @@ class Deployer:
                 raise _OtherFailedError
             raise KeyboardInterrupt
 
-    def make_release(self, number: int, digest: str, version: str) -> Release:
-        """Sign a release of a package for the devices."""
+    def make_release(self, number: int, digest: str, version: str, target: str) -> Release:
+        """Sign a release of a package for the devices of a target, and of those like it."""
         signature = _signature(self._session.layout, digest)
         key = self._session.key(make=False)
-        return sign_release(self._document(number, digest, version), signature, key)
-
-    def _document(self, number: int, digest: str, version: str) -> ReleaseDocument:
-        return ReleaseDocument(
-            application=self._session.project.spec.name,
-            number=number,
-            version=version,
-            package=digest,
-            settings=self._session.project.settings,
-        )
+        project = self._session.project
+        document = document_of(project, target, package=digest, version=version, number=number)
+        return sign_release(document, signature, key)
 
     def _drive(self, work: _Work, target: Target, one: TargetPlan) -> tuple[Verdict | None, int]:
         """Drive a target; return its verdict, and the wave after which it waits for approval."""
-        if not one.changes and self._is_over(target, work.plan.release):
+        number = work.plan.release_of(target.name)
+        if not one.changes and self._is_over(target, number):
             devices = [device.device for device in one.devices]
-            why = f"all {len(devices)} devices have release {work.plan.release} already"
+            why = f"all {len(devices)} devices have release {number} already"
             healthy = {"healthy": len(devices)}
             outcome = Outcome.HEALTHY
             return Verdict(outcome=outcome, why=why, total=len(devices), counts=healthy), 0
@@ -270,7 +287,7 @@ class Deployer:
         self, provider: Provider, shared: Shared, plan: TargetPlan, work: _Work
     ) -> tuple[Verdict | None, int]:
         target = self._session.project.target(plan.target)
-        release, package = work.publisher.release(), work.package
+        release, package = work.publisher.release(target), work.package
         policy = self._session.project.policy
         if not plan.gates:  # the way back has none
             policy = msgspec.structs.replace(policy, gates=None)
@@ -322,10 +339,14 @@ class Deployer:
                 raise NotFoundError(
                     f"provider '{target.provider}' does not know package {digest} any more"
                 )
-            newest = known[0]
-            content = self._document(newest.number, digest, before.version).content_digest()
-            number = newest.number if newest.content == content else newest.number + 1
-            release = self.make_release(number, digest, before.version)
+            number = number_of(
+                self._session.project,
+                target.name,
+                known,
+                package=digest,
+                version=before.version,
+            ).number
+            release = self.make_release(number, digest, before.version, target.name)
             package = known_package(self._session, application, before.version, digest)
             provider.package(PackageRequest(target=target, package=package, release=release))
             return release, package
@@ -337,7 +358,10 @@ class _OtherFailedError(Exception):
 
 def _result(plan: Plan, one: TargetPlan | Refusal) -> TargetResult:
     return TargetResult(
-        target=one.target, provider=one.provider, release=plan.release, package=plan.package
+        target=one.target,
+        provider=one.provider,
+        release=plan.release_of(one.target),
+        package=plan.package,
     )
 
 

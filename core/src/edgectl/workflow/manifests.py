@@ -74,7 +74,8 @@ def _files(session: Session, package: Package, plan: Plan, targets: list[Target]
     found: Files = {}
     for target in targets:
         provider = session.provider(target.provider)
-        request = PreviewRequest(target=target, package=package, release=plan.release)
+        number = plan.release_of(target.name)
+        request = PreviewRequest(target=target, package=package, release=number)
         found[target.name] = provider.preview(request).files if provider.supports("preview") else {}
     return found
 
@@ -86,8 +87,10 @@ def _publish(
     targets: list[Target],
     say: Callable[[str], None],
 ) -> None:
-    release = Deployer(session, say).make_release(plan.release, package.digest, package.version)
-    for target in {target.provider: target for target in targets}.values():
+    deployer = Deployer(session, say)
+    for target in {(t.provider, plan.release_of(t.name)): t for t in targets}.values():
+        number = plan.release_of(target.name)
+        release = deployer.make_release(number, package.digest, package.version, target.name)
         request = PackageRequest(target=target, package=package, release=release)
         made = session.provider(target.provider).package(request)
         say(f"release {release.number} is at {made.location}")

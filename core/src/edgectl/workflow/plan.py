@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import time
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any, Literal
 
 import msgspec
 
 from edge_components.contract.hardware import PROFILES, unfit_reason
-from edge_components.contract.release import ReleaseDocument
+from edge_components.contract.release import NetworkSettings
 from edgectl.errors import LimitError, PlanError
 from edgectl.provider import Provider
 from edgectl.records import (
@@ -31,6 +31,7 @@ from edgectl.rollout.policy import RolloutPolicy
 from edgectl.rollout.waves import choose_waves
 from edgectl.rollout.window import Window
 from edgectl.workflow.gatekeeper import check_readable, gate_notes
+from edgectl.workflow.network import check_network, network_notes
 
 Change = Literal["install", "update", "none"]
 
@@ -61,6 +62,7 @@ class TargetPlan(Record, frozen=True, kw_only=True):
         devices: One entry a device, in rollout order.
         waves: Number of devices a wave.
         notes: What an operator should know.
+        release: The number of its release: targets whose network has other limits get others.
         gates: What each wave has to keep to while it soaks.
     """
 
@@ -70,6 +72,7 @@ class TargetPlan(Record, frozen=True, kw_only=True):
     devices: tuple[DeviceChange, ...]
     waves: tuple[int, ...]
     notes: tuple[str, ...] = ()
+    release: int = 0
     gates: tuple[str, ...] = ()
 
     @property
@@ -107,8 +110,9 @@ class Plan(Record, frozen=True, kw_only=True):
 
     Attributes:
         format: The version of this document; a key that is added does not change it.
-        release: The release's number: a new one, or the last one if its content is the same.
-        is_new: Whether the release has to be made.
+        release: The release's number: a new one, or the last one if its content is the same. Of
+            several the highest; each target has its own.
+        is_new: Whether a release has to be made.
         refused: Targets that were asked for and are left out, and why.
     """
 
@@ -132,6 +136,11 @@ class Plan(Record, frozen=True, kw_only=True):
         """All targets that were asked for, those that are refused last."""
         return (*(one.target for one in self.targets), *(one.target for one in self.refused))
 
+    def release_of(self, target: str) -> int:
+        """Return the number of a target's release."""
+        found = next((one.release for one in self.targets if one.target == target), 0)
+        return found or self.release
+
 
 def plan_schema() -> dict[str, Any]:
     """Return the JSON Schema (draft 2020-12) of what ``edgectl plan -o json`` prints."""
@@ -140,28 +149,6 @@ def plan_schema() -> dict[str, Any]:
         "title": "edgectl plan",
         **msgspec.json.schema(Plan),
     }
-
-
-def plan_release(
-    document: ReleaseDocument, histories: Iterable[list[ReleaseRecord]]
-) -> tuple[int, bool]:
-    """Choose the release's number from what the providers remember.
-
-    The last release is taken again if it has the same content on every provider that is asked;
-    else the number after the highest that any of them knows.
-
-    Returns:
-        The number, and whether the release is new.
-    """
-    known = list(histories)
-    newest = [history[0] for history in known if history]
-    highest = max((record.number for record in newest), default=0)
-    content = document.content_digest()
-    same = [r for r in newest if r.number == highest and r.content == content]
-    missing = [history for history in known if not history or history[0].number < highest]
-    if same and len(same) + len(missing) == len(known):
-        return highest, bool(missing)
-    return highest + 1, True
 
 
 def release_history(
@@ -185,6 +172,7 @@ def plan_target(
     policy: RolloutPolicy,
     precision: str | None = None,
     window: Window | None = None,
+    network: NetworkSettings | None = None,
 ) -> TargetPlan:
     """Plan one target.
 
@@ -199,7 +187,9 @@ def plan_target(
             f"no device matches target '{target.name}' on provider '{target.provider}'",
             hint=f"`edgectl devices list -t {target.name}` lists, `edgectl devices add` enrolls",
         )
-    check_limits(target, package, provider.capabilities())
+    capabilities = provider.capabilities()
+    check_limits(target, package, capabilities)
+    check_network(target, network, capabilities)
     _check_fit(target, devices, package, precision)
     if policy.gates is not None:
         check_readable(provider, target, package.application, time.time())
@@ -227,7 +217,8 @@ def plan_target(
         baseline=_baseline(states, package.digest, release),
         devices=changes,
         waves=tuple(len(wave) for wave in waves),
-        notes=(*_notes(target, devices), *told, *gate_notes(policy)),
+        release=release,
+        notes=(*_notes(target, devices), *network_notes(network), *told, *gate_notes(policy)),
         gates=() if policy.gates is None else tuple(map(str, policy.gates.gates)),
     )
 

@@ -10,16 +10,15 @@ from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple, TypeVar
 
-from edge_components.contract.release import ReleaseDocument
-from edgectl.errors import EdgectlError
+from edgectl.errors import EdgectlError, PlanError
 from edgectl.provider import Provider
 from edgectl.records import Package, ReleaseRecord, Target
 from edgectl.session import Session
+from edgectl.workflow.numbers import contents_of, number_anew, number_releases
 from edgectl.workflow.plan import (
     Plan,
     Refusal,
     TargetPlan,
-    plan_release,
     plan_target,
     release_history,
 )
@@ -73,17 +72,35 @@ def make_plan(
             return None
 
     answers = {name: answer for name, answer in _side_by_side(ask, providers) if answer}
-    number, is_new = _number(session, package, list(answers.values()), new_release=new_release)
+    answered = [target for target in targets if target.provider in answers]
+    contents = contents_of(session.project, package=package.digest, version=package.version)
+    wanted = {target.name: contents[target.name] for target in answered}
+    histories = {target.name: answers[target.provider].history for target in answered}
+    numbers = number_releases(
+        wanted,
+        histories,
+        set(contents.values()),
+        unfinished=[number for answer in answers.values() for number in answer.unfinished],
+        new_release=new_release,
+    )
+    plans: dict[str, TargetPlan] = {}
 
     def plan(name: str) -> None:
         for target in by_provider[name]:
+            if target.name in plans or target.name in errors:
+                continue
+            number = numbers[target.name].number
             try:
                 plans[target.name] = _plan(session, providers[name], target, package, number)
             except EdgectlError as exc:
                 errors[target.name] = exc
 
-    plans: dict[str, TargetPlan] = {}
     _side_by_side(plan, answers)
+    if len(set(contents.values())) > 1:
+        numbers |= (anew := number_anew(numbers, wanted, histories.values(), plans))
+        plans = {name: one for name, one in plans.items() if name not in anew}
+        _side_by_side(plan, {target.provider for target in targets if target.name in anew})
+        _refuse_shared(plans, errors, [target.name for target in answered])
     if not plans:
         raise next(errors[target.name] for target in targets)
     return Plan(
@@ -91,8 +108,8 @@ def make_plan(
         version=package.version,
         package=package.digest,
         size_bytes=package.size_bytes,
-        release=number,
-        is_new=is_new,
+        release=max(numbers[name].number for name in plans),
+        is_new=any(numbers[name].is_new for name in plans),
         targets=tuple(plans[target.name] for target in targets if target.name in plans),
         refused=tuple(
             _refusal(target, errors[target.name]) for target in targets if target.name in errors
@@ -124,26 +141,25 @@ def _asked(provider: Provider, targets: list[Target], application: str) -> _Answ
     return _Answer(history, [c.release for c in controls if c and c.phase == "rollback"])
 
 
-def _number(
-    session: Session, package: Package, answers: list[_Answer], *, new_release: bool
-) -> tuple[int, bool]:
-    """Choose the release's number, and say whether it has to be made."""
-    histories = [answer.history for answer in answers]
-    if new_release:
-        return max((h[0].number for h in histories if h), default=0) + 1, True
-    document = ReleaseDocument(
-        application=package.application,
-        number=0,
-        version=package.version,
-        package=package.digest,
-        settings=session.project.settings,
-    )
-    number, is_new = plan_release(document, histories)
-    # A rollback that was cut off goes on, if it is of this content.
-    content = document.content_digest()
-    same = {r.number for history in histories for r in history if r.content == content}
-    unfinished = (number for answer in answers for number in answer.unfinished)
-    return next((found for found in unfinished if found in same), number), is_new
+def _refuse_shared(
+    plans: dict[str, TargetPlan], errors: dict[str, EdgectlError], names: list[str]
+) -> None:
+    """Refuse targets of which a device would get two releases at once, by other limits each."""
+    found: dict[tuple[str, str], TargetPlan] = {}
+    for name in names:
+        one = plans.get(name)
+        if one is None:
+            continue
+        for device in one.devices:
+            other = found.setdefault((one.provider, device.device), one)
+            if other.release != one.release:
+                errors[name] = PlanError(
+                    f"device '{device.device}' is in target '{other.target}' too, whose network "
+                    "has other limits",
+                    hint="give both the same `network`, or leave the device out of one selector",
+                )
+                del plans[name]
+                break
 
 
 def _plan(
@@ -157,6 +173,7 @@ def _plan(
         policy=session.project.policy,
         precision=session.project.settings.precision,
         window=session.project.window(target.name),
+        network=session.project.settings_of(target.name).network,
     )
 
 

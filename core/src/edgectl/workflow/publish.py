@@ -1,4 +1,4 @@
-"""Bringing package and release to each provider once, when the first of its targets begins."""
+"""Bringing package and releases to each provider once, when the first of its targets begins."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from edgectl.session import Session
 
 
 class Publisher:
-    """Publishes one release to several providers; used from several threads.
+    """Publishes the releases of one package to several providers; used from several threads.
 
     Args:
         session: The project at work.
         package: What goes out.
-        release: Makes the release when it is needed first, and gives the same one again.
+        release: Makes a target's release when it is needed first, and gives the same one again.
         say: Takes one line of progress.
     """
 
@@ -25,7 +25,7 @@ class Publisher:
         self,
         session: Session,
         package: Package,
-        release: Callable[[], Release],
+        release: Callable[[Target], Release],
         say: Callable[[str], None],
     ) -> None:
         self._session = session
@@ -34,31 +34,32 @@ class Publisher:
         self._say = say
         self._lock = threading.Lock()
         self._turns: dict[str, threading.Lock] = {}
-        self._outcomes: dict[str, EdgectlError | None] = {}
+        self._outcomes: dict[tuple[str, int], EdgectlError | None] = {}
 
-    def release(self) -> Release:
-        """Return the release, signed once."""
+    def release(self, target: Target) -> Release:
+        """Return a target's release, signed once."""
         with self._lock:
-            return self._release()
+            return self._release(target)
 
     def bring(self, target: Target) -> None:
         """Bring package and release to the target's provider, unless that was done.
 
         Raises:
-            EdgectlError: The provider refused; the same for all of its targets.
+            EdgectlError: The provider refused; the same for all targets that share the release.
         """
+        made = self.release(target)
         with self._lock:
             turn = self._turns.setdefault(target.provider, threading.Lock())
         with turn:
-            if target.provider not in self._outcomes:
-                self._outcomes[target.provider] = self._try(target)
-            error = self._outcomes[target.provider]
+            key = target.provider, made.number
+            if key not in self._outcomes:
+                self._outcomes[key] = self._try(target, made)
+            error = self._outcomes[key]
         if error is not None:
             raise error
 
-    def _try(self, target: Target) -> EdgectlError | None:
+    def _try(self, target: Target, made: Release) -> EdgectlError | None:
         try:
-            made = self.release()
             result = self._session.open(target.provider).package(
                 PackageRequest(target=target, package=self._package, release=made)
             )

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import msgspec
 
-from edge_components.contract.release import ReleaseDocument
 from edgectl.errors import NotFoundError, PlanError
 from edgectl.records import Package, ReleaseRecord, Target
 from edgectl.requests import ObserveRequest
 from edgectl.session import Session
 from edgectl.workflow.deploy import known_package
+from edgectl.workflow.numbers import number_of
 from edgectl.workflow.plan import Plan, plan_target, release_history
 from edgectl.workflow.shared import Control
 
@@ -61,16 +61,10 @@ def rollback_plan(session: Session, target: Target, to_release: int | None) -> t
             f"target '{target.name}' {wanted}",
             hint=f"releases at the provider: {known}",
         )
-    document = ReleaseDocument(
-        application=session.project.spec.name,
-        number=0,
-        version=record.version,
-        package=record.package,
-        settings=session.project.settings,
+    number, is_new, _ = number_of(
+        session.project, target.name, history, package=record.package, version=record.version
     )
-    if history[0].content == document.content_digest():
-        return _plan(session, target, record, history[0].number, is_new=False)
-    return _plan(session, target, record, history[0].number + 1, is_new=True)
+    return _plan(session, target, record, number, is_new=is_new)
 
 
 def _present(session: Session, target: Target, history: list[ReleaseRecord]) -> ReleaseRecord:
@@ -101,6 +95,7 @@ def _plan(
         policy=policy,
         precision=session.project.settings.precision,
         window=session.project.window(target.name),
+        network=session.project.settings_of(target.name).network,
     )
     plan = Plan(
         application=application,

@@ -70,6 +70,8 @@ def _differences(reviewed: Plan, present: Plan) -> Iterator[str]:
 
 def _target_differences(reviewed: TargetPlan, present: TargetPlan) -> Iterator[str]:
     name = present.target
+    if reviewed.release and reviewed.release != present.release:
+        yield f"{name}: the release was {reviewed.release}, is {present.release}"
     before = {device.device: device for device in reviewed.devices}
     now = {device.device: device for device in present.devices}
     for device in sorted(before.keys() - now.keys()):

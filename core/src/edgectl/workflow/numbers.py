@@ -1,0 +1,156 @@
+"""Which number a target's release gets.
+
+A release is a package with the settings that its devices run it by, and one number has one
+content. So targets whose settings are the same share a release; those whose network has other
+limits get one of their own, with the next number. A number is taken again where nothing but
+releases of the same package has come after it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Mapping
+from typing import NamedTuple
+
+from edge_components.contract.release import ReleaseDocument
+from edgectl.project.load import Project
+from edgectl.records import ReleaseRecord
+from edgectl.workflow.plan import TargetPlan
+
+History = list[ReleaseRecord]
+
+
+class Numbered(NamedTuple):
+    """A target's release.
+
+    Attributes:
+        is_new: Whether it has to be made, or brought to the target's provider.
+        goes_on: Whether it is one of a rollback that was cut off.
+    """
+
+    number: int
+    is_new: bool
+    goes_on: bool = False
+
+
+def document_of(
+    project: Project, target: str, *, package: str, version: str, number: int = 0
+) -> ReleaseDocument:
+    """Return what a publisher signs for a target's devices."""
+    return ReleaseDocument(
+        application=project.spec.name,
+        number=number,
+        version=version,
+        package=package,
+        settings=project.settings_of(target),
+    )
+
+
+def contents_of(project: Project, *, package: str, version: str) -> dict[str, str]:
+    """Return the content of each target's release of a package, by the target's name."""
+    return {
+        name: document_of(project, name, package=package, version=version).content_digest()
+        for name in project.spec.targets
+    }
+
+
+def known_numbers(histories: Iterable[History], siblings: Collection[str]) -> dict[str, int]:
+    """Return the numbers that can be taken again, by content.
+
+    Args:
+        histories: The application's releases at each provider.
+        siblings: The contents of all targets' releases of the same package: what came after a
+            release and is of another package ends its use, because devices may have seen it.
+    """
+    contents: dict[int, set[str]] = {}
+    for history in histories:
+        for record in history:
+            contents.setdefault(record.number, set()).add(record.content)
+    found: dict[str, int] = {}
+    for number in sorted(contents, reverse=True):
+        content = contents[number].pop()
+        if contents[number] or content not in siblings:
+            break
+        found.setdefault(content, number)
+    return found
+
+
+def number_releases(
+    wanted: Mapping[str, str],
+    histories: Mapping[str, History],
+    siblings: Collection[str],
+    *,
+    unfinished: Collection[int] = (),
+    new_release: bool = False,
+) -> dict[str, Numbered]:
+    """Choose the number of each content's release from what the providers remember.
+
+    Args:
+        wanted: Contents by target, in the targets' order.
+        histories: The application's releases at each target's provider, by target.
+        siblings: As for ``known_numbers``.
+        unfinished: Releases of rollbacks that were cut off; one of a wanted content goes on.
+        new_release: Take no number again.
+
+    Returns:
+        One entry a target.
+    """
+    known = {} if new_release else known_numbers(histories.values(), siblings)
+    going_on = {
+        record.content: record.number
+        for number in reversed([] if new_release else list(unfinished))
+        for history in histories.values()
+        for record in history
+        if record.number == number
+    }
+    highest = _highest(histories.values())
+    chosen: dict[str, Numbered] = {}
+    for target, content in wanted.items():
+        number = going_on.get(content, known.get(content, 0))
+        if not number:
+            highest += 1
+            number = known[content] = highest
+        there = any(record.number == number for record in histories[target])
+        chosen[target] = Numbered(number, not there, content in going_on)
+    return chosen
+
+
+def number_of(
+    project: Project, target: str, history: History, *, package: str, version: str
+) -> Numbered:
+    """Return the number that a target's release of a package has at a provider, or would get."""
+    contents = contents_of(project, package=package, version=version)
+    wanted = {target: contents[target]}
+    return number_releases(wanted, {target: history}, set(contents.values()))[target]
+
+
+def number_anew(
+    chosen: Mapping[str, Numbered],
+    wanted: Mapping[str, str],
+    histories: Iterable[History],
+    plans: Mapping[str, TargetPlan],
+) -> dict[str, Numbered]:
+    """Return new numbers for releases that a device of theirs would refuse as older than its own.
+
+    That is a device that came from a target whose release has a higher number.
+    """
+    late = {
+        wanted[name]
+        for name, plan in plans.items()
+        if not chosen[name].goes_on and _newest(plan) > chosen[name].number
+    }
+    highest = max([one.number for one in chosen.values()] + [_highest(histories)])
+    highest = max([highest, *(_newest(plan) for plan in plans.values())])
+    anew = {content: highest + place for place, content in enumerate(sorted(late), start=1)}
+    return {
+        name: Numbered(anew[content], is_new=True)
+        for name, content in wanted.items()
+        if content in anew
+    }
+
+
+def _newest(plan: TargetPlan) -> int:
+    return max((device.from_release or 0 for device in plan.devices), default=0)
+
+
+def _highest(histories: Iterable[History]) -> int:
+    return max((record.number for history in histories for record in history), default=0)
