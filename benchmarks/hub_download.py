@@ -79,7 +79,7 @@ for request in requests:
     chooser.register(link, selectors.EVENT_READ)
 while left:
     for key, _ in chooser.select():
-        count = link_count = key.fileobj.recv_into(scratch)
+        count = key.fileobj.recv_into(scratch)
         assert count, "the server hung up"
         left[key.fileobj] -= count
         if not left[key.fileobj]:
@@ -160,6 +160,7 @@ class Polls(threading.Thread):
         super().__init__(daemon=True)
         self.server = server
         self.size = size
+        self.warm = threading.Event()
         self.enough = threading.Event()
         self.latencies: list[float] = []
 
@@ -172,6 +173,7 @@ class Polls(threading.Thread):
         polls = [poll_request(n) for n in range(first, first + self.size.pollers)]
         links = await connect(self.server, self.size.pollers)
         await paced(links, polls, self.size.rate, 1.0)
+        self.warm.set()
         while not self.enough.is_set():
             self.latencies += await paced(links, polls, self.size.rate, 0.5)
         for link in links:
@@ -201,10 +203,12 @@ def measure(size: Size, file: Path) -> None:
         print(f"hub              {total / alone_s:6.0f} MB/s   {100 * cpu:3.0f} % CPU", flush=True)
         quiet = Polls(server, size)
         quiet.start()
-        time.sleep(3.0)
+        quiet.warm.wait()
+        time.sleep(min(3.0, alone_s))
         quiet_ms = quiet.end()
         busy = Polls(server, size)
         busy.start()
+        busy.warm.wait()
         both_s = fetch(server, paths, file.stat().st_size)
         busy_ms = busy.end()
     print(f"hub beside polls {total / both_s:6.0f} MB/s")

@@ -1,24 +1,53 @@
-"""Artifacts out: ranges, ETag, HEAD, in pieces that are never whole in memory."""
+"""Artifacts out: ranges, ETag, HEAD; by the kernel where there is no TLS, else in pieces.
+
+The bytes are never whole in memory either way.
+"""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import TYPE_CHECKING, BinaryIO, cast
 from urllib.parse import quote
 
 from starlette.requests import Request
 from starlette.responses import Response, StreamingResponse
 
 from edgectl_selfhosted.hub.errors import not_found
+from edgectl_selfhosted.hub.protocol import CONNECTION, HubProtocol
 from edgectl_selfhosted.hub.ranges import Span, wanted
+from edgectl_selfhosted.hub.sender import FileSender
 from edgectl_selfhosted.hub.store.modules import Artifact
+
+if TYPE_CHECKING:
+    from starlette.types import Receive, Scope, Send
 
 _PIECE = 256 << 10
 
 
-async def send_artifact(request: Request, artifact: Artifact, path: Path) -> Response:
+class _SentByKernel(Response):
+    """Bytes of a file, handed from the file to the socket."""
+
+    def __init__(
+        self, sender: FileSender, path: Path, span: Span, status: int, headers: dict[str, str]
+    ) -> None:
+        super().__init__(status_code=status, headers=headers)
+        self._sender = sender
+        self._path = path
+        self._span = span
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        start = {"status": self.status_code, "headers": self.raw_headers}
+        await send({"type": "http.response.start", **start})
+        connection = cast("HubProtocol", scope[CONNECTION])
+        await connection.send_file(self._sender, self._path, self._span)
+        await send({"type": "http.response.body", "body": b""})
+
+
+async def send_artifact(
+    request: Request, artifact: Artifact, path: Path, sender: FileSender
+) -> Response:
     """Answer a download.
 
     Raises:
@@ -53,6 +82,10 @@ async def send_artifact(request: Request, artifact: Artifact, path: Path) -> Res
         file = await asyncio.to_thread(path.open, "rb")
     except FileNotFoundError as exc:
         raise not_found("Artifact", artifact.filename) from exc
+    connection = cast("HubProtocol | None", request.scope.get(CONNECTION))
+    if connection is not None and connection.takes_files(request.scope):
+        file.close()
+        return _SentByKernel(sender, path, span, status, headers)
     return StreamingResponse(_pieces(file, span), status_code=status, headers=headers)
 
 

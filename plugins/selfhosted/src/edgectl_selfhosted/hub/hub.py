@@ -18,6 +18,7 @@ from edgectl_selfhosted.hub.auth import (
 )
 from edgectl_selfhosted.hub.config import OPERATOR, HubConfig
 from edgectl_selfhosted.hub.poll_cache import PollCache
+from edgectl_selfhosted.hub.sender import FileSender
 from edgectl_selfhosted.hub.store import modules, settings, targets
 from edgectl_selfhosted.hub.store.database import Database
 from edgectl_selfhosted.hub.store.rows import Tx, scalar
@@ -47,6 +48,7 @@ class Hub:
         self.polls = PollCache()
         self.wake = asyncio.Event()
         self.files = ArtifactStore(config.data / "artifacts")
+        self.sender = FileSender(config.patience.stall_s)
         self.db = Database(config.data / "hub.db", now_ms=now_ms, committed=self._committed)
         self.settings = settings.Settings(values=settings.DEFAULTS)
         self.operators = Operators("")
@@ -54,6 +56,7 @@ class Hub:
     async def start(self) -> None:
         """Read or make the secrets, apply the switches, remove what a crash left behind."""
         self.db.start(asyncio.get_running_loop())
+        self.sender.start()
         password = read_or_make_secret(self.config.data / PASSWORD_FILE)
         gateway = read_or_make_secret(self.config.data / GATEWAY_FILE)
         self.operators = Operators(
@@ -73,6 +76,7 @@ class Hub:
     async def stop(self) -> None:
         """Write down what is only in memory, and close the store."""
         await self.write_sightings()
+        await asyncio.to_thread(self.sender.close)
         await asyncio.to_thread(self.db.close)
 
     async def read(self, work: Callable[[sqlite3.Connection], T]) -> T:

@@ -18,10 +18,17 @@ from edgectl_selfhosted.hub.ddi.identity import PEER_NAME
 from edgectl_selfhosted.hub.ddi.poll import Asked, quick_answer
 from edgectl_selfhosted.hub.hub import now_ms
 from edgectl_selfhosted.hub.patience import Patience, Waits, too_slow
+from edgectl_selfhosted.hub.sender import SendError
 from edgectl_selfhosted.hub.tls import common_name
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
+    from starlette.types import Scope
+
     from edgectl_selfhosted.hub.app import HubApp
+    from edgectl_selfhosted.hub.ranges import Span
+    from edgectl_selfhosted.hub.sender import FileSender
 
 CONNECTION = "edgectl.connection"
 MAX_HEAD_BYTES = 64 << 10
@@ -171,6 +178,36 @@ class HubProtocol(HttpToolsProtocol):
         """Note that the client has taken something."""
         self._unsent = 0
         super().resume_writing()
+
+    def takes_files(self, scope: Scope) -> bool:
+        """Whether ``send_file`` can be used for the answer to this request.
+
+        TLS has to see every byte, and behind a request that waits already it is not told apart.
+        """
+        cycle = cast("RequestResponseCycle | None", self.cycle)
+        return self.scheme == "http" and cycle is not None and cycle.scope is scope
+
+    async def send_file(self, sender: FileSender, path: Path, span: Span) -> None:
+        """Send bytes of a file as part of the answer's body, past all buffers.
+
+        Where they cannot be sent whole, the connection ends.
+        """
+        cycle = self.cycle
+        # The head is on its way; what is below the mark of 0 bytes is with the kernel.
+        self.transport.set_write_buffer_limits(high=0)
+        await self.flow.drain()
+        if cycle.disconnected or self.transport.is_closing():
+            return
+        self.transport.set_write_buffer_limits()
+        fd = self.transport.get_extra_info("socket").fileno()
+        try:
+            await sender.send(path, span.start, span.end, fd)
+        except SendError as exc:
+            _LOG.debug("hung up in the middle of an artifact: %s", exc)
+            cycle.disconnected = True
+            self.transport.abort()
+        else:
+            cycle.expected_content_length -= span.end - span.start
 
     def check(self, now: float, patience: Patience) -> None:
         """Hang up if the client is too slow."""

@@ -280,7 +280,7 @@ async def download(request: Request) -> Response:
     if sum_only:
         text = f"{file.md5}  {file.filename}"
         return Response(text, media_type="text/plain; charset=utf-8")
-    return await send_artifact(request, file, hub.files.path(file.sha256))
+    return await send_artifact(request, file, hub.files.path(file.sha256), hub.sender)
 
 
 _DEVICE = "/{tenant}/controller/v1/{controller}"

@@ -151,7 +151,7 @@ async def download_artifact(request: Request) -> Response:
     """Send an artifact's bytes."""
     hub = hub_of(request)
     found = await hub.read(lambda conn: _artifact(conn, request))
-    return await send_artifact(request, found, hub.files.path(found.sha256))
+    return await send_artifact(request, found, hub.files.path(found.sha256), hub.sender)
 
 
 async def delete_artifact(request: Request) -> Response:
