@@ -49,10 +49,14 @@ class Step(Record, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         """Say it to people."""
-        told = ", ".join(f"{key} {value}" for key, value in self.facts.items() if value)
+        told = ", ".join(f"{key} {_short(value)}" for key, value in self.facts.items() if value)
         at = f" at provider '{self.provider}'" if self.provider and self.do == "call" else ""
         what = f"'{self.what}'" if self.do in {"call", "journal"} else self.what
         return f"would {_VERBS.get(self.do, self.do)} {what}{at}" + (f" ({told})" if told else "")
+
+
+def _short(value: str) -> str:
+    return value[:19] if value.startswith("sha256:") else value
 
 
 _VERBS = {"journal": "add to the journal"}

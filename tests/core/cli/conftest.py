@@ -178,3 +178,9 @@ def build_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def site(tmp_path: Path, build_cache: Path) -> Site:
     return Site(tmp_path, build_cache)
+
+
+@pytest.fixture(scope="session")
+def site_in(build_cache: Path) -> Callable[[Path], Site]:
+    """Make a site in a folder that outlives a test."""
+    return lambda folder: Site(folder, build_cache)

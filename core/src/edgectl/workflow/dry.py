@@ -6,7 +6,6 @@ which device gets what when depends on what each device does.
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 
 from edgectl.dryrun import DryRun
@@ -14,7 +13,6 @@ from edgectl.records import Package
 from edgectl.session import Session, operator
 from edgectl.workflow.deploy import Deployer
 from edgectl.workflow.plan import Plan, TargetPlan
-from edgectl.workflow.publish import Publisher
 from edgectl.workflow.shared import Shared
 from edgectl.wrappers import Facts
 
@@ -41,9 +39,7 @@ def note_rollout(
     Raises:
         ProjectError: The publisher's key is missing.
     """
-    make = Deployer(session, say).make_release
-    release = functools.partial(make, plan.release, package.digest, package.version)
-    publisher = Publisher(session, package, functools.cache(release), lambda line: None)
+    publisher = Deployer(session, lambda line: None).publisher(plan, package)
     for one in plan.targets:
         if one.changes or plan.is_new:
             publisher.bring(session.project.target(one.target))
@@ -60,13 +56,17 @@ def _note_target(
     held = Shared(session.provider(one.provider), target, application).driver()
     if held:
         say(f"{one.target}: {held} holds it now; until that ends, a deploy is refused")
-    facts: Facts = {"target": one.target, "release": plan.release, "to": plan.package}
+    facts: Facts = {
+        "target": one.target,
+        "release": plan.release_of(one.target),
+        "to": plan.package,
+    }
     begin: Facts = {**facts, "from": one.baseline}
     dry.note("call", "coordinate", one.provider, {"target": one.target, "lease": operator()})
     dry.note("journal", "rollout-begin", one.provider, begin)
-    for number, size in enumerate(one.waves, start=1):
-        changing = sum(1 for d in one.devices if d.wave == number and d.change != "none")
-        given: Facts = {**facts, "wave": number, "devices": size, "changing": changing}
+    for wave, size in enumerate(one.waves, start=1):
+        changing = sum(1 for d in one.devices if d.wave == wave and d.change != "none")
+        given: Facts = {**facts, "wave": wave, "devices": size, "changing": changing}
         dry.note("call", "deploy", one.provider, given)
         dry.note("journal", "assign", one.provider, {**facts, "devices": size})
     dry.note("journal", "rollout-end", one.provider, begin)
