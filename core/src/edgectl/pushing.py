@@ -10,9 +10,17 @@ if TYPE_CHECKING:
 
     from edgectl.package.image import ImageLocation
     from edgectl.package.published import PublishedRelease, ReleaseLocation
+    from edgectl.records import Delta
 
 
-def push_package(layout: Path, digest: str, reference: str, *, tag: str | None = None) -> int:
+def push_package(
+    layout: Path,
+    digest: str,
+    reference: str,
+    *,
+    tag: str | None = None,
+    deltas: tuple[Delta, ...] = (),
+) -> int:
     """Push a package and its signatures to an OCI registry; what is there is not sent again.
 
     Args:
@@ -20,6 +28,7 @@ def push_package(layout: Path, digest: str, reference: str, *, tag: str | None =
         digest: The package's digest.
         reference: ``host[:port]/repository``.
         tag: A tag for the package; with none it is there by digest only.
+        deltas: Deltas of the layout that go along.
 
     Returns:
         The bytes that really travelled.
@@ -30,7 +39,7 @@ def push_package(layout: Path, digest: str, reference: str, *, tag: str | None =
     """
     from edgectl.package.registry import push  # noqa: PLC0415 - 0.3 s that only pushing is worth
 
-    return push(layout, digest, reference, tag=tag).uploaded_bytes
+    return push(layout, digest, reference, tag=tag, deltas=deltas).uploaded_bytes
 
 
 def push_release(

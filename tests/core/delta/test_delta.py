@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import bz2
 import hashlib
 import io
 import json
+import lzma
 import random
 import subprocess
 import sys
@@ -241,7 +241,7 @@ def test_a_document_that_breaks_a_rule_is_refused(
 
 
 def test_a_stream_that_unpacks_to_more_than_its_piece_is_refused(tmp_path: Path) -> None:
-    bomb = bz2.compress(bytes(64 << 20))
+    bomb = lzma.compress(bytes(64 << 20))
     (tmp_path / "old").write_bytes(b"old")
     digest = hashlib.sha256(b"old").hexdigest()
     document = {
@@ -249,7 +249,7 @@ def test_a_stream_that_unpacks_to_more_than_its_piece_is_refused(tmp_path: Path)
         "old": f"sha256:{digest}",
         "new": f"sha256:{digest}",
         "size": 10,
-        "pieces": [{"type": "data", "size": 10, "stream": ["bz2", len(bomb)]}],
+        "pieces": [{"type": "data", "size": 10, "stream": ["lzma", len(bomb)]}],
     }
     with pytest.raises(DeltaError, match="does not hold what its piece needs"):
         made(tmp_path / "old", json.dumps(document).encode() + b"\n" + bomb)

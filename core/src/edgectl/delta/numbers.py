@@ -30,7 +30,7 @@ def sorting(old: Unsigned) -> npt.NDArray[np.intp]:
     """Return the order by exponent, equal ones as they stand."""
     shift, mask = _EXPONENT_BITS[old.dtype.itemsize]
     exponents = (old >> np.array(shift, old.dtype)) & np.array(mask, old.dtype)
-    return np.argsort(exponents.astype(np.uint16), kind="stable")
+    return np.argsort(exponents.astype(np.uint8 if mask < 256 else np.uint16), kind="stable")
 
 
 def planes(values: Unsigned) -> list[bytes]:

@@ -1,4 +1,4 @@
-"""What refers to a package in the store: its signatures.
+"""What refers to a package in the store: its signatures, and deltas (``deltas`` makes those).
 
 A signature is a manifest of its own whose ``subject`` is the package. It is listed in the layout's
 index, and in a list under the tag that the referrers tag schema gives to the package, so that it
@@ -39,6 +39,16 @@ def find_signatures(store: Layout, digest: str) -> Iterator[bytes]:
 
 def find_referrers(store: Layout, digest: str) -> list[Entry]:
     """Return the entries of signature manifests that say they refer to ``digest``."""
+    subjects = [
+        entry
+        for entry in listed_referrers(store, digest, BUNDLE_TYPE)
+        if signature_subject(store, entry.digest) == digest
+    ]
+    return subjects[:MAX_REFERRERS]
+
+
+def listed_referrers(store: Layout, digest: str, kind: str) -> list[Entry]:
+    """Return entries of manifests of that artifact type that may refer to ``digest``, each once."""
     index = store.index()
     with contract_errors("a package's digest"):
         fallback = index.find(referrers_tag(digest))
@@ -48,11 +58,7 @@ def find_referrers(store: Layout, digest: str) -> list[Entry]:
             data = store.read(fallback.digest, max_bytes=MAX_MANIFEST_BYTES)
             listed += parse_index(data, what="the list of signatures").manifests
     listed += index.manifests
-    found = {entry.digest: entry for entry in listed if entry.artifact_type == BUNDLE_TYPE}
-    subjects = [
-        entry for entry in found.values() if signature_subject(store, entry.digest) == digest
-    ]
-    return subjects[:MAX_REFERRERS]
+    return list({entry.digest: entry for entry in listed if entry.artifact_type == kind}.values())
 
 
 def signature_subject(store: Layout, digest: str) -> str:

@@ -13,9 +13,11 @@ import contextlib
 from collections.abc import Iterable
 from pathlib import Path
 
+from edge_components.contract.delta import DELTAS_TYPE
 from edge_components.contract.digest import sha256_digest
 from edge_components.contract.package import MANIFEST_TYPE, MAX_MANIFEST_BYTES, Descriptor
 from edgectl.errors import RegistryError
+from edgectl.package.deltas import delta_parts
 from edgectl.package.index import INDEX_TYPE, Entry, referrers_tag
 from edgectl.package.progress import Progress, Report
 from edgectl.package.reference import check_tag, parse_reference
@@ -23,7 +25,7 @@ from edgectl.package.referrers import find_referrers, signature_parts
 from edgectl.package.remote import Repository
 from edgectl.package.store import Layout
 from edgectl.package.transport import RetryPolicy, Transport
-from edgectl.records import Record
+from edgectl.records import Delta, Record
 
 
 class PushResult(Record, frozen=True, kw_only=True):
@@ -50,6 +52,7 @@ def push(
     progress: Progress | None = None,
     mount_from: str = "",
     policy: RetryPolicy | None = None,
+    deltas: Iterable[Delta] = (),
 ) -> PushResult:
     """Push a package and its signatures to a registry.
 
@@ -62,6 +65,7 @@ def push(
         progress: Called with bytes done and bytes in all.
         mount_from: A repository of the same registry that may hold some of the files already.
         policy: How often to try again.
+        deltas: Deltas of the layout that go along.
 
     Raises:
         RegistryError: The registry refused, or could not be reached.
@@ -82,6 +86,8 @@ def push(
         signatures = find_referrers(store, digest)
         for signature in signatures:
             upload.signature(digest, signature)
+        for delta in deltas:
+            upload.delta(digest, delta.digest)
     return PushResult(uploaded_bytes=upload.sent, digest=digest, signatures=len(signatures))
 
 
@@ -132,7 +138,20 @@ class Upload:
     def signature(self, digest: str, entry: Entry) -> None:
         """Put a package's signature, and list it as one."""
         data = self._store.read(entry.digest, max_bytes=MAX_MANIFEST_BYTES)
-        self.blobs(signature_parts(data, subject=digest), None)
+        self._referrer(digest, entry, data, signature_parts(data, subject=digest))
+
+    def delta(self, digest: str, delta: str) -> None:
+        """Put deltas to a package, and list them as such."""
+        data = self._store.read(delta, max_bytes=MAX_MANIFEST_BYTES)
+        entry = Entry(
+            media_type=MANIFEST_TYPE, digest=delta, size=len(data), artifact_type=DELTAS_TYPE
+        )
+        self._referrer(digest, entry, data, delta_parts(data, digest=delta, subject=digest))
+
+    def _referrer(
+        self, digest: str, entry: Entry, data: bytes, parts: Iterable[Descriptor]
+    ) -> None:
+        self.blobs(parts, None)
         self.manifest(data)
         self.sent += list_referrer(self._repository, digest, entry)
 

@@ -15,6 +15,7 @@ from edgectl.requests import PackageRequest, PreviewRequest
 from edgectl.session import Session
 from edgectl.workflow.deploy import Deployer
 from edgectl.workflow.plan import Plan
+from edgectl.workflow.publish import known_deltas
 
 Files = dict[str, dict[str, str]]
 """Target to path to text."""
@@ -91,8 +92,15 @@ def _publish(
     for target in {(t.provider, plan.release_of(t.name)): t for t in targets}.values():
         number = plan.release_of(target.name)
         release = deployer.make_release(number, package.digest, package.version, target.name)
-        request = PackageRequest(target=target, package=package, release=release)
-        made = session.provider(target.provider).package(request)
+        provider = session.provider(target.provider)
+        made = provider.package(
+            PackageRequest(
+                target=target,
+                package=package,
+                release=release,
+                deltas=known_deltas(provider, package),
+            )
+        )
         say(f"release {release.number} is at {made.location}")
 
 

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections.abc import Callable
 
-from edgectl.errors import EdgectlError
-from edgectl.records import Package, Release, Target
+from edgectl.errors import EdgectlError, PackageError
+from edgectl.package.deltas import find_deltas
+from edgectl.provider import Provider
+from edgectl.records import Delta, Package, Release, Target
 from edgectl.requests import PackageRequest
 from edgectl.session import Session
 
@@ -60,11 +63,26 @@ class Publisher:
 
     def _try(self, target: Target, made: Release) -> EdgectlError | None:
         try:
-            result = self._session.open(target.provider).package(
-                PackageRequest(target=target, package=self._package, release=made)
+            provider = self._session.open(target.provider)
+            result = provider.package(
+                PackageRequest(
+                    target=target,
+                    package=self._package,
+                    release=made,
+                    deltas=known_deltas(provider, self._package),
+                )
             )
         except EdgectlError as exc:
             return exc
         sent = f" ({result.uploaded_bytes} bytes sent)" if result.uploaded_bytes else ""
         self._say(f"release {made.number} is at {result.location}{sent}")
         return None
+
+
+def known_deltas(provider: Provider, package: Package) -> tuple[Delta, ...]:
+    """Return the deltas that devices of a provider can be offered; none where it has no use."""
+    if not provider.capabilities().deltas:
+        return ()
+    with contextlib.suppress(PackageError):  # no local store: an operator who only goes back
+        return find_deltas(package.layout, package.digest)
+    return ()

@@ -20,7 +20,9 @@ import urllib3
 from edge_components.agent.backoff import Backoff, chance
 from edge_components.agent.ddi import Artifact, Order
 from edge_components.agent.http import HubError, HubHttp
+from edge_components.contract.delta import DELTA_TYPE, Offer, parse_delta_file_name
 from edge_components.contract.digest import digest_hex
+from edge_components.contract.errors import ContractError
 from edge_components.contract.package import (
     MAX_MANIFEST_BYTES,
     SIGNATURE_FILE,
@@ -90,6 +92,16 @@ class DdiSource:
             )
         _download(self._http, artifact, partial, self._policy, stop, link=self._link)
 
+    def offers(self, packages: frozenset[str], stop: threading.Event) -> tuple[Offer, ...]:
+        """Return the deltas among the files; the hub says of each what it is by its name."""
+        del packages, stop
+        return tuple(
+            Offer(old=pair[0], new=pair[1], delta=delta)
+            for artifact in self._by_name.values()
+            if (pair := parse_delta_file_name(artifact.filename))
+            and (delta := _delta(artifact)) is not None
+        )
+
     def _document(
         self, artifact: Artifact | None, name: str, limit: int, stop: threading.Event
     ) -> bytes:
@@ -109,6 +121,15 @@ class DdiSource:
         raise RefusedError(
             Reason.DIGEST_MISMATCH, f"'{name}' does not come with the hub's digest of it"
         )
+
+
+def _delta(artifact: Artifact) -> Descriptor | None:
+    digest = f"sha256:{artifact.hashes.sha256.lower()}"
+    try:
+        digest_hex(digest)
+    except ContractError:
+        return None
+    return Descriptor(media_type=DELTA_TYPE, digest=digest, size=artifact.size)
 
 
 def _download(

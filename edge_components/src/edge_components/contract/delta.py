@@ -19,8 +19,16 @@ from typing import Literal
 
 import msgspec
 
-from edge_components.contract.digest import check_digest, digest_hex
+from edge_components.contract.digest import check_digest, digest_hex, sha256_digest
 from edge_components.contract.errors import ContractError
+from edge_components.contract.jsonio import decode_json
+from edge_components.contract.package import (
+    MAX_LAYERS,
+    MAX_MANIFEST_BYTES,
+    MAX_PACKAGE_BYTES,
+    Descriptor,
+    Manifest,
+)
 
 DELTA_TYPE = "application/vnd.edgectl.delta.v1"
 DELTAS_TYPE = "application/vnd.edgectl.delta.v1+json"
@@ -34,7 +42,7 @@ MAX_PIECE_BYTES = 8 << 20
 
 _FILE_PREFIX = "edgectl-delta."
 
-Codec = Literal["raw", "zlib", "bz2", "lzma"]
+Codec = Literal["raw", "zlib", "lzma"]
 Width = Literal[1, 2, 4, 8]
 Kind = Literal["float", "int"]
 
@@ -117,6 +125,48 @@ def parse_delta_file_name(name: str) -> tuple[str, str] | None:
     except ContractError:
         return None
     return (f"sha256:{old}", f"sha256:{new}") if is_one else None
+
+
+class Offer(msgspec.Struct, frozen=True, kw_only=True):
+    """A delta that could be fetched; nothing of it is believed.
+
+    Attributes:
+        old: Digest of the file that it needs.
+        new: Digest of the file that it is said to make.
+        delta: The delta itself.
+    """
+
+    old: str
+    new: str
+    delta: Descriptor
+
+
+def parse_deltas(data: bytes, *, digest: str, package: str) -> tuple[str, tuple[Offer, ...]]:
+    """Read the manifest of a package's deltas: the package before, and what there is.
+
+    Raises:
+        ContractError: With a code that names the rule that was broken.
+    """
+    if sha256_digest(data) != check_digest(digest):
+        raise ContractError("digest-mismatch", f"the manifest's bytes do not have digest {digest}")
+    manifest = decode_json(
+        data, Manifest, what="a delta's manifest", max_bytes=MAX_MANIFEST_BYTES, unique_keys=True
+    )
+    if manifest.artifact_type != DELTAS_TYPE or len(manifest.layers) > MAX_LAYERS:
+        raise ContractError("bad-delta", "what refers to the package is no delta")
+    if manifest.subject is None or manifest.subject.digest != package:
+        raise ContractError("bad-delta", "the delta refers to another package")
+    return check_digest(manifest.annotations.get(DELTA_PACKAGE, "")), tuple(
+        _offer(layer) for layer in manifest.layers
+    )
+
+
+def _offer(layer: Descriptor) -> Offer:
+    check_digest(layer.digest)
+    if layer.media_type != DELTA_TYPE or not 0 < layer.size <= MAX_PACKAGE_BYTES:
+        raise ContractError("bad-delta", "a delta's manifest has a layer that is none")
+    old, new = (check_digest(layer.annotations.get(key, "")) for key in (DELTA_OLD, DELTA_NEW))
+    return Offer(old=old, new=new, delta=layer)
 
 
 class DeltaDocument(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):

@@ -1,15 +1,15 @@
 """Applying a delta: old file and delta in, new file out, one piece in memory at a time.
 
-Used as a program (``python -m edge_components.delta.apply OLD DELTA NEW``) by those that must not
-hold numpy in their own memory.
+Used as a program (``python -m edge_components.delta.apply OLD DELTA NEW [MEMORY]``) by those that
+must not hold numpy in their own memory.
 """
 
 from __future__ import annotations
 
-import bz2
 import hashlib
 import lzma
 import os
+import resource
 import sys
 import zlib
 from collections.abc import Callable
@@ -36,6 +36,7 @@ from edge_components.contract.errors import ContractError
 from edge_components.delta.numbers import TYPES, Unsigned, from_planes, moved, sorting
 
 _BLOCK = 1 << 20
+_LZMA_BYTES = 32 << 20
 
 
 class DeltaError(Exception):
@@ -169,20 +170,31 @@ def _unpack(codec: Codec, packed: bytes, most: int) -> bytes:
         return packed
     if codec == "zlib":
         return zlib.decompressobj(-15).decompress(packed, most)
-    if codec == "bz2":
-        return bz2.BZ2Decompressor().decompress(packed, most)
-    return lzma.LZMADecompressor(lzma.FORMAT_XZ).decompress(packed, most)
+    return lzma.LZMADecompressor(lzma.FORMAT_XZ, _LZMA_BYTES).decompress(packed, most)
 
 
 def main(arguments: list[str]) -> int:
-    """Apply a delta; 0 when the new file is there, 1 with the reason on stderr."""
-    old, delta, new = map(Path, arguments)
+    """Apply a delta; 0 when all of the new file was written, 1 with the reason on stderr.
+
+    Args:
+        arguments: Old file, delta, new file or "-" for stdout, and how many bytes of memory may
+            be held, if that is bounded.
+    """
+    old, delta, new = arguments[:3]
+    if len(arguments) > 3:
+        resource.setrlimit(resource.RLIMIT_DATA, (int(arguments[3]), int(arguments[3])))
     try:
-        with delta.open("rb") as source, new.open("wb") as made:
-            apply_delta(old, source, made.write)
-    except (DeltaError, OSError) as exc:
-        sys.stderr.write(f"{exc}\n")
-        new.unlink(missing_ok=True)
+        with Path(delta).open("rb") as source:
+            if new == "-":
+                apply_delta(Path(old), source, sys.stdout.buffer.write)
+                sys.stdout.buffer.flush()
+                return 0
+            with Path(new).open("wb") as made:
+                apply_delta(Path(old), source, made.write)
+    except (DeltaError, MemoryError, OSError) as exc:
+        sys.stderr.write(f"{str(exc) or 'not enough memory'}\n")
+        if new != "-":
+            Path(new).unlink(missing_ok=True)
         return 1
     return 0
 

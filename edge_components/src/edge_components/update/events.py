@@ -31,7 +31,13 @@ class PackageVerified(_Word, frozen=True, kw_only=True):
 
 
 class Fetched(_Word, frozen=True, kw_only=True):
-    """Every file of the variant lies in the store, by its digest."""
+    """Every file of the variant lies in the store, by its digest.
+
+    Attributes:
+        detail: What was fetched, for an operator.
+    """
+
+    detail: str = ""
 
 
 class Staged(_Word, frozen=True, kw_only=True):

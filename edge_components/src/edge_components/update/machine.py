@@ -181,9 +181,11 @@ def _before_switch(record: Record, update: Update, event: Event, application: st
         case Phase.PACKAGE, PackageVerified():
             return _packaged(record, update, event)
         case Phase.FETCH, Fetched():
-            return _at(record, update, Phase.STAGE if update.install else Phase.HELD)
+            if not update.install:
+                return _at(record, update, Phase.HELD)
+            return replace(record, update=replace(update, phase=Phase.STAGE, detail=event.detail))
         case Phase.STAGE, Staged():
-            return _at(record, update, Phase.CHECK)
+            return replace(record, update=replace(update, phase=Phase.CHECK, detail=""))
         case Phase.CHECK, Checked():
             return _switch(record, update, event)
     raise _out_of_turn(update, event)

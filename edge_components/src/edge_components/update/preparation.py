@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Collection
 from pathlib import Path
 
 from edge_components.contract.digest import digest_hex
@@ -31,8 +31,10 @@ from edge_components.store.disk import DiskFullError
 from edge_components.store.store import Store
 from edge_components.store.versions import Documents
 from edge_components.update import events
+from edge_components.update.delta_shelf import StoreShelf
+from edge_components.update.deltas import Deltas
 from edge_components.update.errors import RefusedError
-from edge_components.update.link import Link
+from edge_components.update.link import Link, Listener
 from edge_components.update.ports import Source, Trust
 from edge_components.update.selection import needed_layers, usable_precisions
 
@@ -48,7 +50,7 @@ class Preparation:
         trust: Who is believed.
         profile: This device's hardware.
         source: Where files come from.
-        tell: Takes what a download waits for, and "" when it goes on.
+        listener: Who hears what a download waits for.
     """
 
     def __init__(
@@ -57,13 +59,14 @@ class Preparation:
         trust: Trust,
         profile: HardwareProfile,
         source: Source | None,
-        tell: Callable[[str], None] = lambda _what: None,
+        listener: Listener | None = None,
     ) -> None:
         self._store = store
         self._trust = trust
         self._profile = profile
         self._origin = source
-        self._tell = tell
+        self._listener = listener
+        self._deltas = None if source is None else Deltas(source, StoreShelf(store))
         self._envelope = b""
         self._manifest_bytes = b""
         self._signature = b""
@@ -87,9 +90,10 @@ class Preparation:
             case events.ObtainPackage():
                 return self._obtain_package(command.release, stop)
             case events.FetchLayers():
-                self._source.keep_to(Link(command.release.settings.network, tell=self._tell))
+                network = command.release.settings.network
+                self._source.keep_to(Link(network, listener=self._listener))
                 self._fetch_layers(command.precision, stop)
-                return events.Fetched()
+                return events.Fetched(detail=self._fetching.report().text())
             case events.Stage():
                 self._stage(command)
                 return events.Staged()
@@ -100,6 +104,12 @@ class Preparation:
         if self._origin is None:
             raise RefusedError(Reason.INTERNAL, "there is no source for this step")
         return self._origin
+
+    @property
+    def _fetching(self) -> Deltas:
+        if self._deltas is None:
+            raise RefusedError(Reason.INTERNAL, "there is no source for this step")
+        return self._deltas
 
     @property
     def _package(self) -> tuple[Manifest, PackageInfo]:
@@ -117,7 +127,9 @@ class Preparation:
         description = layer_paths(manifest).get(PACKAGE_FILE)
         if description is None or description.size > MAX_DOCUMENT_BYTES:
             raise RefusedError(Reason.BAD_PACKAGE, f"the package has no usable '{PACKAGE_FILE}'")
-        self._store.reserve([description], wanted=manifest.layers)
+        if kept := frozenset(version.package for version in self._store.record.kept()):
+            self._fetching.look(manifest.layers, kept, stop)
+        self._reserve([description], manifest)
         self._fetch(description, stop)
         data = self._store.blobs.path(description.digest).read_bytes()
         info = parse_package_info(data, manifest)
@@ -143,15 +155,27 @@ class Preparation:
         self._together = self._affordable(precision)
         try:
             layers = {d.digest: d for d in self._files().values()}
-            self._store.reserve(layers.values(), wanted=manifest.layers)
+            self._reserve(layers.values(), manifest)
         except DiskFullError:
             if not self.compares:
                 raise
             self._together = (precision,)  # there is room for one
             layers = {d.digest: d for d in self._files().values()}
-            self._store.reserve(layers.values(), wanted=manifest.layers)
+            self._reserve(layers.values(), manifest)
         for layer in layers.values():
             self._fetch(layer, stop)
+
+    def _reserve(self, layers: Collection[Descriptor], manifest: Manifest) -> None:
+        """Make sure of room for these files and their deltas, or for the files alone."""
+        fetching = self._fetching
+        extra, every = fetching.needed(layers), fetching.needed(manifest.layers)
+        try:
+            self._store.reserve([*layers, *extra], wanted=[*manifest.layers, *every])
+        except DiskFullError:
+            if not extra:
+                raise
+            fetching.forget()
+            self._store.reserve(layers, wanted=manifest.layers)
 
     def _affordable(self, precision: str) -> tuple[str, ...]:
         """Return the variants to fetch: all at the first attempt, if the site allows the bytes."""
@@ -180,6 +204,7 @@ class Preparation:
         blobs = self._store.blobs
         if blobs.has(layer.digest, layer.size):
             if _has_digest(blobs.path(layer.digest), layer.digest):
+                self._fetching.traffic.kept += 1
                 return
             _LOG.error("blob %s was damaged on the disk", layer.digest)
             blobs.discard(layer.digest)
@@ -188,7 +213,7 @@ class Preparation:
             try:
                 with blobs.partial(layer.digest, layer.size) as partial:
                     if partial.offset < layer.size:
-                        self._source.fetch(layer, partial, stop)
+                        self._fetching.fill(layer, partial, stop)
                     partial.finish()
             except WrongContentError as exc:
                 detail = str(exc)

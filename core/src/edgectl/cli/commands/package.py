@@ -8,12 +8,17 @@ from typing import Any
 
 import click
 
-from edgectl.cli.app import App, command
+from edgectl.cli.app import App, changes, command
 from edgectl.codec import plain
+from edgectl.dryrun import DryRun
+from edgectl.package.deltas import find_deltas
 from edgectl.package.read import export_folder
 from edgectl.package.registry import pull, push
+from edgectl.records import Package
+from edgectl.session import Session
 from edgectl.workflow import build
 from edgectl.workflow.bundle import Bundled, BundleWish, bundle_package, bundle_release
+from edgectl.workflow.deltas import delta_text, make_delta_from
 
 
 def bundle_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -67,15 +72,25 @@ def bundle_options(function: Callable[..., Any]) -> Callable[..., Any]:
     metavar="DIR",
     help="Write its files and signature into a new folder, for `model_signing verify`.",
 )
+@click.option(
+    "--delta-from",
+    "earlier",
+    multiple=True,
+    metavar="PACKAGE",
+    help="Make deltas for devices with this earlier package: a release's number, a version, a "
+    "digest, or HOST/REPOSITORY:TAG. May be given several times.",
+)
 @click.option("--insecure", is_flag=True, help="Allow plain HTTP to the registry.")
 @bundle_options
 @command
+@changes
 def package(
     app: App,
     *,
     push_to: str | None,
     pull_from: str | None,
     folder: Path | None,
+    earlier: tuple[str, ...],
     insecure: bool,
     bundle: Path | None,
     targets: tuple[str, ...],
@@ -87,9 +102,20 @@ def package(
 
     The package is an OCI artifact in CNCF ModelPack form in `.edgectl/store`. The same inputs
     give the same digest on any machine.
+
+    With --delta-from, devices that have the earlier package fetch the difference only. Deltas lie
+    beside the package and do not change its digest; make them before the release is deployed.
     """
     wish = _wish(bundle, targets, release, release_number, force_unapproved=force_unapproved)
     session = app.session()
+    if app.dry is not None:
+        if pull_from is None and release is None:
+            built = build.package(session)
+            app.out.one(plain(built), _text(built))
+        _note(
+            app.dry, session, pull=pull_from, deltas=earlier, push=push_to, files=(folder, bundle)
+        )
+        return
     if wish is not None and release is not None:
         _show_bundle(app, bundle_release(session, release, wish))
         return
@@ -99,10 +125,14 @@ def package(
     else:
         built = build.package(session)
         digest = built.digest
-        result = plain(built)
-        text = f"{built.application} {built.version}  {digest}  {built.size_bytes} bytes, signed"
+        result, text = plain(built), _text(built)
+    reports = [make_delta_from(session, digest, named) for named in earlier]
+    if reports:
+        result = {**result, "deltas": plain(reports)}
+        text = "\n".join([text, *map(delta_text, reports)])
     if push_to is not None:
-        pushed = push(session.layout, digest, push_to, insecure=insecure)
+        deltas = find_deltas(session.layout, digest)
+        pushed = push(session.layout, digest, push_to, insecure=insecure, deltas=deltas)
         app.out.progress(f"pushed to {push_to}, {pushed.uploaded_bytes} bytes sent")
     if folder is not None:
         export_folder(session.layout, digest, folder)
@@ -111,6 +141,31 @@ def package(
         _show_bundle(app, bundle_package(session, digest, wish))
         return
     app.out.one(result, text)
+
+
+def _text(built: Package) -> str:
+    return f"{built.application} {built.version}  {built.digest}  {built.size_bytes} bytes, signed"
+
+
+def _note(
+    dry: DryRun,
+    session: Session,
+    *,
+    pull: str | None,
+    deltas: tuple[str, ...],
+    push: str | None,
+    files: tuple[Path | None, ...],
+) -> None:
+    """Note what would be done with a package beside building it."""
+    if pull is not None:
+        dry.note("write", session.layout, facts={"from": pull})
+    for named in deltas:
+        dry.note("write", session.layout, facts={"a delta from": named})
+    if push is not None:
+        dry.note("send", f"the package to {push}")
+    for path in files:
+        if path is not None:
+            dry.note("write", path)
 
 
 def _wish(
