@@ -114,6 +114,10 @@ class Cache:
             if path.name.removesuffix(PARTIAL) not in kept and self._remove(path):
                 held -= size
 
+    def remove(self, digest: str) -> None:
+        """Remove a file, unless somebody works on it."""
+        self._remove(self._blobs.path(digest))
+
     def _remove(self, path: Path) -> bool:
         """Remove a file that nobody works on."""
         with (self._locks / path.name.removesuffix(PARTIAL)).open("ab") as lock:

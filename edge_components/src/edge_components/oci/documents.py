@@ -13,6 +13,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from edge_components.contract.delta import DELTA_PACKAGE, DELTAS_TYPE
 from edge_components.contract.digest import check_digest, digest_hex, sha256_digest
 from edge_components.contract.errors import ContractError
 from edge_components.contract.jsonio import decode_json
@@ -33,6 +34,7 @@ from edge_components.contract.signature import BUNDLE_TYPE, MAX_SIGNATURE_BYTES,
 
 MAX_ENVELOPE_BYTES = 2 * MAX_RELEASE_BYTES
 MAX_REFERRERS = 64
+MAX_DELTAS = 8
 
 
 class _Index(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,10 +93,30 @@ def parse_referrers(data: bytes) -> tuple[str, ...]:
     Raises:
         ContractError: ``bad-json``, ``too-large`` or ``too-deep``.
     """
-    index = decode_json(data, _Index, what="the list of signatures", max_bytes=MAX_MANIFEST_BYTES)
     # The tag schema's list may hold entries without a type (distribution-spec, "Backwards").
-    listed = [m for m in index.manifests if m.artifact_type in {BUNDLE_TYPE, ""}]
+    listed = [m for m in _listed(data) if m.artifact_type in {BUNDLE_TYPE, ""}]
     return tuple(check_digest(entry.digest) for entry in listed[:MAX_REFERRERS])
+
+
+def parse_delta_referrers(data: bytes, packages: frozenset[str]) -> tuple[str, ...]:
+    """Return the digests of the manifests of deltas in a list of referrers, the last ones first.
+
+    Args:
+        data: The list.
+        packages: Packages from which they may start, or none for any; a list may leave it open.
+
+    Raises:
+        ContractError: ``bad-json``, ``too-large`` or ``too-deep``.
+    """
+    listed = [m for m in _listed(data) if m.artifact_type == DELTAS_TYPE]
+    starts = {m.digest: m.annotations.get(DELTA_PACKAGE, "") for m in listed}
+    useful = [d for d, start in starts.items() if not (packages and start) or start in packages]
+    return tuple(check_digest(digest) for digest in useful[::-1][:MAX_DELTAS])
+
+
+def _listed(data: bytes) -> tuple[Descriptor, ...]:
+    what = "the list of what refers to the package"
+    return decode_json(data, _Index, what=what, max_bytes=MAX_MANIFEST_BYTES).manifests
 
 
 def parse_signature_manifest(data: bytes, *, digest: str, package: str) -> Descriptor:

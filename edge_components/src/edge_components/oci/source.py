@@ -17,6 +17,7 @@ import urllib3
 from edge_components.agent.backoff import chance
 from edge_components.agent.download import Download, DownloadPolicy, Target
 from edge_components.agent.http import HubError
+from edge_components.contract.delta import DELTAS_TYPE, Offer, parse_deltas
 from edge_components.contract.digest import sha256_digest
 from edge_components.contract.errors import ContractError
 from edge_components.contract.package import MAX_MANIFEST_BYTES, Descriptor
@@ -26,6 +27,7 @@ from edge_components.oci.cache import Cache
 from edge_components.oci.documents import (
     check_envelope,
     choose_bundle,
+    parse_delta_referrers,
     parse_referrers,
     parse_release_manifest,
     parse_signature_manifest,
@@ -123,8 +125,20 @@ class OciSource:
         policy, link = self._policy, self._link
         Download(self._http, href, layer.digest, partial, policy=policy, stop=stop, link=link).run()
 
+    def offers(self, packages: frozenset[str], stop: threading.Event) -> tuple[Offer, ...]:
+        """Return the deltas that refer to the package; raises as ``release`` does."""
+        found: list[Offer] = []
+        try:
+            listed = self._referrers(DELTAS_TYPE, stop)
+            for digest in () if listed is None else parse_delta_referrers(listed, packages):
+                data = self._manifest(digest, stop)
+                found += parse_deltas(data, digest=digest, package=self._package)[1]
+        except ContractError as exc:
+            raise _refused(exc) from exc
+        return tuple(found)
+
     def _bundles(self, stop: threading.Event) -> Iterator[bytes]:
-        for digest in self._referrers(stop):
+        for digest in self._signatures(stop):
             try:
                 part = parse_signature_manifest(
                     self._manifest(digest, stop), digest=digest, package=self._package
@@ -133,16 +147,21 @@ class OciSource:
             except ContractError as exc:
                 _LOG.warning("%s: %s", digest, exc)
 
-    def _referrers(self, stop: threading.Event) -> tuple[str, ...]:
-        by_api = f"referrers/{self._package}?artifactType={quote(BUNDLE_TYPE, safe='')}"
-        by_tag = f"manifests/{referrers_tag(self._package)}"
+    def _signatures(self, stop: threading.Event) -> tuple[str, ...]:
         try:
-            listed = self._read(by_api, MAX_MANIFEST_BYTES, stop, absent=True)
-            if listed is None:
-                listed = self._read(by_tag, MAX_MANIFEST_BYTES, stop, absent=True)
+            listed = self._referrers(BUNDLE_TYPE, stop)
             return () if listed is None else parse_referrers(listed)
         except ContractError as exc:
             raise _refused(exc) from exc
+
+    def _referrers(self, kind: str, stop: threading.Event) -> bytes | None:
+        """Return the list of what refers to the package, by the API or else by the tag schema."""
+        by_api = f"referrers/{self._package}?artifactType={quote(kind, safe='')}"
+        by_tag = f"manifests/{referrers_tag(self._package)}"
+        listed = self._read(by_api, MAX_MANIFEST_BYTES, stop, absent=True)
+        if listed is None:
+            listed = self._read(by_tag, MAX_MANIFEST_BYTES, stop, absent=True)
+        return listed
 
     def _manifest(self, digest: str, stop: threading.Event) -> bytes:
         return self._document(f"manifests/{digest}", digest, MAX_MANIFEST_BYTES, stop)

@@ -159,6 +159,7 @@ class AzureProvider:
             withdraw=True,
             telemetry=True,
             emulator=True,
+            deltas=not self.config.runtime.bake,
             limits=api.Limits(calls_per_second=rate.calls / rate.seconds),
         )
 

@@ -153,6 +153,7 @@ class GkeProvider:
             withdraw=True,
             telemetry=True,
             emulator=True,
+            deltas=self.config.node_cache is not None and self.config.delivery != "image",
             limits=api.Limits(),
         )
 

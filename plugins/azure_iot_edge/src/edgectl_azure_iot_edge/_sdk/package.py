@@ -22,7 +22,7 @@ def publish(
     release, package = request.release, request.package
     reference = account.repository(release.application)
     image = pinned_image(account.config)
-    sent = push_package(package.layout, release.package, reference)
+    sent = push_package(package.layout, release.package, reference, deltas=request.deltas)
     placed = push_release(
         release.envelope, release.package, reference, release.application, release.number
     )

@@ -29,7 +29,11 @@ def package(account: Account, request: PackageRequest) -> PackageResult:
     place = repository(account.config, release.application)
     # Going back from another machine: the registry has the package, the local store has not.
     is_here = blob_path(request.package.layout, request.package.digest).exists()
-    sent = push_package(request.package.layout, request.package.digest, place) if is_here else 0
+    sent = 0
+    if is_here:
+        sent = push_package(
+            request.package.layout, request.package.digest, place, deltas=request.deltas
+        )
     made = push_release(
         release.envelope, release.package, place, release.application, release.number
     )
