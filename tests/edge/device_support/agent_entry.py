@@ -20,8 +20,10 @@ from edge_components.agent.agent import AgentTiming
 from edge_components.agent.backoff import Backoff
 from edge_components.agent.download import DownloadPolicy
 from edge_components.agent.http import Timeouts
+from edge_components.agent.import_command import import_file
 from edge_components.agent.supervisor import SupervisorTiming
 from edge_components.agent.wiring import Tuning, run
+from edge_components.contract.errors import ContractError
 from edge_components.contract.package import Manifest
 from edge_components.contract.release import ReleaseDocument
 from edge_components.store.disk import Disk
@@ -117,6 +119,28 @@ def agent(order: dict[str, Any]) -> int:
         return 3
 
 
+def bring(order: dict[str, Any]) -> int:
+    """Run ``edge-agent import`` with its output in files."""
+    for name, descriptor in (("said", 2), ("result", 1)):
+        file = os.open(order[name], os.O_WRONLY | os.O_CREAT | os.O_TRUNC)
+        os.dup2(file, descriptor)
+    logging.basicConfig(level=logging.WARNING, stream=sys.stderr, force=True)
+    # The process that forks keeps its own buffers to itself.
+    sys.stdout = os.fdopen(1, "w", closefd=False)
+    sys.stderr = os.fdopen(2, "w", closefd=False)
+    try:
+        return import_file(
+            Path(order["config"]),
+            Path(order["file"]),
+            tuning=QUICK,
+            disk=KillingDisk(order.get("kill_at", 0), ""),
+            trust=DirectTrust(order["publishers"]),
+        )
+    except (ContractError, StoreError) as exc:
+        print(exc, file=sys.stderr, flush=True)
+        return 1
+
+
 def main() -> int:
     for line in sys.stdin:
         order = json.loads(line)
@@ -132,7 +156,7 @@ def main() -> int:
             if pid == 0:
                 code = 70
                 try:
-                    code = agent(order)
+                    code = bring(order) if order["op"] == "import" else agent(order)
                 finally:
                     logging.shutdown()
                     os._exit(code)

@@ -69,6 +69,26 @@ def free_port() -> int:
         return port
 
 
+class Brought:
+    """An ``edge-agent import`` that runs."""
+
+    def __init__(self, pid: int, zygote: Zygote, said: Path, result: Path) -> None:
+        self.pid = pid
+        self._zygote = zygote
+        self._said = said
+        self._result = result
+
+    def end(self) -> tuple[int, dict[str, Any]]:
+        """Wait for its end; return exit code and report (empty if it printed none)."""
+        code: int = self._zygote.ask(op="wait", pid=self.pid)["exit"]
+        text = self._result.read_text() if self._result.exists() else ""
+        return code, json.loads(text) if text else {}
+
+    @property
+    def said(self) -> str:
+        return self._said.read_text() if self._said.exists() else ""
+
+
 class Device:
     """A device with its own folder; ``start`` runs its agent."""
 
@@ -115,6 +135,20 @@ class Device:
             trace=str(self.trace) if trace else "",
         )
         self.pid = answer["pid"]
+
+    def bring(self, file: Path, kill_at: int = 0) -> Brought:
+        """Run ``edge-agent import`` on a file, and return at once."""
+        said, result = file.with_suffix(".said"), file.with_suffix(".result")
+        answer = self._zygote.ask(
+            op="import",
+            config=str(self.config_path),
+            publishers=[str(self._key)],
+            file=str(file),
+            said=str(said),
+            result=str(result),
+            kill_at=kill_at,
+        )
+        return Brought(answer["pid"], self._zygote, said, result)
 
     def kill(self) -> None:
         os.kill(self.pid, signal.SIGKILL)

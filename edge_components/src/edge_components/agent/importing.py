@@ -185,6 +185,7 @@ class Errand:
         if update is None:
             self.final = record
             return
+        self._before = record.outcome  # the hub may have heard of it meanwhile
         self.switched = self.switched or update.phase.is_switched
         self._say(update.phase.value)
 
