@@ -34,15 +34,23 @@ class Session:
         project: The project that was read.
         progress: Takes one line for people.
         dry: Takes what would be done; None does it.
+        aside: Takes journal, leases and what providers keep, in place of the project's folder: a
+            rehearsal is nothing that happened to the fleet.
     """
 
     def __init__(
-        self, project: Project, progress: Callable[[str], None], dry: DryRun | None = None
+        self,
+        project: Project,
+        progress: Callable[[str], None],
+        dry: DryRun | None = None,
+        *,
+        aside: Path | None = None,
     ) -> None:
         self.project = project
         self.progress = progress
         self.dry = dry
-        self.journal = Journal(project.state_dir / "journal.jsonl")
+        self._state_dir = aside or project.state_dir
+        self.journal = Journal(self._state_dir / "journal.jsonl")
         self._providers: dict[str, Provider] = {}
 
     @property
@@ -59,7 +67,7 @@ class Session:
     @property
     def lease_dir(self) -> Path | None:
         """Where it is remembered since when other operators' leases look as they do."""
-        return None if self.dry is not None else self.project.state_dir / "leases"
+        return None if self.dry is not None else self._state_dir / "leases"
 
     def provider(self, name: str) -> Provider:
         """Return the provider called ``name``, opened on first use."""
@@ -78,7 +86,7 @@ class Session:
             self.project.provider_config(name),
             ProviderContext(
                 project_dir=self.project.dir,
-                state_dir=self.project.state_dir,
+                state_dir=self._state_dir,
                 progress=self.progress,
             ),
             wrappers=(JournalWrapper(lambda *facts: self.record(name, *facts)),),

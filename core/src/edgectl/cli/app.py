@@ -41,9 +41,10 @@ class App:
 
     def session(self) -> Session:
         """Begin a session on the project."""
+        from edgectl.rehearsal.loopback import fenced  # noqa: PLC0415 - keeps --help fast
         from edgectl.session import Session  # noqa: PLC0415 - keeps --help fast
 
-        return Session(self.project(), self.out.progress, self.dry)
+        return Session(self.project(), self.out.progress, self.dry, aside=fenced())
 
     def choose(
         self, session: Session, names: tuple[str, ...], providers: tuple[str, ...]

@@ -154,6 +154,10 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run the command line; returns the exit code (see docs/cli.md)."""
+    if rehearsal := os.environ.get("EDGECTL_REHEARSAL"):
+        from edgectl.rehearsal.loopback import fence  # noqa: PLC0415 - only a rehearsal pays
+
+        fence(rehearsal)
     try:
         result = cli.main(arguments, prog_name="edgectl", standalone_mode=False)
     except (click.exceptions.Abort, KeyboardInterrupt):

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import click
 
@@ -13,6 +15,8 @@ from edgectl.cli.junit import write_junit
 from edgectl.cli.output import show_error
 from edgectl.codec import plain
 from edgectl.records import Package, Record
+from edgectl.rehearsal.emulators import command as command_line
+from edgectl.rehearsal.loopback import fenced
 from edgectl.session import Session
 from edgectl.workflow import build
 from edgectl.workflow.approval import check_approval
@@ -22,6 +26,26 @@ from edgectl.workflow.dry import note_rollout
 from edgectl.workflow.plan import Plan
 from edgectl.workflow.planner import make_plan
 from edgectl.workflow.review import check_unchanged, read_plan
+
+DEVICES = 2
+
+
+def emulate_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Add ``--emulate``, ``--devices`` and ``--keep``."""
+    function = click.option(
+        "--keep", is_flag=True, help="With --emulate: leave the emulators running for a look."
+    )(function)
+    function = click.option(
+        "--devices",
+        type=click.IntRange(1, 200),
+        metavar="N",
+        help=f"With --emulate: virtual devices a target, {DEVICES} by default.",
+    )(function)
+    return click.option(
+        "--emulate",
+        is_flag=True,
+        help="Deploy to the providers' emulators, started for this command; no account is needed.",
+    )(function)
 
 
 @click.command()
@@ -68,6 +92,7 @@ from edgectl.workflow.review import check_unchanged, read_plan
     help="Write the verdicts as JUnit XML, a test case a device.",
 )
 @take_over_option
+@emulate_options
 @poll_option
 @command
 @changes
@@ -84,6 +109,9 @@ def deploy(
     plan_file: Path | None,
     junit: Path | None,
     take_over: bool,
+    emulate: bool,
+    devices: int | None,
+    keep: bool,
     poll: float,
 ) -> None:
     """Roll the package out to the project's targets, side by side.
@@ -91,10 +119,16 @@ def deploy(
     Goes wave by wave, decides from each device's own state, and exits with the verdict: 0 all
     healthy, 3 partly, 4 stopped, 5 timed out, 6 rolled back. A target that comes `after` others
     waits for them. It can be killed at any time; the same command goes on where the devices are.
+
+    With --emulate it is a rehearsal: emulators of the targets' providers are started with virtual
+    devices that really run the release, and stopped in the end. Nothing else is reached.
     """
     if plan_file is not None and (targets or providers or new_release):
         raise click.UsageError("--plan says which targets and which release; leave those options")
-    session = app.session()
+    if plan_file is not None and emulate:
+        raise click.UsageError("--plan is of the real fleet, which --emulate does not look at")
+    if not emulate and (keep or devices is not None):
+        raise click.UsageError("--keep and --devices are for --emulate")
     wishes = Wishes(
         targets=targets,
         providers=providers,
@@ -108,7 +142,11 @@ def deploy(
         junit=junit,
         take_over=take_over,
     )
-    code = roll_out(app, session, build.last_package(session), wishes)
+    if emulate:
+        code = rehearse(app, wishes, devices=devices or DEVICES, keep=keep)
+    else:
+        session = app.session()
+        code = roll_out(app, session, build.last_package(session), wishes)
     click.get_current_context().exit(code)
 
 
@@ -132,7 +170,8 @@ def roll_out(app: App, session: Session, package: Package, wishes: Wishes) -> in
     """Plan, deploy, print the verdicts; returns the exit code."""
     for name in wishes.approved:
         session.project.target(name)  # one that does not exist is a typing error
-    check_approval(session, package, force=wishes.force_unapproved)
+    if fenced() is None:  # a rehearsal goes to nobody: it is what a decision is made from
+        check_approval(session, package, force=wishes.force_unapproved)
     plan = _plan(app, session, package, wishes)
     if app.dry is not None:
         show_plan(app.out, plan)
@@ -149,6 +188,23 @@ def roll_out(app: App, session: Session, package: Package, wishes: Wishes) -> in
     if wishes.junit is not None:
         write_junit(wishes.junit, plan, results)
     return exit_code(results)
+
+
+def rehearse(app: App, wishes: Wishes, *, devices: int, keep: bool) -> int:
+    """Deploy to emulators that are started for it; returns the exit code of the deploy."""
+    from edgectl.cli.rehearse import rehearsal  # noqa: PLC0415 - only a rehearsal pays for it
+
+    project = app.project()
+    package = build.last_package(app.session())  # before anything is started
+    targets = project.targets(wishes.targets, wishes.providers)
+    providers = sorted({target.provider for target in targets})
+    if app.dry is not None:
+        for name in providers:
+            app.dry.note("run", " ".join(["edgectl", *command_line(name, project.path, devices)]))
+        app.out.one({}, "deployed to these, and they are stopped")
+        return 0
+    with rehearsal(app, project, providers, devices=devices, keep=keep):
+        return roll_out(app, app.session(), package, wishes)
 
 
 def _plan(app: App, session: Session, package: Package, wishes: Wishes) -> Plan:

@@ -8,8 +8,7 @@ from typing import Any
 import click
 
 from edgectl.errors import UnsupportedError
-
-GROUP = "edgectl.emulators"
+from edgectl.rehearsal.emulators import GROUP
 
 
 class EmulatorGroup(click.Group):
