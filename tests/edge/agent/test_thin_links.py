@@ -16,7 +16,7 @@ from edge_components.agent.http import HubHttp, Timeouts
 from edge_components.contract.device import HubSection
 from edge_components.contract.release import NetworkSettings
 from edge_components.contract.window import Hours
-from edge_components.update.link import Link
+from edge_components.update.link import Link, Listener
 
 WEIGHTS = 300_000
 
@@ -170,7 +170,7 @@ def test_a_download_stops_at_the_end_of_its_window_and_goes_on_in_the_next(
     http = HubHttp(HubSection(url=server.url, token=TOKEN), timeouts=Timeouts(), agent="test")
     target = Memory(len(data))
     policy = DownloadPolicy(fruitless=1, backoff=Backoff(first_s=0.01, most_s=0.01))
-    link = Link(limits, tell=told.append, clock=clock)
+    link = Link(limits, listener=Listener(tell=told.append), clock=clock)
     Download(
         http, artifact, "weights", target, policy=policy, stop=threading.Event(), link=link
     ).run()

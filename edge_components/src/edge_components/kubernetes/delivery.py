@@ -8,6 +8,7 @@ pod's own store, which then holds them once.
 from __future__ import annotations
 
 import argparse
+import functools
 from collections.abc import Callable
 from contextlib import ExitStack
 from pathlib import Path
@@ -18,6 +19,7 @@ from edge_components.contract.device import PEM_MARK, DeviceConfig
 from edge_components.contract.errors import ContractError
 from edge_components.contract.signature import key_hint
 from edge_components.update.executor import Interrupt
+from edge_components.update.link import Listener
 from edge_components.update.ports import Source
 
 if TYPE_CHECKING:
@@ -25,7 +27,7 @@ if TYPE_CHECKING:
 
 DELIVERY, CACHE = "delivery", "oci"
 
-Bring = Callable[[DeviceConfig, Interrupt, ExitStack], Source]
+Bring = Callable[[DeviceConfig, Interrupt, ExitStack, Listener], Source]
 
 
 def bringer(options: argparse.Namespace) -> Bring:
@@ -39,11 +41,11 @@ def bringer(options: argparse.Namespace) -> Bring:
         raise ContractError("bad-config", "give either --from or --reference with --release-digest")
     if folder is not None:
         found = folder
-        return lambda _config, _interrupt, _held: FolderSource(Delivery(folder=found))
+        return lambda _config, _interrupt, _held, _listener: FolderSource(Delivery(folder=found))
     if not options.release_digest:
         raise ContractError("bad-config", "--reference needs --release-digest")
     fetch = _through_cache if options.node_cache else _straight
-    return lambda config, interrupt, held: fetch(options, config, interrupt, held)
+    return functools.partial(fetch, options)
 
 
 def trusted_hints(config: DeviceConfig) -> frozenset[str]:
@@ -70,7 +72,11 @@ def _access(options: argparse.Namespace) -> Access:
 
 
 def _through_cache(
-    options: argparse.Namespace, config: DeviceConfig, interrupt: Interrupt, held: ExitStack
+    options: argparse.Namespace,
+    config: DeviceConfig,
+    interrupt: Interrupt,
+    held: ExitStack,
+    listener: Listener,
 ) -> Source:
     del held
     from edge_components.oci import FetchSettings, fetch_release  # noqa: PLC0415 - as in _access
@@ -86,6 +92,7 @@ def _through_cache(
             cache=options.node_cache / CACHE,
             reserve_bytes=config.store.reserve_bytes,
             all_variants=True,
+            listener=listener,
         ),
         stop=interrupt.either,
     )
@@ -93,9 +100,13 @@ def _through_cache(
 
 
 def _straight(
-    options: argparse.Namespace, config: DeviceConfig, interrupt: Interrupt, held: ExitStack
+    options: argparse.Namespace,
+    config: DeviceConfig,
+    interrupt: Interrupt,
+    held: ExitStack,
+    listener: Listener,
 ) -> Source:
-    del interrupt
+    del interrupt, listener  # the updater has what the release says of the network
     from edge_components.oci import OciSource, Wanted  # noqa: PLC0415 - as in _access
     from edge_components.oci.cache import Cache  # noqa: PLC0415 - as in _access
     from edge_components.oci.http import RegistryHttp  # noqa: PLC0415 - as in _access

@@ -3,6 +3,10 @@
 The updater does it, as on every other device; only its ends are a pod's. There is nothing to
 switch from, and the soak begins when the runtime does. It may be ended at any instant and is
 started anew by the kubelet: what is in place then is taken, the rest is done again.
+
+A pod that waits for its download window can say so only by ending, because the kubelet passes a
+container's words on when it ends. So it ends once when what it waits for changes, and waits when
+it was started again.
 """
 
 from __future__ import annotations
@@ -40,6 +44,7 @@ from edge_components.update import machine
 from edge_components.update.errors import CalledOffError, RefusedError
 from edge_components.update.executor import Interrupt, Updater
 from edge_components.update.golden import GoldenCheck
+from edge_components.update.link import Listener
 from edge_components.update.ports import Source, Trust
 from edge_components.update.record import Record
 from edge_components.update.trust import ChildTrust
@@ -108,6 +113,12 @@ class _Pod:
         inner = trust or ChildTrust(config.trust.publishers)
         self._trust = PodTrust(inner, order.expected, self._ledger)
         self.interrupt = Interrupt()
+        self._listener = Listener(told=_told(order), tell=self._waits)
+        self._waits_for: str | None = None
+
+    def _waits(self, what: str) -> None:
+        self._waits_for = what
+        self.interrupt.stop()
 
     def carry_out(self, bring: Bring) -> tuple[ExitCode, DeviceReport]:
         try:
@@ -116,9 +127,11 @@ class _Pod:
                 store = held.enter_context(
                     closing(Store.open(self._layout.store, self._config.store))
                 )
-                return self._update(store, bring(self._config, self.interrupt, held))
+                source = bring(self._config, self.interrupt, held, self._listener)
+                return self._update(store, source)
         except CalledOffError:
-            return ExitCode.TEMPORARY, self._report(read_record(self._layout.store))
+            report = self._report(read_record(self._layout.store))
+            return ExitCode.TEMPORARY, self._with_wait(report)
         except (RefusedError, StoreBusyError, DiskFullError, OSError) as exc:
             return self._stopped(exc)
 
@@ -148,6 +161,16 @@ class _Pod:
             profile=self._profile,
             application=self._config.device.application,
             keep=self._config.store.keep,
+            listener=self._listener,
+        )
+
+    def _with_wait(self, report: DeviceReport) -> DeviceReport:
+        """Add what the pod waits for, or that it waits no more, if that is why it ends."""
+        if self._waits_for is None:
+            return report
+        reason = Reason.DOWNLOAD_WINDOW if self._waits_for else Reason.NONE
+        return msgspec.structs.replace(
+            report, state=State.DOWNLOADING, reason=reason, detail=self._waits_for
         )
 
     def _report(self, record: Record) -> DeviceReport:
@@ -173,6 +196,17 @@ class _Pod:
         detail = getattr(error, "detail", str(error))
         told = self._named(trouble(self._report(Record()), None, reason, detail))
         return ExitCode.TEMPORARY if reason in _AGAIN else ExitCode.REFUSED, told
+
+
+def _told(order: Order) -> str:
+    """Return what the pod said before this start that it waits for."""
+    try:
+        data = (order.place.state / REPORT_FILE).read_bytes()
+        report = msgspec.json.decode(data, type=DeviceReport)
+    except (OSError, msgspec.DecodeError):
+        return ""
+    is_this = report.release in {0, order.expected.release}
+    return report.detail if is_this and report.reason == Reason.DOWNLOAD_WINDOW else ""
 
 
 def _reason(error: Exception) -> Reason:

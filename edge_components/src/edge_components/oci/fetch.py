@@ -39,6 +39,7 @@ from edge_components.oci.reference import parse_repository
 from edge_components.oci.source import OciSource, Wanted
 from edge_components.store.disk import Disk, DiskFullError, is_full
 from edge_components.update.errors import RefusedError
+from edge_components.update.link import Link, Listener
 from edge_components.update.selection import needed_layers, usable_precisions
 
 _LOG = logging.getLogger(__name__)
@@ -54,6 +55,7 @@ class FetchSettings(msgspec.Struct, frozen=True, kw_only=True):
         all_variants: Fetch every variant that this hardware can use, not only the best one: then
             a device whose best variant fails its golden check has another to try.
         policy: How patient a download is.
+        listener: Who hears what a download waits for.
     """
 
     cache: Path | None = None
@@ -61,6 +63,7 @@ class FetchSettings(msgspec.Struct, frozen=True, kw_only=True):
     reserve_bytes: int = 16 << 20
     all_variants: bool = False
     policy: DownloadPolicy = DownloadPolicy()
+    listener: Listener = Listener()
 
 
 def fetch_release(
@@ -132,6 +135,7 @@ class _Fetch:
         self._settings = settings
         self._stop = stop
         self._disk = Disk()
+        self._network = Link()
 
     def run(self, hardware: str) -> Delivery:
         envelope = self._source.release(self._stop)
@@ -141,6 +145,8 @@ class _Fetch:
         signature = self._source.signature(self._stop)
         layers = self._layers(manifest, release, _profile(hardware))
         self._reserve(layers)
+        self._network = Link(release.settings.network, listener=self._settings.listener)
+        self._source.keep_to(self._network)
         for layer in layers:
             self._link(layer)
         delivery = Delivery(folder=self._folder)
@@ -198,6 +204,8 @@ class _Fetch:
             return
         fresh = target.with_name(target.name + ".tmp")
         fresh.unlink(missing_ok=True)
+        if self._cache.missing_bytes(layer.digest, layer.size):
+            self._network.hold(self._stop)  # not with the file's lock, which others wait for
         self._disk.link(self._obtain(layer), fresh)
         self._disk.rename(fresh, target)
 

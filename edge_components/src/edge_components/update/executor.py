@@ -20,6 +20,7 @@ from edge_components.store.disk import DiskFullError, is_full
 from edge_components.store.store import Store
 from edge_components.update import events, machine
 from edge_components.update.errors import CalledOffError, RefusedError
+from edge_components.update.link import Listener
 from edge_components.update.ports import Checker, Runtime, Source, Trust
 from edge_components.update.preparation import Preparation
 from edge_components.update.record import Record
@@ -77,6 +78,7 @@ class Updater:
         keep: Good versions that stay, the active one included.
         changed: Called after every stored record, in the updater's thread.
         timing: How closely a soak is watched.
+        listener: Who hears what a download waits for, once that is in the record.
     """
 
     def __init__(
@@ -91,6 +93,7 @@ class Updater:
         keep: int = 2,
         changed: Callable[[Record], None] = lambda _record: None,
         timing: Timing | None = None,
+        listener: Listener | None = None,
     ) -> None:
         self._store = store
         self._trust = trust
@@ -101,6 +104,7 @@ class Updater:
         self._keep = keep
         self._changed = changed
         self._timing = timing or Timing()
+        self._hearing = listener or Listener()
 
     def run(self, source: Source | None, interrupt: Interrupt) -> Record:
         """Go on with the update in the record until it ends or is held; return the record.
@@ -113,7 +117,7 @@ class Updater:
             DiskFullError: Not even the record can be written; call again later.
             CalledOffError: The agent is stopping.
         """
-        preparation = Preparation(self._store, self._trust, self._profile, source, self._waits)
+        preparation = Preparation(self._store, self._trust, self._profile, source, self._listener)
         last: events.Command | None = None
         while (command := machine.next_command(self._store.record)) is not None:
             last = command
@@ -129,12 +133,17 @@ class Updater:
             self._store.forget_download()
         return record
 
+    @property
+    def _listener(self) -> Listener:
+        return Listener(told=self._hearing.told, tell=self._waits)
+
     def _waits(self, what: str) -> None:
         """Note what the download waits for; a disk that cannot keep it stops nothing."""
         try:
             self._changed(self._store.change(lambda now: machine.waits(now, what)))
         except (DiskFullError, OSError) as exc:
             _LOG.warning("what the device waits for is not noted: %s", exc)
+        self._hearing.tell(what)
 
     def _apply(self, event: events.Event, interrupt: Interrupt) -> None:
         def decide(record: Record) -> Record:

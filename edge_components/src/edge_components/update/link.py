@@ -24,6 +24,8 @@ from collections.abc import Callable
 from datetime import datetime
 from typing import TYPE_CHECKING, Protocol
 
+import msgspec
+
 from edge_components.contract.release import NetworkSettings
 from edge_components.contract.window import DAYS, find_zone
 from edge_components.update.errors import CalledOffError
@@ -71,12 +73,24 @@ class _SystemClock:
         return stop.wait(seconds)
 
 
+class Listener(msgspec.Struct, frozen=True, kw_only=True):
+    """Who hears what a device waits for.
+
+    Attributes:
+        told: What was heard last, for one that a restart made deaf.
+        tell: Takes what the device waits for, and "" when it waits no more.
+    """
+
+    told: str = ""
+    tell: Callable[[str], None] = lambda _what: None
+
+
 class Link:
     """The limits of one device's network during one update; for one thread.
 
     Args:
         limits: What was signed; None sets no limits.
-        tell: Takes what the device waits for, and "" when it waits no more.
+        listener: Who hears what the device waits for.
         clock: The time.
     """
 
@@ -84,14 +98,16 @@ class Link:
         self,
         limits: NetworkSettings | None = None,
         *,
-        tell: Callable[[str], None] = lambda _what: None,
+        listener: Listener | None = None,
         clock: Clock | None = None,
     ) -> None:
         limits = limits or NetworkSettings()
         self._rate = limits.bandwidth
         self._hours = limits.hours
         self._place = None if self._hours is None else _place(limits.zone)
-        self._tell = tell
+        self._listener = listener or Listener()
+        self._told = self._listener.told
+        self._logged = ""
         self._clock = clock or _SystemClock()
         self._credit = 0.0
         self._counted_at = self._clock.steady()
@@ -123,19 +139,16 @@ class Link:
         Raises:
             CalledOffError: ``stop`` was set.
         """
-        told = ""
         while self._hours is not None:
             self._look()
             if self._opens_in is None:
                 break
-            if self._why != told:
-                told = self._why
-                _LOG.info("the device %s", told)
-                self._tell(told)
+            self._say(self._why)
             if self._clock.wait(stop, min(self._opens_in, _LOOK_S)):
                 raise CalledOffError
-        if told:
-            self._tell("")
+        self._say("")
+        if stop.is_set():
+            raise CalledOffError
 
     def spend(self, count: int, stop: threading.Event) -> None:
         """Account for bytes that were read: wait until they are paid for.
@@ -152,6 +165,14 @@ class Link:
         self._counted_at = now
         if self._credit < 0 and self._clock.wait(stop, -self._credit / self._rate):
             raise CalledOffError
+
+    def _say(self, what: str) -> None:
+        if what != self._logged:
+            self._logged = what
+            _LOG.info("the device %s", what or "need not wait any more")
+        if what != self._told:
+            self._told = what
+            self._listener.tell(what)
 
     def _look(self) -> None:
         """See when files may be fetched, and why not now."""
