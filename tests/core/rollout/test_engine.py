@@ -6,11 +6,22 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from msgspec.structs import replace
 
 from edge_components.contract.state import State
 from edgectl.records import DeviceStatus
-from edgectl.rollout.decision import Assign, Complete, Hold, RollBack, RolloutState, Stop, Wait
+from edgectl.rollout.decision import (
+    Assign,
+    Complete,
+    Hold,
+    Judge,
+    RollBack,
+    RolloutState,
+    Stop,
+    Wait,
+)
 from edgectl.rollout.engine import decide
+from edgectl.rollout.gates import Finding, Gate, GatePolicy, Judged
 from edgectl.rollout.policy import FailureThreshold, RolloutPolicy
 from edgectl.rollout.verdict import Outcome
 
@@ -242,3 +253,49 @@ def test_clock_of_the_provider_that_is_ahead_only_makes_the_soak_longer() -> Non
 
 def test_rollout_of_no_device_is_complete() -> None:
     assert isinstance(decide(ask(waves=())), Complete)
+
+
+GATES = GatePolicy(gates=(Gate(measure="restarts", limit=0.0),))
+SOAKING: dict[str, Any] = {"since": 900.0, "soak_s": 200.0, "gates": GATES}  # until 1100
+
+
+def test_a_wave_that_soaks_is_judged_now_and_then_and_once_more_at_the_end() -> None:
+    state = ask({"a": HEALTHY}, **SOAKING)
+    look = Judge(wave=1, devices=("a",), since=900.0, soaked=1100.0, over=False)
+    assert decide(state) == look
+    looked = replace(state, judged={1: Judged(at=1000.0)})
+    assert decide(looked) == Wait(until=1010.0, why="wave 1 soaks for 1m40s more", wave=1)
+    assert decide(replace(looked, now=1010.0)) == look
+    late = replace(looked, now=1100.0, judged={1: Judged(at=1099.0)})
+    assert decide(late) == replace(look, over=True)
+    done = replace(late, judged={1: Judged(at=1100.0)})
+    assert decide(done) == Assign(devices=("b", "c"), wave=2)
+
+
+def test_a_missed_gate_is_a_failed_wave() -> None:
+    judged = {1: Judged(at=1000.0, missed="restarts is 2, at most 0 is allowed")}
+    answer = decide(replace(ask({"a": HEALTHY}, **SOAKING), judged=judged))
+    why = "wave 1: restarts is 2, at most 0 is allowed"
+    assert answer == RollBack(devices=("a",), why=why, failed=())
+    stopped = decide(replace(ask({"a": HEALTHY}, on_failure="pause", **SOAKING), judged=judged))
+    assert isinstance(stopped, Stop)
+    assert (stopped.verdict.outcome, stopped.verdict.why) == (Outcome.STOPPED, why)
+
+
+def test_a_wave_with_a_later_one_behind_it_or_an_approval_is_not_judged_again() -> None:
+    begun = ask({"a": HEALTHY, "b": BUSY}, **SOAKING | {"since": 0.0})
+    assert decide(begun) == Assign(devices=("c",), wave=2)
+    approved = replace(ask({"a": HEALTHY}, **SOAKING | {"since": 0.0}), approved=1)
+    assert decide(approved) == Assign(devices=("b", "c"), wave=2)
+
+
+def test_a_wave_in_which_nobody_is_healthy_has_no_gates() -> None:
+    assert decide(ask({"a": State.SKIPPED}, **SOAKING)) == Assign(devices=("b", "c"), wave=2)
+
+
+def test_what_the_gates_came_to_is_in_the_verdict() -> None:
+    found = Finding(wave=1, measure="restarts", limit="<= 0", result="met")
+    state = ask({"a": HEALTHY}, waves=(("a",),), **SOAKING | {"since": 0.0})
+    answer = decide(replace(state, judged={1: Judged(at=1000.0, findings=(found,))}))
+    assert isinstance(answer, Complete)
+    assert answer.verdict.gates == (found,)
