@@ -141,8 +141,8 @@ def emulated(provider: str, project: str, folder: Path, *more: str) -> Iterator[
                 raise SystemExit(log.read_text())
             time.sleep(0.1)
         found = json.loads(info.read_text())
-        control = found.get("control") or f"{found['url']}/emulator"
-        trust = "" if control.startswith("http://") else str(found["ca_file"])
+        control = found.get("control") or f"{found.get('url', '')}/emulator"
+        trust = "" if control.startswith("http://") else str(found.get("ca_file", ""))
         yield Cloud(folder, env | found["env"], control, trust)
     finally:
         emulator.terminate()
