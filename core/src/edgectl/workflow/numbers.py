@@ -131,12 +131,14 @@ def number_anew(
 ) -> dict[str, Numbered]:
     """Return new numbers for releases that a device of theirs would refuse as older than its own.
 
-    That is a device that came from a target whose release has a higher number.
+    That is a device that came from a target whose release has a higher number, or one that was
+    brought a release which its provider does not know (``edgectl package --bundle`` without a
+    link), or one of a provider that lost its memory.
     """
     late = {
         wanted[name]
         for name, plan in plans.items()
-        if not chosen[name].goes_on and _newest(plan) > chosen[name].number
+        if not chosen[name].goes_on and _is_late(plan, chosen[name].number)
     }
     highest = max([one.number for one in chosen.values()] + [_highest(histories)])
     highest = max([highest, *(_newest(plan) for plan in plans.values())])
@@ -146,6 +148,14 @@ def number_anew(
         for name, content in wanted.items()
         if content in anew
     }
+
+
+def _is_late(plan: TargetPlan, number: int) -> bool:
+    """Whether a device has a higher release, or another one of that number."""
+    return _newest(plan) > number or any(
+        device.from_release == number and device.from_package and device.change != "none"
+        for device in plan.devices
+    )
 
 
 def _newest(plan: TargetPlan) -> int:

@@ -96,11 +96,11 @@ def make_plan(
                 errors[target.name] = exc
 
     _side_by_side(plan, answers)
-    if len(set(contents.values())) > 1:
-        numbers |= (anew := number_anew(numbers, wanted, histories.values(), plans))
+    if anew := number_anew(numbers, wanted, histories.values(), plans):
+        numbers |= anew
         plans = {name: one for name, one in plans.items() if name not in anew}
         _side_by_side(plan, {target.provider for target in targets if target.name in anew})
-        _refuse_shared(plans, errors, [target.name for target in answered])
+    _refuse_shared(plans, errors, [target.name for target in answered])
     if not plans:
         raise next(errors[target.name] for target in targets)
     return Plan(
