@@ -29,6 +29,7 @@ class Faults:
         corrupt: So many downloads have one wrong byte.
         truncate: So many downloads claim a shorter length and end there.
         refuse_feedback: Status for feedback, 0 for none.
+        status: What downloads are answered with, 0 for the file.
         only: Applies download faults to files whose name matches.
     """
 
@@ -43,6 +44,7 @@ class Faults:
     stalls: int = 0
     refuse_feedback: int = 0
     attributes_down: bool = False
+    status: int = 0
     only: str = ""
 
 
@@ -282,6 +284,9 @@ class _Handler(BaseHTTPRequestHandler):
         faults = self.state.faults
         if faults.only and not re.search(faults.only, name):
             faults = Faults()
+        if faults.status:
+            self._send(faults.status, {})
+            return
         start, status = self._range(data, faults)
         if status == 416:
             self._send(416, {}, {"Content-Range": f"bytes */{len(data)}"})
