@@ -53,6 +53,24 @@ def test_limits_are_the_vendors(
     assert capabilities.device_rollback is device_rollback
 
 
+@pytest.mark.parametrize(
+    ("name", "more", "keeps"),
+    [
+        ("aws", {}, False),
+        ("azure", {}, True),
+        ("azure", {"runtime": {"bake": True}}, False),
+        ("gke", {}, True),
+        ("gke", {"delivery": "init"}, True),
+        ("gke", {"delivery": "image"}, False),
+    ],
+)
+def test_only_devices_that_fetch_by_themselves_keep_to_limits_of_their_network(
+    context: ProviderContext, name: str, more: dict[str, Any], keeps: bool
+) -> None:
+    found = open_provider(name, {**CONFIGS[name], **more}, context).capabilities()
+    assert found.network is keeps
+
+
 @pytest.mark.parametrize("name", sorted(CONFIGS))
 def test_an_unknown_key_is_refused_with_its_name(context: ProviderContext, name: str) -> None:
     with pytest.raises(ProjectError, match="password"):

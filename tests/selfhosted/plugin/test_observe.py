@@ -251,3 +251,25 @@ def test_calls_do_not_grow_with_healthy_devices(
         assert {s.state for s in fleet.observe(1).values()} == {State.HEALTHY}
         counts.append(len(wire.calls))
     assert counts[0] == counts[1]
+
+
+def test_devices_that_wait_for_their_download_window_say_until_when_in_few_calls(
+    fleet: Any, publish: Publish, deploy: Deploy, wire: Any
+) -> None:
+    names = ["a", "b", "c", "d", "e", "f"]
+    devices = [fleet.device(name) for name in names]
+    deploy(publish(1), *names)
+    says = ["waits for its download window until 22:00", 'waits until Mon 02:00 "*\\']
+    for place, device in enumerate(devices[:5]):
+        device.report(1, State.DOWNLOADING, reason="download-window", detail=says[place == 4])
+    devices[5].report(1, State.DOWNLOADING)
+    wire.clear()
+    found = fleet.observe(1)
+    assert [found[name].detail for name in names] == [*[says[0]] * 4, says[1], ""]
+    assert {found[name].reason for name in names[:5]} == {"download-window"}
+    assert found["f"].reason == ""
+    asked = len(wire.calls)
+    devices[5].report(1, State.DOWNLOADING, reason="download-window", detail=says[0])
+    wire.clear()
+    assert fleet.observe(1)["f"].detail == says[0]
+    assert len(wire.calls) <= asked

@@ -282,7 +282,10 @@ class MemoryProvider:
     def capabilities(self, request: rq.CapabilitiesRequest) -> Capabilities:
         """Say that devices roll back by themselves, and the configured limit."""
         del request
-        return Capabilities(limits=Limits(max_package_bytes=self._config.max_package_bytes))
+        return Capabilities(
+            network=True,  # its devices fetch nothing, so they fill no link
+            limits=Limits(max_package_bytes=self._config.max_package_bytes),
+        )
 
     @hookimpl
     def enroll(self, request: rq.EnrollRequest) -> rq.EnrollResult:

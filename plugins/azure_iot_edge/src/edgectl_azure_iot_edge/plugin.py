@@ -160,6 +160,7 @@ class AzureProvider:
             telemetry=True,
             emulator=True,
             deltas=not self.config.runtime.bake,
+            network=not self.config.runtime.bake,  # edgeAgent pulls images as fast as it can
             limits=api.Limits(calls_per_second=rate.calls / rate.seconds),
         )
 

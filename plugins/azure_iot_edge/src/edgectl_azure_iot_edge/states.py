@@ -175,7 +175,7 @@ def _reported(case: Case, report: ModuleReport, patience: Patience) -> DeviceSta
         return _crashed(case, module, patience)
     if report.phase is not State.HEALTHY:
         state = _ON_THE_WAY.get(report.phase, report.phase)
-        return _quiet(case, state, patience, detail=report.detail)
+        return _quiet(case, state, patience, detail=report.detail, reason=report.reason)
     if not _is_applied(case):
         return _status(case, State.VERIFYING, report.desired, detail=_why_not_applied(case))
     return _confirmed(case, patience)
@@ -230,7 +230,9 @@ def _refused(case: Case) -> DeviceStatus:
     return _status(case, State.FAILED, reason=Reason.BAD_PACKAGE, detail=case.agent.description)
 
 
-def _quiet(case: Case, state: State, patience: Patience, *, detail: str = "") -> DeviceStatus:
+def _quiet(
+    case: Case, state: State, patience: Patience, *, detail: str = "", reason: str = ""
+) -> DeviceStatus:
     """Return a state on the way, or unreachable for a device that was not heard of for long."""
     agent, since = case.agent, case.given.at or None
     if not agent.connected or agent.code == NOT_RUNNING:
@@ -238,7 +240,7 @@ def _quiet(case: Case, state: State, patience: Patience, *, detail: str = "") ->
         if patience.now - heard > patience.silent_s:
             return _status(case, State.UNREACHABLE, reason=Reason.NOT_SEEN, since=heard)
     began = since if state is State.PENDING else None
-    return _status(case, state, detail=detail, since=began)
+    return _status(case, state, reason=reason, detail=detail, since=began)
 
 
 def _is_applied(case: Case) -> bool:

@@ -154,6 +154,7 @@ class GkeProvider:
             telemetry=True,
             emulator=True,
             deltas=self.config.node_cache is not None and self.config.delivery != "image",
+            network=self.config.delivery != "image",  # the kubelet pulls volumes at full speed
             limits=api.Limits(),
         )
 

@@ -308,8 +308,13 @@ def _of_runtime(pod: Pod, device: str, now: float) -> DeviceStatus:
 def _out_of_patience(
     status: DeviceStatus, pod: Pod, now: float, patience: Patience
 ) -> DeviceStatus:
-    """Call a pod failed that has had long enough to start."""
+    """Call a pod failed that has had long enough to start; waiting for its window is not that."""
+    if status.reason == Reason.DOWNLOAD_WINDOW:
+        return status
     begun = pod.created if pod.created is not None else now
+    report = read_report(pod.prepare.message)
+    if report is not None and report.state is State.DOWNLOADING and not report.reason:
+        begun = max(begun, pod.prepare.ended_at or begun)  # its window opened then
     if status.state.is_settled or pod.is_ready or now - begun < patience.progress_s:
         return status
     reason = status.reason or Reason.RUNTIME_NOT_READY

@@ -129,6 +129,7 @@ class SelfhostedProvider:
         del request
         return api.Capabilities(
             withdraw=False,
+            network=True,
             deltas=True,
             limits=api.Limits(
                 max_file_bytes=MAX_FILE_BYTES, max_devices_per_call=MAX_DEVICES_PER_CALL

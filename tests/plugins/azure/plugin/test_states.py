@@ -121,6 +121,14 @@ def test_a_module_on_its_way_is_told_as_such(phase: str, expected: str) -> None:
     assert state(case(told=report(phase))) == (expected, "")
 
 
+def test_a_module_that_waits_for_its_download_window_says_so() -> None:
+    says = "waits for its download window until 22:00"
+    told = case(told=report("downloading", reason="download-window", detail=says))
+    found = judge(told, 5, PATIENCE)
+    assert found is not None
+    assert (found.state, found.reason, found.detail) == ("downloading", "download-window", says)
+
+
 def test_a_module_that_crashed_after_a_good_start_is_seen() -> None:
     down = agent(modules={"edgectl-app": Module(status="failed", exit_code=139, restarts=20)})
     status = judge(case(down, report("healthy")), 5, PATIENCE)

@@ -186,6 +186,20 @@ def test_what_may_right_itself_is_no_failure_until_the_pod_had_long_enough() -> 
     assert (late.state, late.reason) == (State.FAILED, Reason.DOWNLOAD_FAILED)
 
 
+def test_a_pod_that_waits_for_its_window_has_not_failed_however_long_that_takes() -> None:
+    says = "waits for its download window until 22:00"
+    told = report(state=State.DOWNLOADING, reason=Reason.DOWNLOAD_WINDOW, detail=says)
+    waits = preparing({"running": {}}, ended(12, told), 1)
+    status = judged(look(node(7), pod(7, waits, age_s=40_000)))
+    assert (status.state, status.reason) == (State.DOWNLOADING, Reason.DOWNLOAD_WINDOW)
+    assert status.detail == says
+
+
+def test_a_pod_whose_window_has_opened_has_its_time_from_then_on() -> None:
+    opened = preparing({"running": {}}, ended(12, report(state=State.DOWNLOADING)), 2)
+    assert judged(look(node(7), pod(7, opened, age_s=40_000))).state is State.DOWNLOADING
+
+
 def test_a_prepare_that_crashes_counts_after_a_second_try() -> None:
     once = preparing(BACK_OFF, ended(1, "Traceback: no memory of it"), 0)
     assert judged(look(node(7), pod(7, once))).state is State.DOWNLOADING

@@ -68,7 +68,7 @@ class Giving:
             self._account,
             cluster=self._kube.cluster,
             hardware=hardware,
-            with_volume=takes_volume(self._account, self._kube),
+            with_volume=takes_volume(self._account, self._kube, self._release.document),
         )
         return release_documents(self._account.config, order)
 

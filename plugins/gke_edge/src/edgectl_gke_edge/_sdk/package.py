@@ -6,7 +6,7 @@ from edgectl.api import (
     LimitError,
     PackageRequest,
     PackageResult,
-    Target,
+    ReleaseDocument,
     push_package,
     push_release,
 )
@@ -38,22 +38,23 @@ def package(account: Account, request: PackageRequest) -> PackageResult:
         release.envelope, release.package, place, release.application, release.number
     )
     sent += made.uploaded_bytes
-    sent += settle_images(
-        account, request, with_volume=is_here and _wants_volume(account, request.target)
-    )
+    sent += settle_images(account, request, with_volume=is_here and _wants_volume(account, request))
     return PackageResult(location=f"{place}@{made.digest}", uploaded_bytes=sent)
 
 
-def _wants_volume(account: Account, target: Target) -> bool:
+def _wants_volume(account: Account, request: PackageRequest) -> bool:
+    document = request.release.document
     if account.config.delivery != "auto":
         return account.config.delivery == "image"
-    _, clusters = account.of(target)
-    answers = account.each(clusters, lambda _cluster, kube: takes_volume(account, kube))
+    _, clusters = account.of(request.target)
+    answers = account.each(clusters, lambda _cluster, kube: takes_volume(account, kube, document))
     return any(answer.lost is None and answer.value for answer in answers)
 
 
-def takes_volume(account: Account, kube: Kube) -> bool:
+def takes_volume(account: Account, kube: Kube, document: ReleaseDocument) -> bool:
     """Whether pods of a cluster get the package as an image volume.
+
+    Where the network has limits they fetch it themselves: the kubelet knows none.
 
     Raises:
         LimitError: The settings want that, and the cluster cannot.
@@ -62,6 +63,8 @@ def takes_volume(account: Account, kube: Kube) -> bool:
     if delivery == "init":
         return False
     version = account.remember(("version", kube.cluster), kube.version)
+    if delivery == "auto" and document.settings.network is not None:
+        return False
     if delivery == "auto":
         return has_image_volumes(version, by_default=True)
     if not has_image_volumes(version, by_default=False):

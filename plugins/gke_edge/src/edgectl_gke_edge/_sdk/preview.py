@@ -93,16 +93,16 @@ def _release(account: Account, request: PreviewRequest) -> Packaged:
         number=number,
         version=request.package.version,
         package=request.package.digest,
-        settings=_settings(account),
+        settings=_settings(account, request.target),
     )
     images = planned_images(account, application, number)
     return Packaged(digest=UNKNOWN, document=document, images=images)
 
 
-def _settings(account: Account) -> DeviceSettings:
+def _settings(account: Account, target: Target) -> DeviceSettings:
     try:
-        return load_project(account.project_dir).settings
-    except ProjectError:
+        return load_project(account.project_dir).settings_of(target.name)
+    except (ProjectError, KeyError):
         return DeviceSettings()
 
 
@@ -124,7 +124,7 @@ def _look(
             account,
             cluster=kube.cluster,
             hardware=hardware,
-            with_volume=takes_volume(account, kube),
+            with_volume=takes_volume(account, kube, release.document),
         )
         documents += release_documents(config, order)
     if _namespace_is_there(account, kube, application):

@@ -51,10 +51,13 @@ ASK_UP_TO = 100
 ASK_ALL_UP_TO = 50
 RELEASES_UP_TO = 20
 LATER_UP_TO = 200
+WORDS_UP_TO = 5
 
 Statuses = dict[str, DeviceStatus]
 _NOT_TAKEN = frozenset({State.SKIPPED, State.FAILED})
 _CANCELED = fiql.attribute("edgectl_reason", Reason.CANCELED.value)
+_WINDOW = Reason.DOWNLOAD_WINDOW.value
+_WAITS = fiql.attribute("edgectl_reason", _WINDOW)
 
 
 def observe(client: Client, request: ObserveRequest, *, unreachable_after_s: float) -> ObservePage:
@@ -118,7 +121,31 @@ class _Look:
         given |= self._failed_on(release, besides=given.keys() | statuses.keys())
         rest = {device: target for device, target in given.items() if device not in statuses}
         statuses |= self._unreported(rest, release, package)
+        self._explain_waiting(statuses, about)
         return self._without_canceled(statuses, release, about)
+
+    def _explain_waiting(self, statuses: Statuses, about: str) -> None:
+        """Say of which devices a download waits for its window, and until when.
+
+        Devices of a site say the same, so one is asked and the others are found by its words.
+        """
+        if not any(status.state is State.DOWNLOADING for status in statuses.values()):
+            return
+        condition = fiql.both(about, _WAITS)
+        left = [device for device in self._find(condition) if device in statuses]
+        for _ in range(WORDS_UP_TO):
+            report = self._report(left[0]) if left else None
+            if report is None:
+                break
+            same = fiql.both(condition, fiql.attribute("edgectl_detail", report.detail))
+            said = {left[0], *self._find(same)} if report.detail else {left[0]}
+            for device in said & set(left):
+                statuses[device] = msgspec.structs.replace(
+                    statuses[device], reason=_WINDOW, detail=report.detail
+                )
+            left = [device for device in left if device not in said]
+        for device in left:
+            statuses[device] = msgspec.structs.replace(statuses[device], reason=_WINDOW)
 
     def _without_canceled(self, statuses: Statuses, release: int, about: str) -> Statuses:
         """Leave out devices that the release was taken back from: as if it was never given."""
