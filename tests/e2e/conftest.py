@@ -9,7 +9,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
@@ -136,6 +136,12 @@ class Site:
             finally:
                 process.terminate()
                 process.communicate()
+
+
+@pytest.fixture(scope="session")
+def site_in() -> Callable[[Path], Site]:
+    """Make a project in a folder that outlives a test."""
+    return Site
 
 
 @pytest.fixture
