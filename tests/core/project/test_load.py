@@ -110,6 +110,17 @@ def test_the_design_s_example_is_a_project(load: Any) -> None:
             "{scael: 1}",
             "edgectl.yaml:19: pipeline.preprocess[2].scael: unknown step",
         ),
+        (
+            "on_failure: rollback",
+            'gates: {error_rate: "<= 1%", latency_p99: "<= 50"}',
+            "edgectl.yaml:34: rollout.gates.latency_p99: '<= 50' is no gate for latency_p99",
+        ),
+        ("on_failure: rollback", "gates: {}", "edgectl.yaml:34: rollout.gates: there is no gate"),
+        (
+            "  soak: 2m\n",
+            '  gates: {restarts: "<= 0"}\n',
+            "edgectl.yaml:31: rollout.gates: gates are judged while a wave soaks",
+        ),
         ("percent: 5,", "percent: 500,", "edgectl.yaml:33: rollout.failure_threshold.percent: "),
         (
             "- precision: int8",
@@ -236,3 +247,11 @@ def test_the_schema_refuses_what_the_loader_refuses(load: Any, old: str, new: st
         jsonschema.validate(parse_yaml(wrong).data, project_schema())
     with pytest.raises(ProjectError):
         load(wrong)
+
+
+def test_gates_are_read_in_the_order_of_their_measures(load: Any) -> None:
+    gates = 'gates: {drift: "<= 0.25", error_rate: "<= 1%", latency_p99: "<= 1.5x"}'
+    policy = load(GOOD.replace("on_failure: rollback", gates)).policy.gates
+    written = ["error_rate <= 1%", "latency_p99 <= 1.5x", "drift <= 0.25"]
+    assert [str(gate) for gate in policy.gates] == written
+    assert (policy.on_missing, policy.min_samples) == ("pass", 100)

@@ -14,6 +14,7 @@ from edge_components.contract.histogram import counted, to_attributes
 from edge_components.contract.release import ReleaseDocument
 from edge_components.contract.telemetry import Kind, TelemetryRecord
 from edgectl.api import Package, Provider, ProviderContext, Release, Target
+from edgectl.cli.junit import junit
 from edgectl.errors import PlanError, ProviderError, UnreachableError
 from edgectl.hookspecs import hookimpl
 from edgectl.plugins import open_provider
@@ -32,9 +33,11 @@ from edgectl.rollout.gates import Gate, GatePolicy, Judged, read_gate
 from edgectl.rollout.policy import RolloutPolicy, parse_waves
 from edgectl.rollout.verdict import Verdict
 from edgectl.rollout.waves import choose_waves
+from edgectl.workflow.deploy import TargetResult
 from edgectl.workflow.drive import Driver, Rollout, describe
 from edgectl.workflow.gatekeeper import BEFORE_S, PAGE, SLACK_S, GateKeeper
-from edgectl.workflow.plan import plan_target
+from edgectl.workflow.plan import Plan, TargetPlan, plan_target
+from edgectl.workflow.review import check_unchanged
 from edgectl.workflow.shared import Shared
 
 TARGET = Target(name="lots", provider="memory")
@@ -389,7 +392,7 @@ def test_telemetry_that_cannot_be_read_is_said_once_and_ends_the_command_only_at
 # -- at plan time
 
 
-def planned(provider: Provider, policy: RolloutPolicy) -> Any:
+def planned(provider: Provider, policy: RolloutPolicy) -> TargetPlan:
     package = Package(application="plates", version="2", layout=Path(), digest=NEW, size_bytes=1)
     return plan_target(provider, TARGET, package, release=2, policy=policy)
 
@@ -403,6 +406,44 @@ def test_a_plan_shows_gates_and_says_when_the_soak_is_short(
     assert "devices tell their health every 1m" in short.notes[-1]
     assert planned(fleet.provider, RolloutPolicy(soak_s=600.0, gates=ERRORS)).notes == ()
     assert planned(fleet.provider, RolloutPolicy(soak_s=30.0)).gates == ()
+
+
+def whole(planned: TargetPlan) -> Plan:
+    return Plan(
+        application="plates",
+        version="2",
+        package=NEW,
+        size_bytes=1,
+        release=2,
+        is_new=True,
+        targets=(planned,),
+    )
+
+
+def test_a_reviewed_plan_is_refused_when_its_gates_are_others(
+    open_fleet: Callable[..., Fleet],
+) -> None:
+    fleet = open_fleet(devices=1)
+    with_gates = whole(planned(fleet.provider, RolloutPolicy(soak_s=600.0, gates=ERRORS)))
+    without = whole(planned(fleet.provider, RolloutPolicy(soak_s=600.0)))
+    check_unchanged(with_gates, with_gates)
+    with pytest.raises(PlanError, match="lots: gates were 'error_rate <= 1%', are none"):
+        check_unchanged(with_gates, without)
+
+
+def test_junit_has_a_case_a_gate(open_fleet: Callable[..., Fleet]) -> None:
+    fleet = open_fleet(devices=1)
+    fleet.settle(1, OLD, "1")
+    (device,) = fleet.devices()
+    fleet.teller.records = [told(device, n, at=fleet.now + n, failed=30) for n in range(1, 9)]
+    gates = (*ERRORS.gates, read_gate("drift", "<= 0.2"), read_gate("restarts", "<= 0"))
+    verdict = fleet.drive(gates=GatePolicy(gates=gates))
+    plan = whole(planned(fleet.provider, RolloutPolicy()))
+    result = TargetResult(target="lots", provider="memory", release=2, package=NEW, verdict=verdict)
+    document = junit(plan, [result]).decode()
+    assert 'tests="4" failures="1" errors="0" skipped="2"' in document
+    assert 'name="gate of wave 1: error_rate &lt;= 1%"' in document
+    assert f'message="error_rate is 23.1%, at most 1% is allowed">{device}</failure>' in document
 
 
 def test_gates_are_refused_where_nobody_can_read_what_devices_tell(

@@ -131,6 +131,9 @@ def test_drift_becomes_one_record_a_window_with_a_warning(tmp_path: Path, golden
     assert record.attributes["crossed"] is True
     assert record.attributes["rows"] == 40
     assert record.attributes["input.x.psi"] > 1
+    assert record.attributes["worst_psi"] == max(
+        value for name, value in record.attributes.items() if name.endswith(".psi")
+    )
     assert str(record.attributes["worst"]) in record.body
 
 
@@ -138,6 +141,7 @@ def test_what_is_redacted_is_not_in_a_drift_record_either(tmp_path: Path, golden
     (record,) = recorded(tmp_path, golden, Policy(redact=("input.x", "output.*")))
     assert not [name for name in record.attributes if name.startswith(("input", "output"))]
     assert "worst" not in record.attributes
+    assert record.attributes["worst_psi"] == 0
     assert (record.severity, record.body) == (9, "no drift")
 
 

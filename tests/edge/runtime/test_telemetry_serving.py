@@ -78,6 +78,8 @@ def test_predictions_events_and_health_come_up_with_release_and_package(
     )
     assert latency.count == 5
     assert 0 < latency.total < 5
+    told = [record.attributes["interval.answered"] for record in kinds(Kind.HEALTH)]
+    assert sum(told) == 5
     assert health[-1].attributes["telemetry.dropped"] == 0
 
 
@@ -182,6 +184,7 @@ def test_the_release_says_what_of_a_prediction_leaves_the_device(
         lambda: [r for r in list(taken) if "errors.invalid_request" in r.attributes]
     )
     assert health[-1].attributes["errors.invalid_request"] == 1
+    assert health[0].attributes["interval.failed"] == 1
 
 
 def test_a_file_uplink_holds_whole_otlp_lines_after_a_kill(

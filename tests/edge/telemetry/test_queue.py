@@ -347,3 +347,19 @@ def test_losses_that_a_killed_process_had_not_told_are_counted_by_the_next(
     assert third.drops == {"prediction.budget": more}
     for queue in (first, second, third):
         queue.close()
+
+
+def test_starts_with_one_release_are_counted_over_processes_and_begin_anew_with_another(
+    tmp_path: Path,
+) -> None:
+    def process(*releases: int) -> list[int]:
+        queue = TelemetryQueue(tmp_path / "q.db", max_bytes=1 << 20, ttl_s=3600)
+        found = [queue.begin(r, is_start=i == 0) for i, r in enumerate(releases)]
+        queue.close()
+        return found
+
+    assert process(7) == [0]
+    assert process(7, 7) == [1, 1]
+    assert process(0, 7) == [0, 1]
+    assert process(7, 8, 8) == [2, 0, 0]
+    assert process(8) == [1]

@@ -211,3 +211,37 @@ def test_what_was_lost_since_the_last_health_record_is_told_at_the_end(
     recorder.stop()
     (found,) = records(queue)
     assert found.attributes["telemetry.dropped.event.ring"] == 3
+
+
+def test_what_was_counted_before_a_switch_is_told_of_the_release_before(
+    queue: TelemetryQueue, until: Any
+) -> None:
+    failed = 3
+
+    def counts() -> dict[str, Any]:
+        nonlocal failed
+        told, failed = failed, 0
+        return {"interval.failed": told}
+
+    recorder = Recorder(queue, Subject(), counts=counts, health=dict, health_interval_s=0.05)
+    recorder.about(Subject(device="d", release=6), 1.0)
+    recorder.about(Subject(device="d", release=7), 1.0)
+    failed = 2
+    recorder.start()
+    until(lambda: len(queue) > 2)
+    recorder.stop()
+    told = [(r.release, r.attributes["interval.failed"]) for r in records(queue)]
+    assert told[:3] == [(6, 3), (7, 2), (7, 0)]
+
+
+def test_health_tells_how_often_a_process_began_anew_with_the_release(
+    queue: TelemetryQueue, until: Any
+) -> None:
+    for restarts in range(2):
+        recorder = Recorder(queue, Subject(), health=dict, health_interval_s=0.05)
+        recorder.about(Subject(device="d", release=7), 1.0)
+        recorder.start()
+        until(lambda: len(queue) > 0)
+        recorder.stop()
+        assert {record.attributes["restarts"] for record in records(queue)} == {restarts}
+        queue.ack([item.seq for item in queue.peek(max_records=1000, max_bytes=1 << 30)])

@@ -26,8 +26,9 @@ def write_junit(path: Path, plan: Plan, results: list[TargetResult]) -> None:
 def junit(plan: Plan, results: list[TargetResult]) -> bytes:
     """Return the XML.
 
-    A device that failed is a failure; one that never came to an end is skipped, with its state. A
-    target that ended with an error, or did not begin, has one case that says so.
+    A device that failed is a failure; one that never came to an end is skipped, with its state. So
+    is a gate that was missed, or that too little was told for. A target that ended with an error,
+    or did not begin, has one case that says so.
     """
     devices = {one.target: [device.device for device in one.devices] for one in plan.targets}
     root = ET.Element("testsuites", name=f"edgectl {plan.application} {plan.version}")
@@ -74,6 +75,12 @@ def _cases(suite: ET.Element, result: TargetResult, devices: list[str]) -> None:
             _say(case, "failure", f"{found.state}: {found.reason}", found.detail)
         elif device in verdict.others:
             _say(case, "skipped", verdict.others[device], "")
+    for gate in verdict.gates:
+        case = _case(suite, result, f"gate of wave {gate.wave}: {gate.measure} {gate.limit}")
+        if gate.result == "missed":
+            _say(case, "failure", gate.why, "\n".join(gate.devices))
+        elif gate.result != "met":
+            _say(case, "skipped", gate.why, "")
 
 
 def _why_open(result: TargetResult) -> str:
