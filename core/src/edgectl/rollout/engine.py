@@ -21,6 +21,7 @@ There is no hidden state: whoever asks again with the same observations gets the
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 
 from edge_components.contract.state import State
 from edgectl.durations import format_duration
@@ -35,7 +36,7 @@ from edgectl.rollout.decision import (
     Stop,
     Wait,
 )
-from edgectl.rollout.tally import Tally, add_up, tally_wave, too_many_failures
+from edgectl.rollout.tally import Tally, add_up, describe_waits, tally_wave, too_many_failures
 from edgectl.rollout.verdict import Outcome, failed_devices, make_verdict
 
 LOOKS = 20
@@ -50,10 +51,7 @@ def decide(state: RolloutState) -> Decision:
         return _stop(state, Outcome.ABORTED, "an operator aborted the rollout")
     if state.control == "pause":
         return _time_over(state) or Hold(why="an operator paused the rollout")
-    tallies = [
-        tally_wave(wave, state.statuses, now=state.now, grace_s=state.policy.unreachable_grace_s)
-        for wave in state.waves
-    ]
+    tallies = [_tally(state, wave) for wave in state.waves]
     return _on_failures(state, tallies) or _on_waves(state, tallies)
 
 
@@ -109,6 +107,7 @@ def _on_wave(state: RolloutState, tally: Tally, number: int, busy: int) -> Decis
     if not tally.is_over:
         until = end if tally.grace_ends is None else min(tally.grace_ends, end)
         why = f"{tally.busy} of {tally.size} devices of wave {number} have not settled"
+        why = "; ".join(filter(None, (why, describe_waits(tally.waits))))
         return Wait(until=until, why=why, wave=number)
     return None
 
@@ -164,8 +163,15 @@ def _complete(state: RolloutState) -> Complete:
 def _time_over(state: RolloutState) -> Stop | None:
     if state.now < state.started_at + state.policy.timeout_s:
         return None
-    limit = format_duration(state.policy.timeout_s)
-    return _stop(state, Outcome.TIMED_OUT, f"the rollout was not done after {limit}")
+    why = f"the rollout was not done after {format_duration(state.policy.timeout_s)}"
+    if waits := describe_waits(_tally(state, _devices(state)).waits):
+        why += f"; {waits}: what waits goes on by itself, and `edgectl resume` sees it to its end"
+    return _stop(state, Outcome.TIMED_OUT, why)
+
+
+def _tally(state: RolloutState, devices: Iterable[str]) -> Tally:
+    grace_s = state.policy.unreachable_grace_s
+    return tally_wave(devices, state.statuses, now=state.now, grace_s=grace_s)
 
 
 def _stop(state: RolloutState, outcome: Outcome, why: str) -> Stop:

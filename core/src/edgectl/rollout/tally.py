@@ -7,13 +7,17 @@ neither fail a wave nor dilute its failures.
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from edge_components.contract.state import State
+from edge_components.contract.state import Reason, State
 from edgectl.records import DeviceStatus
 from edgectl.rollout.policy import FailureThreshold
+
+SAID = 3
+"""Ends of windows that are named; devices of more time zones than that are others."""
 
 
 class Tally(msgspec.Struct, kw_only=True):
@@ -28,6 +32,7 @@ class Tally(msgspec.Struct, kw_only=True):
         healthy_first: When the first of them became healthy; None for none.
         healthy_since: When the last did; None for none.
         grace_ends: When the next silent device is written off; None for none.
+        waits: Busy devices whose download waits for its window, by what they say of it.
     """
 
     size: int = 0
@@ -38,6 +43,7 @@ class Tally(msgspec.Struct, kw_only=True):
     healthy_first: float | None = None
     healthy_since: float | None = None
     grace_ends: float | None = None
+    waits: Counter[str] = msgspec.field(default_factory=Counter)
 
     @property
     def judged(self) -> int:
@@ -81,6 +87,7 @@ def add_up(tallies: Iterable[Tally]) -> Tally:
         total.busy += tally.busy
         total.healthy += tally.healthy
         total.failed += tally.failed
+        total.waits += tally.waits
     return total
 
 
@@ -103,6 +110,18 @@ def too_many_failures(threshold: FailureThreshold | None, tally: Tally) -> str |
     )
 
 
+def describe_waits(waits: Counter[str]) -> str:
+    """Say how many devices wait for their download window, and until when; "" for none."""
+    if not waits:
+        return ""
+    told = {said: said.partition(" until ")[2] for said, _count in waits.most_common(SAID)}
+    ends = list(dict.fromkeys(end for end in told.values() if end))
+    more = " and others" if ends and len(waits) > len(ends) else ""
+    until = f" until {', '.join(ends)}{more}" if ends else ""
+    verb = "waits for its" if waits.total() == 1 else "wait for their"
+    return f"{waits.total()} {verb} download window{until}"
+
+
 def _count(tally: Tally, status: DeviceStatus, *, now: float, grace_s: float) -> None:
     since = now if status.since is None else min(status.since, now)
     if status.state is State.HEALTHY:
@@ -116,6 +135,8 @@ def _count(tally: Tally, status: DeviceStatus, *, now: float, grace_s: float) ->
         _count_silent(tally, since + grace_s, now)
     elif not status.state.is_settled:
         tally.busy += 1
+        if status.reason == Reason.DOWNLOAD_WINDOW:
+            tally.waits[status.detail] += 1
 
 
 def _count_silent(tally: Tally, grace_ends: float, now: float) -> None:
