@@ -91,7 +91,8 @@ def on_first_core(command: Sequence[str]) -> Iterator[subprocess.Popen[bytes]]:
     try:
         yield process
     finally:
-        process.send_signal(signal.SIGTERM)
+        if process.poll() is None:
+            process.send_signal(signal.SIGTERM)
         process.communicate()
 
 
@@ -169,7 +170,7 @@ class Link(asyncio.Protocol):
 
     def send(self, asked: bytes, then: Callable[[], None] | None) -> None:
         """Send a request; ``then`` is called when the answer is whole."""
-        if self.transport is None or self.transport.is_closing():
+        if self.transport is None or not self.is_open:
             raise ConnectionResetError("the hub closed the connection")
         self._then = then
         self.transport.write(asked)
@@ -202,6 +203,11 @@ class Link(asyncio.Protocol):
             self._waits.set_exception(exc)
         elif self._then is not None:
             raise SystemExit(str(exc))
+
+    @property
+    def is_open(self) -> bool:
+        """Whether it can be used."""
+        return self.transport is not None and not self.transport.is_closing()
 
     def close(self) -> None:
         """Hang up."""

@@ -1,4 +1,7 @@
-"""The ASGI application: the poll first, then operators' sign-in, then the router.
+"""The ASGI application: what devices send all day first, then operators' sign-in, then the router.
+
+The router looks at one route after the other; the requests that every device sends in an update
+are found by one look into a table.
 
 Whatever goes wrong leaves as hawkBit's error document; only a bug is a 500, with its traceback in
 the log and nothing of it in the answer.
@@ -67,6 +70,9 @@ class HubApp:
             ):
                 await poll(self.hub, scope, send, now_ms=now_ms())
                 return
+            if (found := routes.find(scope["method"], parts)) is not None:
+                await self._endpoint(*found, scope, receive, send)
+                return
             if path.startswith(_OPERATORS_ONLY):
                 await self.hub.operators.check(header(scope["headers"], b"authorization"))
             await self.router(scope, receive, send)
@@ -74,6 +80,28 @@ class HubApp:
             await error_response(exc)(scope, receive, send)
         except ClientDisconnect:
             _LOG.debug("a client left before its request was whole")
+
+    async def _endpoint(
+        self,
+        endpoint: routes.Endpoint,
+        params: dict[str, str],
+        scope: Scope,
+        receive: Receive,
+        send: Send,
+    ) -> None:
+        scope["app"] = self.router
+        scope["path_params"] = params
+        request = Request(scope, receive, send)
+        try:
+            response = await endpoint(request)
+        except (HubError, ClientDisconnect):
+            raise
+        except sqlite3.Error as exc:
+            response = await _store_error(request, exc)
+        except Exception as exc:
+            await (await _bug(request, exc))(scope, receive, send)
+            raise
+        await response(scope, receive, send)
 
 
 def error_response(exc: HubError) -> Response:
@@ -98,7 +126,7 @@ async def _store_error(_: Request, exc: Exception) -> Response:
 
 
 async def _bug(_: Request, exc: Exception) -> Response:
-    # Starlette hands the exception on to the server after this, which logs its traceback.
+    # The exception goes on to the server after this, which logs its traceback.
     return error_response(HubError(Fault.INTERNAL, f"the hub failed: {type(exc).__name__}"))
 
 

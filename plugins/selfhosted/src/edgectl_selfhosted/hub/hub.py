@@ -83,6 +83,13 @@ class Hub:
         """Run a query."""
         return await self.db.read(work)
 
+    async def look_up(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a query of a few rows found by key: at once, or where that must wait in a thread."""
+        try:
+            return self.db.glance(work)
+        except sqlite3.OperationalError:
+            return await self.db.read(work)
+
     async def write(self, work: Callable[[Tx], T], *, actor: str = OPERATOR) -> T:
         """Run a change; on disk when this returns."""
         return await self.db.write(work, actor=actor)

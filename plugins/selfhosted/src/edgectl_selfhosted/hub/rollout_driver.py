@@ -9,7 +9,7 @@ from functools import partial
 from edgectl_selfhosted.hub.errors import HubError
 from edgectl_selfhosted.hub.hub import Hub, now_ms
 from edgectl_selfhosted.hub.rollouts import Decision, GroupView, RolloutView, Step, decide
-from edgectl_selfhosted.hub.store import actions, fields, filters, rollouts, sets, settings, targets
+from edgectl_selfhosted.hub.store import actions, crowds, fields, filters, rollouts, sets, settings
 from edgectl_selfhosted.hub.store.paging import matching
 from edgectl_selfhosted.hub.store.rows import Tx, column
 
@@ -121,27 +121,16 @@ def _schedule(tx: Tx, rollout: rollouts.Rollout) -> None:
             rollout_id=rollout.id,
             group_id=group.id,
         )
-        for target_id in rollouts.members(tx.conn, group.id):
-            target = targets.by_id(tx.conn, target_id)
-            id_ = actions.create(tx, target, rollout.ds_id, how)
-            said = actions.Said(status=actions.SCHEDULED, messages=("Waits for its group.",))
-            actions.say(tx, actions.get(tx.conn, id_), said)
+        crowds.schedule(tx, rollout.ds_id, how)
         rollouts.set_group_status(tx, group.id, "scheduled")
 
 
 def start_group(tx: Tx, rollout: rollouts.Rollout, group_id: int, *, confirm: bool) -> None:
     """Open the scheduled actions of a group; a target that runs the set already is done."""
     group = rollouts.group(tx.conn, rollout.id, group_id)
-    sql = "SELECT id FROM action WHERE group_id = ? AND status = 'scheduled' ORDER BY id"
-    for id_ in column(tx.conn, sql, (group_id,)):
-        action = actions.get(tx.conn, id_)
-        target = targets.by_id(tx.conn, action.target_id)
-        if target.installed_ds == target.assigned_ds == action.ds_id:
-            said = actions.Said(status=actions.FINISHED, messages=("It is installed already.",))
-            actions.say(tx, action, said)
-            actions.set_state(tx, action, actions.FINISHED, active=False)
-        else:
-            actions.begin(tx, target, action, confirm=confirm and group.confirmation_required)
+    asks = confirm and group.confirmation_required
+    waiting = crowds.scheduled_in(tx, group_id)
+    crowds.begin(tx, waiting, confirm=asks, skip_installed=True)
     rollouts.set_group_status(tx, group_id, "running")
 
 
@@ -155,15 +144,13 @@ def _finish_group(tx: Tx, rollout: rollouts.Rollout, group_id: int) -> None:
 
 def stop_actions(tx: Tx, rollout_id: int) -> None:
     """Cancel what a rollout has open and what it has scheduled."""
-    sql = "SELECT id FROM action WHERE rollout_id = ? AND (active = 1 OR status = 'scheduled')"
+    why = "The rollout was stopped."
+    crowds.drop_scheduled(tx, rollout_id, why)
+    sql = "SELECT id FROM action WHERE rollout_id = ? AND active = 1"
     for id_ in column(tx.conn, sql, (rollout_id,)):
         action = actions.get(tx.conn, id_)
-        if action.status == actions.SCHEDULED:
-            said = actions.Said(status=actions.CANCELED, messages=("The rollout was stopped.",))
-            actions.say(tx, action, said)
-            actions.set_state(tx, action, actions.CANCELED, active=False)
-        elif not action.is_canceling:
-            actions.cancel_softly(tx, action, "The rollout was stopped.")
+        if not action.is_canceling:
+            actions.cancel_softly(tx, action, why)
 
 
 def assign_matches(tx: Tx, found: filters.TargetFilter, switches: settings.Settings) -> None:
@@ -185,7 +172,7 @@ def assign_matches(tx: Tx, found: filters.TargetFilter, switches: settings.Setti
     )
     fresh = [id_ for id_ in matches if id_ not in had]
     try:
-        actions.assign(tx, found.auto_ds, fresh, how)
+        crowds.assign(tx, found.auto_ds, fresh, how)
     except HubError:
         # The set was invalidated or lost a module meanwhile: it is not assigned any more.
         tx.update_audited("target_filter", found.id, {"auto_ds": None})

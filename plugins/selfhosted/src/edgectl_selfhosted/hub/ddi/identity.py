@@ -7,6 +7,7 @@ A device whose certificate or gateway token is good, but that nobody made, regis
 from __future__ import annotations
 
 import hmac
+import sqlite3
 import zlib
 from typing import TYPE_CHECKING
 
@@ -17,8 +18,6 @@ from edgectl_selfhosted.hub.poll_cache import Entry, OpenAction
 from edgectl_selfhosted.hub.store import actions, settings, targets
 
 if TYPE_CHECKING:
-    import sqlite3
-
     from edgectl_selfhosted.hub.hub import Hub
     from edgectl_selfhosted.hub.store.rows import Tx
 
@@ -83,8 +82,21 @@ def may(
 
 async def _load(hub: Hub, controller_id: str) -> Entry | None:
     ticket = hub.polls.begin_load(controller_id)
-    entry = await hub.read(lambda conn: _entry(conn, controller_id))
+    entry = await hub.look_up(lambda conn: _entry(conn, controller_id))
     hub.polls.store(controller_id, ticket, entry)
+    return entry
+
+
+def known_now(hub: Hub, controller_id: str) -> Entry | None:
+    """Return what the hub knows of a device without waiting; None where that is not possible."""
+    entry = hub.polls.get(controller_id)
+    if entry is None:
+        ticket = hub.polls.begin_load(controller_id)
+        try:
+            entry = hub.db.glance(lambda conn: _entry(conn, controller_id))
+        except sqlite3.OperationalError:
+            return None
+        hub.polls.store(controller_id, ticket, entry)
     return entry
 
 

@@ -15,7 +15,7 @@ from urllib.parse import quote
 import msgspec
 
 from edgectl_selfhosted.hub.config import TENANT
-from edgectl_selfhosted.hub.ddi.identity import PEER_NAME, identify, may
+from edgectl_selfhosted.hub.ddi.identity import PEER_NAME, identify, known_now, may
 from edgectl_selfhosted.hub.http import header
 from edgectl_selfhosted.hub.poll_cache import Entry, PollAnswer
 from edgectl_selfhosted.hub.store import settings, targets
@@ -43,7 +43,7 @@ class Asked(NamedTuple):
 
 
 def quick_answer(hub: Hub, asked: Asked, *, now_ms: int) -> bytes | None:
-    """Return the whole answer to a plain poll of a device that is in memory and may ask.
+    """Return the whole answer to a plain poll of a device that is known and may ask.
 
     Everything else is None, refusals too: ``poll`` decides them.
     """
@@ -51,7 +51,7 @@ def quick_answer(hub: Hub, asked: Asked, *, now_ms: int) -> bytes | None:
     if match is None:
         return None
     controller_id = match[1].decode()
-    entry = hub.polls.get(controller_id)
+    entry = known_now(hub, controller_id)
     if entry is None or entry.is_new:
         return None
     headers = dict(asked.headers)

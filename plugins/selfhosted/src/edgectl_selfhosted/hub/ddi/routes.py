@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Awaitable, Callable
 
 from starlette.requests import Request
 from starlette.responses import Response
@@ -26,6 +27,8 @@ from edgectl_selfhosted.hub.http import (
 from edgectl_selfhosted.hub.hub import now_ms
 from edgectl_selfhosted.hub.store import actions, modules, sets, targets
 from edgectl_selfhosted.hub.store.rows import Tx
+
+Endpoint = Callable[[Request], Awaitable[Response]]
 
 
 async def device(request: Request) -> str:
@@ -76,17 +79,24 @@ async def get_deployment(request: Request) -> Response:
     controller_id = await device(request)
     hub = hub_of(request)
     id_ = path_id(request, "action")
-    action = await hub.read(lambda conn: _own(conn, controller_id, id_))
-    if action.is_canceling or action.status in {actions.WAITING, actions.SCHEDULED}:
-        raise not_found("Action", id_)
-    if action.active and action.status == actions.RUNNING:
-        action = await hub.write(lambda tx: _retrieved(tx, controller_id, id_), actor=controller_id)
     history = _history(request)
     root = _root(request, controller_id)
-    shown = await hub.read(
-        lambda conn: documents.deployment(conn, action, root, now_ms(), history=history)
-    )
-    return answer(request, shown)
+
+    def show(conn: sqlite3.Connection, action: actions.Action) -> dict[str, object]:
+        return documents.deployment(conn, action, root, now_ms(), history=history)
+
+    def look(conn: sqlite3.Connection) -> dict[str, object] | None:
+        action = _own(conn, controller_id, id_)
+        if action.is_canceling or action.status in {actions.WAITING, actions.SCHEDULED}:
+            raise not_found("Action", id_)
+        is_first = action.active and action.status == actions.RUNNING
+        return None if is_first else show(conn, action)
+
+    def note(tx: Tx) -> dict[str, object]:
+        return show(tx.conn, _retrieved(tx, controller_id, id_))
+
+    shown = await hub.look_up(look)
+    return answer(request, shown or await hub.write(note, actor=controller_id))
 
 
 def _history(request: Request) -> int | None:
@@ -284,6 +294,32 @@ async def download(request: Request) -> Response:
 
 
 _DEVICE = "/{tenant}/controller/v1/{controller}"
+
+# By method and the parts of the path behind the device's; * is the id of the action.
+_FREQUENT: dict[tuple[str, ...], Endpoint] = {
+    ("PUT", "configData"): put_config_data,
+    ("GET", "deploymentBase", "*"): get_deployment,
+    ("POST", "deploymentBase", "*", "feedback"): post_deployment_feedback,
+}
+
+
+def find(method: str, parts: list[str]) -> tuple[Endpoint, dict[str, str]] | None:
+    """Return what answers a frequent request, and the parameters of its path.
+
+    Args:
+        method: In capitals.
+        parts: The path between its slashes; the first is empty.
+    """
+    if len(parts) < 6 or parts[2] != "controller" or parts[3] != "v1" or not all(parts[1:]):
+        return None
+    own = parts[5:]
+    params = {"tenant": parts[1], "controller": parts[4]}
+    if len(own) > 1:
+        params["action"] = own[1]
+        own[1] = "*"
+    endpoint = _FREQUENT.get((method, *own))
+    return None if endpoint is None else (endpoint, params)
+
 
 ROUTES = [
     Route(_DEVICE + "/configData", put_config_data, methods=["PUT"]),

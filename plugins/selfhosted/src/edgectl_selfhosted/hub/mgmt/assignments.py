@@ -11,7 +11,7 @@ from edgectl_selfhosted.hub.errors import Fault, HubError
 from edgectl_selfhosted.hub.http import Json, answer, base_url, body, hub_of, link, path_id
 from edgectl_selfhosted.hub.mgmt import bodies, documents
 from edgectl_selfhosted.hub.mgmt.targets import controller_id_of
-from edgectl_selfhosted.hub.store import actions, sets, settings, targets
+from edgectl_selfhosted.hub.store import actions, crowds, sets, settings, targets
 from edgectl_selfhosted.hub.store.rows import Tx
 
 Wish = bodies.SetAssignment | bodies.TargetAssignment
@@ -40,20 +40,20 @@ def _assign(
     known = targets.ids_of(tx.conn, controller_ids)
     made: list[int] = []
     already = 0
-    for controller_id, wish in controller_ids.items():
-        if controller_id not in known:
-            continue
-        if offline:
+    if offline:
+        why = "An operator reported it as installed."
+        for controller_id in known:
             target = targets.get(tx.conn, controller_id)
-            made.append(
-                actions.installed_offline(
-                    tx, target, ds_id, "An operator reported it as installed."
-                )
-            )
-            continue
-        new, has = actions.assign(tx, ds_id, [known[controller_id]], _how(request, wish))
-        made += new
-        already += len(has)
+            made.append(actions.installed_offline(tx, target, ds_id, why))
+    else:
+        alike: dict[actions.Assignment, list[int]] = {}
+        for controller_id, wish in controller_ids.items():
+            if controller_id in known:
+                alike.setdefault(_how(request, wish), []).append(known[controller_id])
+        for how, target_ids in alike.items():
+            new, has = crowds.assign(tx, ds_id, target_ids, how)
+            made += new
+            already += len(has)
     return _Outcome(made=[actions.get(tx.conn, id_) for id_ in made], already=already)
 
 

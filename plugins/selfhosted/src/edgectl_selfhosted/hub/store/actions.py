@@ -7,13 +7,12 @@ open ones, the older ones then being canceled: the device is shown the oldest fi
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
 
 import msgspec
 
 from edgectl_selfhosted.hub.errors import Fault, HubError, not_found
 from edgectl_selfhosted.hub.fiql_sql import ALWAYS, Condition
-from edgectl_selfhosted.hub.store import fields, sets, targets, types
+from edgectl_selfhosted.hub.store import fields, sets, targets
 from edgectl_selfhosted.hub.store.paging import Page, Query, page
 from edgectl_selfhosted.hub.store.rows import Audited, Scalar, Tx, column, fetch, fetch_one, scalar
 
@@ -203,49 +202,12 @@ def set_state(
         tx.wake = True
 
 
-def assign(
-    tx: Tx, ds_id: int, target_ids: Iterable[int], how: Assignment
-) -> tuple[list[int], list[int]]:
-    """Bring a set to targets: older open actions are canceled, the set becomes fixed.
-
-    Returns:
-        The new actions, and the targets that have the set assigned already.
-
-    Raises:
-        HubError: The set cannot be assigned, or a target's type does not take it.
-    """
-    dset = sets.check_assignable(tx.conn, ds_id)
-    sets.lock(tx, ds_id)
-    refusing = types.refusing_types(tx.conn, dset.type_id)
-    made: list[int] = []
-    already: list[int] = []
-    for target_id in target_ids:
-        target = targets.by_id(tx.conn, target_id)
-        if target.type_id in refusing:
-            raise HubError(
-                Fault.CONSTRAINT,
-                f"the target '{target.controller_id}' has a type that does not take distribution "
-                f"sets of type '{dset.type_key}'",
-            )
-        if target.assigned_ds == ds_id:
-            already.append(target_id)
-        else:
-            made.append(_start_new(tx, target, ds_id, how))
-    return made, already
-
-
-def _start_new(tx: Tx, target: targets.Target, ds_id: int, how: Assignment) -> int:
-    id_ = create(tx, target, ds_id, how)
-    begin(tx, target, get(tx.conn, id_), confirm=how.confirm)
-    return id_
-
-
-def create(tx: Tx, target: targets.Target, ds_id: int, how: Assignment) -> int:
+def create(tx: Tx, target_id: int, ds_id: int, how: Assignment) -> int:
     """Make a scheduled action; ``begin`` shows it to the device."""
     return tx.insert_audited(
         "action",
         {
-            "target_id": target.id,
+            "target_id": target_id,
             "ds_id": ds_id,
             "status": SCHEDULED,
             "active": 0,
@@ -353,7 +315,7 @@ def installed_offline(tx: Tx, target: targets.Target, ds_id: int, why: str) -> i
     """Record a set that came onto the target without the hub."""
     sets.check_assignable(tx.conn, ds_id)
     sets.lock(tx, ds_id)
-    id_ = create(tx, target, ds_id, Assignment())
+    id_ = create(tx, target.id, ds_id, Assignment())
     action = get(tx.conn, id_)
     for older in open_actions(tx.conn, target.id):
         if not older.is_canceling:

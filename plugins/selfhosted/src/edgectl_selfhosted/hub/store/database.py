@@ -38,9 +38,9 @@ class _Job:
         self.error: Exception | None = None
 
 
-def connect(path: Path, *, writable: bool) -> sqlite3.Connection:
+def connect(path: Path, *, writable: bool, timeout_s: float = 30.0) -> sqlite3.Connection:
     """Open the database with the settings that durability needs."""
-    conn = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=30)
+    conn = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=timeout_s)
     conn.execute("PRAGMA journal_mode = WAL")
     conn.execute("PRAGMA synchronous = FULL")
     conn.execute("PRAGMA foreign_keys = ON")
@@ -48,6 +48,14 @@ def connect(path: Path, *, writable: bool) -> sqlite3.Connection:
     if not writable:
         conn.execute("PRAGMA query_only = ON")
     return conn
+
+
+def _in_snapshot(conn: sqlite3.Connection, work: Callable[[sqlite3.Connection], T]) -> T:
+    conn.execute("BEGIN")
+    try:
+        return work(conn)
+    finally:
+        conn.execute("ROLLBACK")
 
 
 class Database:
@@ -60,6 +68,7 @@ class Database:
         self._jobs: queue.SimpleQueue[_Job | None] = queue.SimpleQueue()
         self._local = threading.local()
         self._readers: list[sqlite3.Connection] = []
+        self._near: sqlite3.Connection | None = None
         self._pool = ThreadPoolExecutor(_READERS, thread_name_prefix="hub-read")
         self._conn = connect(path, writable=True)
         migrate(self._conn, now_ms())
@@ -69,6 +78,8 @@ class Database:
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
         """Begin to take writes; results are delivered in ``loop``."""
         self._loop = loop
+        self._near = connect(self._path, writable=False, timeout_s=0.0)
+        self._readers.append(self._near)
         self._thread.start()
 
     def close(self) -> None:
@@ -85,6 +96,19 @@ class Database:
         loop = asyncio.get_running_loop()
         return await loop.run_in_executor(self._pool, self._read, work)
 
+    def glance(self, work: Callable[[sqlite3.Connection], T]) -> T:
+        """Run a query of a few rows found by key at once, in the event loop's thread.
+
+        A thread's turn costs several times such a query. It sees every write that was answered
+        before.
+
+        Raises:
+            sqlite3.OperationalError: It would have to wait; ``read`` can.
+        """
+        if self._near is None:
+            raise sqlite3.OperationalError("the store is not started")
+        return _in_snapshot(self._near, work)
+
     async def write(self, work: Callable[[Tx], T], *, actor: str) -> T:
         """Run a change; returns when it is on disk.
 
@@ -100,11 +124,7 @@ class Database:
         if conn is None:
             conn = self._local.conn = connect(self._path, writable=False)
             self._readers.append(conn)
-        conn.execute("BEGIN")
-        try:
-            return work(conn)
-        finally:
-            conn.execute("ROLLBACK")
+        return _in_snapshot(conn, work)
 
     def _write_forever(self) -> None:
         while (first := self._jobs.get()) is not None:

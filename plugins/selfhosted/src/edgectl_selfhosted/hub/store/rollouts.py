@@ -161,12 +161,6 @@ def group(conn: sqlite3.Connection, rollout_id: int, id_: int) -> Group:
     return found
 
 
-def members(conn: sqlite3.Connection, group_id: int) -> list[int]:
-    """Return a group's targets."""
-    sql = "SELECT target_id FROM rollout_target WHERE group_id = ? ORDER BY target_id"
-    return [int(id_) for id_ in column(conn, sql, (group_id,))]
-
-
 def failed_targets(conn: sqlite3.Connection, rollout_id: int) -> list[int]:
     """Return the targets where a rollout's action ended in an error."""
     sql = (
