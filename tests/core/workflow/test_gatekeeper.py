@@ -403,7 +403,7 @@ def test_a_plan_shows_gates_and_says_when_the_soak_is_short(
     fleet = open_fleet(devices=1)
     short = planned(fleet.provider, RolloutPolicy(soak_s=30.0, gates=ERRORS))
     assert short.gates == ("error_rate <= 1%",)
-    assert "devices tell their health every 1m" in short.notes[-1]
+    assert "devices tell their health every 10s then" in short.notes[-1]
     assert planned(fleet.provider, RolloutPolicy(soak_s=600.0, gates=ERRORS)).notes == ()
     assert planned(fleet.provider, RolloutPolicy(soak_s=30.0)).gates == ()
 

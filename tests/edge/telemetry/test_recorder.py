@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from edge_components.contract.package import TensorSpec
-from edge_components.contract.telemetry import Kind
+from edge_components.contract.telemetry import BRISK_RECORDS, BRISK_SHARE, Kind
 from edge_components.telemetry.privacy import Policy
 from edge_components.telemetry.queue import TelemetryQueue
 from edge_components.telemetry.recorder import Recorder, Subject
@@ -245,3 +245,15 @@ def test_health_tells_how_often_a_process_began_anew_with_the_release(
         recorder.stop()
         assert {record.attributes["restarts"] for record in records(queue)} == {restarts}
         queue.ack([item.seq for item in queue.peek(max_records=1000, max_bytes=1 << 30)])
+
+
+def test_health_comes_more_often_after_a_switch(queue: TelemetryQueue, until: Any) -> None:
+    recorder = Recorder(queue, Subject(), health=dict, health_interval_s=600)
+    recorder.start()
+    until(lambda: len(queue) == 1)
+    left = recorder._next_health
+    recorder.about(Subject(device="d", release=7), 1.0)
+    assert left - recorder._next_health > 450
+    shares = [recorder._health_share() for _ in range(BRISK_RECORDS + 1)]
+    assert shares == [BRISK_SHARE] * BRISK_RECORDS + [1.0]
+    recorder.stop()

@@ -13,7 +13,7 @@ from typing import NamedTuple
 
 from edge_components.contract.device import TelemetrySection
 from edge_components.contract.histogram import Histogram
-from edge_components.contract.telemetry import Kind
+from edge_components.contract.telemetry import BRISK_SHARE, Kind
 from edgectl.durations import format_duration
 from edgectl.errors import PlanError, ProviderError
 from edgectl.provider import Provider
@@ -178,10 +178,12 @@ def check_readable(provider: Provider, target: Target, application: str, now: fl
 
 def gate_notes(policy: RolloutPolicy) -> tuple[str, ...]:
     """Return what an operator should know of gates before anything begins."""
-    if policy.gates is None or policy.soak_s >= 2 * HEALTH_S:
+    if policy.gates is None or policy.soak_s >= HEALTH_S:
         return ()
-    soak, every = format_duration(policy.soak_s), format_duration(HEALTH_S)
-    return (f"gates have a soak of {soak}; by default devices tell their health every {every}",)
+    soak, every = format_duration(policy.soak_s), format_duration(BRISK_SHARE * HEALTH_S)
+    return (
+        f"gates have a soak of {soak}; by default devices tell their health every {every} then",
+    )
 
 
 def _kinds(policy: GatePolicy) -> list[Kind]:

@@ -14,6 +14,9 @@ from typing import Any
 import msgspec
 
 Value = str | int | float | bool
+BRISK_RECORDS = 10
+BRISK_SHARE = 1 / 6
+"""After a switch, so many health records come after this share of the usual interval each."""
 
 
 class Kind(enum.StrEnum):

@@ -21,7 +21,13 @@ import msgspec
 import numpy as np
 
 from edge_components.contract.package import TensorSpec
-from edge_components.contract.telemetry import Kind, TelemetryRecord, Value
+from edge_components.contract.telemetry import (
+    BRISK_RECORDS,
+    BRISK_SHARE,
+    Kind,
+    TelemetryRecord,
+    Value,
+)
 from edge_components.drift.watch import DriftWatch
 from edge_components.runtime.oip.datatypes import FLOATS, Array
 from edge_components.telemetry.clock import JUMP_S, Clock, shift_s
@@ -104,6 +110,8 @@ class Recorder:
         self._switching = threading.Lock()
         self._left: deque[TelemetryRecord] = deque()
         self._has_begun = False
+        self._brisk = 0
+        self._next_health = 0.0
         self._restarts = 0
         self._drift = drift or DriftWatch()
         self._clock = clock or Clock()
@@ -191,6 +199,11 @@ class Recorder:
             self._subject = subject
             self._restarts = self._queue.begin(subject.release, is_start=not self._has_begun)
             self._has_begun = True
+        if subject.release:
+            # The minutes after a switch are those in which a release is judged.
+            self._brisk = BRISK_RECORDS
+            soon = time.monotonic() + BRISK_SHARE * self._health_interval_s
+            self._next_health = min(self._next_health, soon)
         self.sample = sample
         self.policy = policy or Policy()
         self._drift.follow(subject.package, golden)
@@ -215,13 +228,13 @@ class Recorder:
         return drops
 
     def _run(self) -> None:
-        next_health = time.monotonic() + min(1.0, self._health_interval_s)
+        self._next_health = time.monotonic() + min(1.0, self._health_interval_s)
         next_expiry = time.monotonic() + _EXPIRE_S
         while True:
             stopping = self._stop.wait(_FLUSH_S)
             now = time.monotonic()
-            if now >= next_health:
-                next_health = now + self._health_interval_s
+            if now >= self._next_health:
+                self._next_health = now + self._health_interval_s * self._health_share()
                 _guarded(self._record_health)
             if now >= next_expiry:
                 next_expiry = now + _EXPIRE_S
@@ -233,6 +246,12 @@ class Recorder:
                 if self.drops != self._told_drops:  # else a loss just before the end is not told
                     _guarded(self._record_health)
                 return
+
+    def _health_share(self) -> float:
+        if not self._brisk:
+            return 1.0
+        self._brisk -= 1
+        return BRISK_SHARE
 
     def _flush(self) -> None:
         now = time.monotonic()
