@@ -25,6 +25,7 @@ def describe(made: Plan, *, every: bool = False) -> str:
         lines.append(f"{target.target} ({target.provider}): waves of {waves} devices{other}")
         lines += [f"  note: {note}" for note in target.notes]
         lines += [f"  gates while soaking: {', '.join(target.gates)}"] if target.gates else []
+        lines += [f"  {transfer.text()}" for transfer in target.transfers]
         shown = target.devices if every else target.devices[:SHOWN]
         for device in shown:
             before = device.from_package[:19] or "nothing"
@@ -60,6 +61,7 @@ def markdown(made: Plan) -> str:
         if target.release not in {0, made.release}:
             notes.insert(0, f"it gets release {target.release}: its network has other limits")
         notes += [f"gates while soaking: {', '.join(target.gates)}"] if target.gates else []
+        notes += [transfer.text() for transfer in target.transfers]
         lines += [f"- {_cell(note)}" for note in notes] + ([""] if notes else [])
         lines += ["| wave | device | hardware | change | from |", "|---:|---|---|---|---|"]
         lines += [

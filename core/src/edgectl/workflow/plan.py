@@ -19,6 +19,7 @@ from edgectl.errors import LimitError, PlanError
 from edgectl.provider import Provider
 from edgectl.records import (
     Capabilities,
+    Delta,
     Device,
     DeviceStatus,
     Package,
@@ -32,6 +33,7 @@ from edgectl.rollout.waves import choose_waves
 from edgectl.rollout.window import Window
 from edgectl.workflow.gatekeeper import check_readable, gate_notes
 from edgectl.workflow.network import check_network, network_notes
+from edgectl.workflow.transfers import Now, Transfer, plan_transfers
 
 Change = Literal["install", "update", "none"]
 
@@ -64,6 +66,7 @@ class TargetPlan(Record, frozen=True, kw_only=True):
         notes: What an operator should know.
         release: The number of its release: targets whose network has other limits get others.
         gates: What each wave has to keep to while it soaks.
+        transfers: What devices that change have to fetch, where the package is at hand to tell.
     """
 
     target: str
@@ -74,6 +77,7 @@ class TargetPlan(Record, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
     release: int = 0
     gates: tuple[str, ...] = ()
+    transfers: tuple[Transfer, ...] = ()
 
     @property
     def changes(self) -> int:
@@ -173,8 +177,20 @@ def plan_target(
     precision: str | None = None,
     window: Window | None = None,
     network: NetworkSettings | None = None,
+    deltas: tuple[Delta, ...] = (),
 ) -> TargetPlan:
     """Plan one target.
+
+    Args:
+        provider: Where its devices are.
+        target: Which.
+        package: What they shall get.
+        release: The number of its release.
+        policy: How it goes out.
+        precision: The variant that the project asks for, or None.
+        window: When devices may be given a release, or None.
+        network: What the target's network bears, or None.
+        deltas: Deltas to the package.
 
     Raises:
         PlanError: No device matches, a device cannot run the package, or names no time zone.
@@ -218,8 +234,24 @@ def plan_target(
         devices=changes,
         waves=tuple(len(wave) for wave in waves),
         release=release,
-        notes=(*_notes(target, devices), *network_notes(network), *told, *gate_notes(policy)),
+        notes=(
+            *_notes(target, devices),
+            *network_notes(network),
+            *_delta_notes(target, deltas, capabilities),
+            *told,
+            *gate_notes(policy),
+        ),
         gates=() if policy.gates is None else tuple(map(str, policy.gates.gates)),
+        transfers=plan_transfers(
+            package,
+            (
+                Now(one.hardware, one.from_release, one.from_package)
+                for one in changes
+                if one.change != "none"
+            ),
+            deltas=deltas if capabilities.deltas else None,
+            precision=precision,
+        ),
     )
 
 
@@ -319,6 +351,14 @@ def _baseline(states: Mapping[str, DeviceStatus], digest: str, release: int) -> 
     )
     most = min(active, key=lambda d: (-active[d], d)) if active else ""
     return most if most != digest else ""
+
+
+def _delta_notes(
+    target: Target, deltas: tuple[Delta, ...], capabilities: Capabilities
+) -> tuple[str, ...]:
+    if not deltas or capabilities.deltas:
+        return ()
+    return (f"deltas are not used: devices of '{target.provider}' get the whole files",)
 
 
 def _notes(target: Target, devices: list[Device]) -> tuple[str, ...]:

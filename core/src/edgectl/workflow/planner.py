@@ -22,6 +22,7 @@ from edgectl.workflow.plan import (
     plan_target,
     release_history,
 )
+from edgectl.workflow.publish import stored_deltas
 from edgectl.workflow.shared import Shared
 
 T = TypeVar("T")
@@ -174,6 +175,7 @@ def _plan(
         precision=session.project.settings.precision,
         window=session.project.window(target.name),
         network=session.project.settings_of(target.name).network,
+        deltas=stored_deltas(package),
     )
 
 

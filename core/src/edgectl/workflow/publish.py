@@ -81,8 +81,11 @@ class Publisher:
 
 def known_deltas(provider: Provider, package: Package) -> tuple[Delta, ...]:
     """Return the deltas that devices of a provider can be offered; none where it has no use."""
-    if not provider.capabilities().deltas:
-        return ()
-    with contextlib.suppress(PackageError):  # no local store: an operator who only goes back
+    return stored_deltas(package) if provider.capabilities().deltas else ()
+
+
+def stored_deltas(package: Package) -> tuple[Delta, ...]:
+    """Return the deltas to a package that are in the local store, if there is one."""
+    with contextlib.suppress(PackageError):
         return find_deltas(package.layout, package.digest)
     return ()
