@@ -33,11 +33,13 @@ from edge_components.contract.package import (
 from edge_components.contract.release import ReleaseDocument
 from edge_components.contract.state import Reason
 from edge_components.oci.cache import Cache, has_digest
+from edge_components.oci.delta_shelf import CacheShelf
 from edge_components.oci.documents import read_envelope
 from edge_components.oci.http import Access, RegistryHttp
 from edge_components.oci.reference import parse_repository
 from edge_components.oci.source import OciSource, Wanted
 from edge_components.store.disk import Disk, DiskFullError, is_full
+from edge_components.update.deltas import Deltas
 from edge_components.update.errors import RefusedError
 from edge_components.update.link import Link, Listener
 from edge_components.update.selection import needed_layers, usable_precisions
@@ -136,6 +138,7 @@ class _Fetch:
         self._stop = stop
         self._disk = Disk()
         self._network = Link()
+        self._deltas = Deltas(source, CacheShelf(cache))
 
     def run(self, hardware: str) -> Delivery:
         envelope = self._source.release(self._stop)
@@ -143,6 +146,8 @@ class _Fetch:
         data = self._source.manifest(release.package, self._stop)
         manifest = parse_manifest(data, digest=release.package)
         signature = self._source.signature(self._stop)
+        if self._settings.cache is not None:  # the files of earlier releases may be there
+            self._deltas.look(manifest.layers, frozenset(), self._stop)
         layers = self._layers(manifest, release, _profile(hardware))
         self._reserve(layers)
         self._network = Link(release.settings.network, listener=self._settings.listener)
@@ -154,6 +159,7 @@ class _Fetch:
         self._disk.write(self._folder / delivery.signature, signature)
         # Last: a folder with a release in it is whole.
         self._disk.write(self._folder / delivery.release, envelope)
+        _LOG.info("release %d: %s", release.number, self._deltas.report().text())
         if self._settings.cache is not None and self._settings.cache_bytes:
             self._cache.trim(self._settings.cache_bytes, {layer.digest for layer in layers})
         elif self._settings.cache is None:
@@ -182,9 +188,13 @@ class _Fetch:
 
     def _reserve(self, layers: list[Descriptor]) -> None:
         """Refuse before the first byte what has no room."""
-        missing = sum(self._cache.missing_bytes(d.digest, d.size) for d in layers)
+        deltas = self._deltas.needed(layers)
+        missing = sum(self._cache.missing_bytes(d.digest, d.size) for d in (*layers, *deltas))
         free = shutil.disk_usage(self._folder).free - self._settings.reserve_bytes
-        if missing and missing > free:
+        if missing and missing > free and deltas:
+            self._deltas.forget()
+            self._reserve(layers)
+        elif missing and missing > free:
             raise DiskFullError(
                 f"the release needs {missing} bytes, {max(free, 0)} are free beside the reserve "
                 f"of {self._settings.reserve_bytes}"
@@ -194,7 +204,7 @@ class _Fetch:
         return self._cache.obtain(
             layer.digest,
             layer.size,
-            lambda partial: self._source.fetch(layer, partial, self._stop),
+            lambda partial: self._deltas.fill(layer, partial, self._stop),
             self._stop,
         )
 
