@@ -21,11 +21,12 @@ import subprocess
 import sys
 import tempfile
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
 sys.path.insert(0, str(Path(__file__).parent))  # make bench runs Python with -P
-from _cloud import EDGECTL, Cloud
+from _cloud import Cloud
 from _fleets import FLEETS, Books, Fleet
 
 DEVICES = dict.fromkeys(FLEETS, 10_000) | {"memory": 100_000}
@@ -83,17 +84,19 @@ class Operator:
     Args:
         name: Who.
         cloud: What is reached from there.
+        edgectl: The command.
     """
 
-    def __init__(self, name: str, cloud: Cloud) -> None:
+    def __init__(self, name: str, cloud: Cloud, edgectl: Sequence[str]) -> None:
         self.folder = cloud.folder
+        self._edgectl = edgectl
         self._env = cloud.env | {"LOGNAME": name, "USER": name}
 
     def drive(self, command: str, *, kill_at: str = "") -> Driver:
         """Run a command of edgectl to its end, or kill it once it has said something."""
         start = time.perf_counter()
         process = subprocess.Popen(
-            [*EDGECTL, "-o", "json", command],
+            [*self._edgectl, "-o", "json", command],
             cwd=self.folder,
             env=self._env,
             stdout=subprocess.PIPE,
@@ -155,7 +158,9 @@ def _rehearse(fleet: Fleet, size: int, other: Path) -> Rehearsal:
     shutil.copyfile(here.folder / "edgectl.yaml", other / "edgectl.yaml")
     key = str(here.folder / ".edgectl/keys/publisher.pem")
     there = Cloud(other, here.env | {"EDGECTL_SIGNING_KEY": key}, here.control, here.trust)
-    first, second = Operator("first", here), Operator("second", there)
+    first, second = (
+        Operator(name, cloud, fleet.edgectl) for name, cloud in (("first", here), ("second", there))
+    )
     fleet.forget()
     killed = first.drive("deploy", kill_at=LAST_WAVE)
     if LAST_WAVE not in killed.said[-1]:

@@ -98,10 +98,9 @@ class FleetState(msgspec.Struct):
 def numbered_devices(count: int, hardware: str) -> tuple[MemoryDevice, ...]:
     """Return ``count`` devices with names that sort by number and a ``site`` label."""
     width = max(4, len(str(count)))
+    sites = [{"site": f"site-{number}"} for number in range(7)]
     return tuple(
-        MemoryDevice(
-            id=f"device-{number:0{width}}", hardware=hardware, labels={"site": f"site-{number % 7}"}
-        )
+        MemoryDevice(id=f"device-{number:0{width}}", hardware=hardware, labels=sites[number % 7])
         for number in range(1, count + 1)
     )
 

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import msgspec
 
-from edgectl.codec import decode_json, encode_json
+from edgectl.codec import decode_json
 from edgectl.errors import ProviderError
 from edgectl.testing.memory_fleet import FleetState
 
@@ -98,7 +98,7 @@ class FleetStore:
             return
         fresh = self._path.with_name(self._path.name + ".new")
         try:
-            fresh.write_bytes(encode_json(self._state, indent=0))
+            fresh.write_bytes(msgspec.json.encode(self._state))
             fresh.replace(self._path)
             status = self._path.stat()
         except OSError as exc:

@@ -8,7 +8,7 @@ released: they must be quick and must not raise.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Protocol
 
 from edgectl.api import Record
@@ -42,13 +42,18 @@ class Principal(Record, frozen=True, kw_only=True):
 
     Attributes:
         active: Whether its status is ACTIVE; nothing else may connect.
-        things: The things that it is attached to, sorted.
+        things: The things that it is attached to; a crowd's has thousands.
     """
 
     certificate_id: str
     arn: str
     active: bool
-    things: tuple[str, ...]
+    things: Collection[str]
+
+    @property
+    def thing(self) -> str:
+        """The first of its things, or ""."""
+        return next(iter(self.things), "")
 
 
 class JobExecution(Record, frozen=True, kw_only=True):

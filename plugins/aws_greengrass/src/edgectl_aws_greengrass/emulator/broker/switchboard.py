@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import itertools
+from collections.abc import Callable, Iterator
 
 from edgectl.emulation.mqtt import Message, Session, topics
 
@@ -17,22 +18,30 @@ class Switchboard:
         self.retained: dict[str, Message] = {}
         self._may_receive = may_receive
         self._exact: dict[str, set[Session]] = {}
-        self._wild: dict[str, set[Session]] = {}
+        self._wild: dict[tuple[str, ...], dict[str, set[Session]]] = {}
 
     def subscribe(self, session: Session, name: str, qos: int) -> None:
         """Add a subscription; what is retained for it is sent."""
         session.subscriptions[name] = qos
-        self._index(name).setdefault(name, set()).add(session)
+        if topics.has_wildcard(name):
+            holders = self._wild.setdefault(_stem(name), {}).setdefault(name, set())
+        else:
+            holders = self._exact.setdefault(name, set())
+        holders.add(session)
         for topic, message in list(self.retained.items()):
             if topics.matches(name, topic) and self._may_receive(session, topic):
                 session.deliver(message, qos)
 
     def unsubscribe(self, session: Session, name: str) -> bool:
         """Take a subscription away; return whether there was one."""
-        holders = self._index(name).get(name, set())
+        stem = _stem(name)
+        index = self._wild.get(stem, {}) if topics.has_wildcard(name) else self._exact
+        holders = index.get(name, set())
         holders.discard(session)
         if not holders:
-            self._index(name).pop(name, None)
+            index.pop(name, None)
+        if stem in self._wild and not self._wild[stem]:
+            del self._wild[stem]
         return session.subscriptions.pop(name, None) is not None
 
     def drop(self, session: Session) -> None:
@@ -48,7 +57,7 @@ class Switchboard:
             session: session.subscriptions[message.topic]
             for session in self._exact.get(message.topic, ())
         }
-        for name, holders in self._wild.items():
+        for name, holders in self._candidates(message.topic):
             if topics.matches(name, message.topic):
                 for session in holders:
                     qos = session.subscriptions[name]
@@ -63,5 +72,13 @@ class Switchboard:
             if session.expires_at is not None and session.expires_at <= now:
                 self.drop(session)
 
-    def _index(self, name: str) -> dict[str, set[Session]]:
-        return self._wild if topics.has_wildcard(name) else self._exact
+    def _candidates(self, topic: str) -> Iterator[tuple[str, set[Session]]]:
+        """Yield the filters with wildcards that begin as a topic does."""
+        levels = tuple(topic.split("/"))
+        for length in range(len(levels) + 1):
+            yield from self._wild.get(levels[:length], {}).items()
+
+
+def _stem(name: str) -> tuple[str, ...]:
+    """Return a filter's levels before its first wildcard; each device has filters of its own."""
+    return tuple(itertools.takewhile(lambda level: level not in {"+", "#"}, name.split("/")))

@@ -89,7 +89,7 @@ class DataPlane:
 
     def _resolve(self, request: Request) -> Response:
         principal = self._principal(request)
-        thing = principal.things[0] if principal.things else ""
+        thing = principal.thing
         self._allowed(request, thing, "greengrass:ResolveComponentCandidates")
         candidates, platform = documents.wanted(request.get_data())
         found = self._cloud.greengrass.resolve(thing, candidates, platform)
@@ -111,7 +111,7 @@ class DataPlane:
 
     def _credentials(self, request: Request, alias: str) -> Response:
         principal = self._principal(request)
-        default = principal.things[0] if principal.things else ""
+        default = principal.thing
         thing = request.headers.get(_THING_HEADER, default)
         if thing and thing not in principal.things:
             raise CloudError("AccessDenied", f"'{thing}' has another certificate", 403)
@@ -120,7 +120,7 @@ class DataPlane:
     def _publish(self, request: Request, topic: str) -> Response:
         principal = self._principal(request)
         arn = self._cloud.arn("iot", f"topic/{topic}")
-        client_id = principal.things[0] if principal.things else ""
+        client_id = principal.thing
         if not self._cloud.things.allows(principal, "iot:Publish", arn, client_id):
             raise CloudError("ForbiddenException", f"no iot:Publish for topic/{topic}", 403)
         payload = request.get_data()

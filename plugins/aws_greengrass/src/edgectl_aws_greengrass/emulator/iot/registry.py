@@ -11,6 +11,7 @@ import json
 import ssl
 import threading
 import time
+from collections.abc import Collection, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -135,16 +136,11 @@ class Registry:
         known = self._by_fingerprint(identity)
         if known is None:
             return None
-        things = [
-            thing
-            for (arn, thing) in list(self.backend.principal_things)
-            if arn == known.arn and self.exists(thing)
-        ]
         return Principal(
             certificate_id=known.certificate_id,
             arn=known.arn,
             active=known.status == "ACTIVE",
-            things=tuple(sorted(things)),
+            things=_Attached(self, known.arn),
         )
 
     def _by_fingerprint(self, fingerprint: str) -> Any:
@@ -181,6 +177,26 @@ class Registry:
     def connectivity(self, thing: str) -> tuple[bool, int]:
         """Return whether a thing is connected, and since when (seconds of the epoch, 0: never)."""
         return self._connected.get(thing, (False, 0))
+
+
+class _Attached(Collection[str]):
+    """The things of a certificate, looked up when they are asked for: many may share it."""
+
+    def __init__(self, registry: Registry, arn: str) -> None:
+        self._registry = registry
+        self._arn = arn
+
+    def __contains__(self, thing: object) -> bool:
+        known = self._registry.backend.principal_things
+        return (self._arn, thing) in known and self._registry.exists(str(thing))
+
+    def __iter__(self) -> Iterator[str]:
+        for arn, thing in list(self._registry.backend.principal_things):
+            if arn == self._arn and self._registry.exists(thing):
+                yield thing
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 def _document(given: Any) -> dict[str, Any]:
