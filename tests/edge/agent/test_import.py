@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import base64
+import json
 import os
 import signal
 import socket
@@ -114,6 +116,16 @@ def place(made: Bundle, data: bytes) -> str:
     return "blobs/" + made.add(data).replace(":", "/")
 
 
+def with_other_number(device: Device, number: int, other: int) -> Bundle:
+    """Return a bundle whose release was changed after it was signed; every digest is right."""
+    package = device.package("six")
+    envelope = json.loads(make_release(device.publisher, package, number))
+    payload = base64.b64decode(envelope["payload"])
+    payload = payload.replace(b'"number":%d' % number, b'"number":%d' % other)
+    envelope["payload"] = base64.b64encode(payload).decode()
+    return make_bundle(json.dumps(envelope).encode(), package)
+
+
 def spoil(device: Device, how: str) -> bytes:
     made = bundle(device, 6, "six", size=20_000)
     layer = place(made, next(d for d in made.files.values() if len(d) >= 20_000))
@@ -125,6 +137,8 @@ def spoil(device: Device, how: str) -> bytes:
     cuts = {"cut in a layer": made.places[layer] + 999, "nothing": 0}
     cuts["cut between files"] = made.places[layer] - 512
     match how:
+        case "another number in the release":
+            return with_other_number(device, 6, 9).tar()
         case "text":
             return b"this is a letter to grandmother\n" * 100
         case "a layer that is not there":
@@ -149,7 +163,8 @@ def spoil(device: Device, how: str) -> bytes:
     [
         ("a byte of a layer", "digest-mismatch"),
         ("a byte of the manifest", "digest-mismatch"),
-        ("a byte of the release", "bad-signature"),
+        ("a byte of the release", "digest-mismatch"),
+        ("another number in the release", "bad-signature"),
         ("a layer that is not there", "bad-package"),
         ("cut in a layer", "bad-package"),
         ("cut between files", "bad-package"),

@@ -33,6 +33,7 @@ from edge_components.apply.verdict import (
     trouble,
 )
 from edge_components.contract.bundle import Contents, Span, attached, read_contents
+from edge_components.contract.digest import sha256_digest
 from edge_components.contract.errors import ContractError
 from edge_components.contract.package import MAX_MANIFEST_BYTES, Descriptor
 from edge_components.contract.release import MAX_RELEASE_BYTES, RELEASE_TYPE, ReleaseDocument
@@ -91,7 +92,7 @@ class BundleSource:
         )
 
     def manifest(self, digest: str, stop: threading.Event) -> bytes:
-        """Return what claims to be the manifest; the caller checks ``digest``."""
+        """Return the manifest with that digest."""
         return self._document(digest, MAX_MANIFEST_BYTES, stop)
 
     def signature(self, stop: threading.Event) -> bytes:
@@ -133,7 +134,10 @@ class BundleSource:
             raise RefusedError(
                 Reason.BAD_PACKAGE, f"{digest} has {place.size} bytes, at most {limit} may be"
             )
-        return _read(self._descriptor, place.offset, place.size)
+        data = _read(self._descriptor, place.offset, place.size)
+        if sha256_digest(data) != digest:
+            raise RefusedError(Reason.DIGEST_MISMATCH, f"{digest} is damaged in the bundle")
+        return data
 
     def _place(self, digest: str) -> Span:
         place = self._contents.find(digest)
