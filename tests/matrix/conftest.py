@@ -34,6 +34,7 @@ class Matrix:
     Attributes:
         clouds: By provider.
         first: The digest of the package that was built while the emulators came up.
+        project: What is written as project file, but for its version.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -41,12 +42,13 @@ class Matrix:
         self.env = {k: v for k, v in os.environ.items() if not k.startswith((*FOREIGN, *TRUST))}
         self.clouds: dict[str, Cloud] = {}
         self.first = ""
+        self.project = PROJECT
         self._processes: dict[str, subprocess.Popen[bytes]] = {}
         (folder / "train.py").write_text(TRAIN)
         self.write("1", 1.0)
 
     def write(self, version: str, scale: float) -> None:
-        (self.folder / "edgectl.yaml").write_text(PROJECT.format(version=version))
+        (self.folder / "edgectl.yaml").write_text(self.project.format(version=version))
         (self.folder / "scale.txt").write_text(str(scale))
 
     def command(self, *arguments: str) -> list[str]:
