@@ -212,7 +212,7 @@ class Deployer:
         if contents[other.name] == contents[target.name]:
             return plan.release_of(target.name)
         history = release_history(provider, other, plan.application)
-        known = known_numbers([history], set(contents.values()))
+        known = known_numbers([history], set(contents.values()), plan.package)
         return known.get(contents[other.name], plan.release)
 
     def _stop_others(self, failed: str) -> None:

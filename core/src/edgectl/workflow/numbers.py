@@ -3,7 +3,7 @@
 A release is a package with the settings that its devices run it by, and one number has one
 content. So targets whose settings are the same share a release; those whose network has other
 limits get one of their own, with the next number. A number is taken again where nothing but
-releases of the same package has come after it.
+releases of the same package, by other limits, has come after it.
 """
 
 from __future__ import annotations
@@ -53,24 +53,29 @@ def contents_of(project: Project, *, package: str, version: str) -> dict[str, st
     }
 
 
-def known_numbers(histories: Iterable[History], siblings: Collection[str]) -> dict[str, int]:
+def known_numbers(
+    histories: Iterable[History], siblings: Collection[str], package: str
+) -> dict[str, int]:
     """Return the numbers that can be taken again, by content.
 
     Args:
         histories: The application's releases at each provider.
-        siblings: The contents of all targets' releases of the same package: what came after a
-            release and is of another package ends its use, because devices may have seen it.
+        siblings: The contents of all targets' releases of the package.
+        package: Its digest. What came after a release ends its use, because devices may have seen
+            it; but not one of the same package by the limits that another target has or had.
     """
     contents: dict[int, set[str]] = {}
+    ends: set[int] = set()
     for history in histories:
         for record in history:
             contents.setdefault(record.number, set()).add(record.content)
+            if record.package != package or (len(siblings) == 1 and record.content not in siblings):
+                ends.add(record.number)
     found: dict[str, int] = {}
     for number in sorted(contents, reverse=True):
-        content = contents[number].pop()
-        if contents[number] or content not in siblings:
+        if number in ends or len(contents[number]) > 1:
             break
-        found.setdefault(content, number)
+        found.setdefault(contents[number].pop(), number)
     return found
 
 
@@ -79,6 +84,7 @@ def number_releases(
     histories: Mapping[str, History],
     siblings: Collection[str],
     *,
+    package: str,
     unfinished: Collection[int] = (),
     new_release: bool = False,
 ) -> dict[str, Numbered]:
@@ -88,13 +94,14 @@ def number_releases(
         wanted: Contents by target, in the targets' order.
         histories: The application's releases at each target's provider, by target.
         siblings: As for ``known_numbers``.
+        package: Likewise.
         unfinished: Releases of rollbacks that were cut off; one of a wanted content goes on.
         new_release: Take no number again.
 
     Returns:
         One entry a target.
     """
-    known = {} if new_release else known_numbers(histories.values(), siblings)
+    known = {} if new_release else known_numbers(histories.values(), siblings, package)
     going_on = {
         record.content: record.number
         for number in reversed([] if new_release else list(unfinished))
@@ -120,7 +127,8 @@ def number_of(
     """Return the number that a target's release of a package has at a provider, or would get."""
     contents = contents_of(project, package=package, version=version)
     wanted = {target: contents[target]}
-    return number_releases(wanted, {target: history}, set(contents.values()))[target]
+    siblings = set(contents.values())
+    return number_releases(wanted, {target: history}, siblings, package=package)[target]
 
 
 def number_anew(
@@ -141,7 +149,7 @@ def number_anew(
         if not chosen[name].goes_on and _is_late(plan, chosen[name].number)
     }
     highest = max([one.number for one in chosen.values()] + [_highest(histories)])
-    highest = max([highest, *(_newest(plan) for plan in plans.values())])
+    highest = max([highest, *(plan.newest for plan in plans.values())])
     anew = {content: highest + place for place, content in enumerate(sorted(late), start=1)}
     return {
         name: Numbered(anew[content], is_new=True)
@@ -152,14 +160,10 @@ def number_anew(
 
 def _is_late(plan: TargetPlan, number: int) -> bool:
     """Whether a device has a higher release, or another one of that number."""
-    return _newest(plan) > number or any(
+    return plan.newest > number or any(
         device.from_release == number and device.from_package and device.change != "none"
         for device in plan.devices
     )
-
-
-def _newest(plan: TargetPlan) -> int:
-    return max((device.from_release or 0 for device in plan.devices), default=0)
 
 
 def _highest(histories: Iterable[History]) -> int:

@@ -65,6 +65,7 @@ class TargetPlan(Record, frozen=True, kw_only=True):
         waves: Number of devices a wave.
         notes: What an operator should know.
         release: The number of its release: targets whose network has other limits get others.
+        newest: The highest number that a device of it was given or answers with.
         gates: What each wave has to keep to while it soaks.
         transfers: What devices that change have to fetch, where the package is at hand to tell.
     """
@@ -76,6 +77,7 @@ class TargetPlan(Record, frozen=True, kw_only=True):
     waves: tuple[int, ...]
     notes: tuple[str, ...] = ()
     release: int = 0
+    newest: int = 0
     gates: tuple[str, ...] = ()
     transfers: tuple[Transfer, ...] = ()
 
@@ -234,6 +236,7 @@ def plan_target(
         devices=changes,
         waves=tuple(len(wave) for wave in waves),
         release=release,
+        newest=max((max(s.release, s.active_release or 0) for s in states.values()), default=0),
         notes=(
             *_notes(target, devices),
             *network_notes(network),

@@ -81,6 +81,7 @@ def make_plan(
         wanted,
         histories,
         set(contents.values()),
+        package=package.digest,
         unfinished=[number for answer in answers.values() for number in answer.unfinished],
         new_release=new_release,
     )
