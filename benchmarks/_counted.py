@@ -1,4 +1,4 @@
-"""``python _counted.py FILE …``: edgectl, with a line in the file for every request of httpx.
+"""``python _counted.py FILE …``: edgectl, with a line in the file for every HTTP request.
 
 For providers whose emulator does not count. A line is written when its answer has come, so that a
 driver which is killed has counted too.
@@ -11,6 +11,10 @@ import sys
 from pathlib import Path
 
 from edgectl.cli.main import run
+
+
+LIBRARIES = ("httpx", "httpx2")
+"""The second is what lightkube brings."""
 
 
 class Book(logging.Handler):
@@ -28,10 +32,12 @@ class Book(logging.Handler):
 
 def main() -> int:
     """Run a command."""
-    log = logging.getLogger("httpx")
-    log.addHandler(Book(Path(sys.argv[1])))
-    log.setLevel(logging.INFO)
-    log.propagate = False
+    book = Book(Path(sys.argv[1]))
+    for name in LIBRARIES:
+        log = logging.getLogger(name)
+        log.addHandler(book)
+        log.setLevel(logging.INFO)
+        log.propagate = False
     return run(sys.argv[2:])
 
 

@@ -11,6 +11,7 @@ import base64
 import contextlib
 import json
 import os
+import resource
 import sys
 import urllib.request
 from collections.abc import Callable, Iterator, Sequence
@@ -34,6 +35,8 @@ providers:
 """
 READS = ("Get", "List", "Describe", "Head", "Search", "Query", "Test", "get", "list", "watch")
 GKE_CLUSTERS = 4
+AZURE_FILES = 2
+"""Connections that a pretended edge device has: one for its agent and one for its module."""
 
 
 class Books(NamedTuple):
@@ -158,6 +161,14 @@ def gke(folder: Path, size: int) -> Iterator[Fleet]:
         cloud.build()
         book = Book(folder / "requests")
         yield Fleet(cloud, book.forget, book.read, book.edgectl)
+
+
+def most(provider: str, size: int) -> int:
+    """Return how many devices there can be of so many wanted: a process may open so many files."""
+    if provider != "azure":
+        return size
+    allowed = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    return size if allowed == resource.RLIM_INFINITY else min(size, allowed // AZURE_FILES - 200)
 
 
 FLEETS: dict[str, Callable[[Path, int], contextlib.AbstractContextManager[Fleet]]] = {
