@@ -12,7 +12,6 @@ from pathlib import Path
 
 from edgectl.cli.main import run
 
-
 LIBRARIES = ("httpx", "httpx2")
 """The second is what lightkube brings."""
 
