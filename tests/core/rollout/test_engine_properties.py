@@ -8,6 +8,7 @@ may be killed and started again between any two steps, which must change nothing
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Literal
 
 import msgspec
 from hypothesis import given, settings
@@ -21,12 +22,14 @@ from edgectl.rollout.decision import (
     Control,
     Decision,
     Hold,
+    Judge,
     RollBack,
     RolloutState,
     Stop,
     Wait,
 )
 from edgectl.rollout.engine import decide
+from edgectl.rollout.gates import Gate, GatePolicy, Judged
 from edgectl.rollout.policy import FailureThreshold, RolloutPolicy, parse_waves
 from edgectl.rollout.verdict import Outcome
 from edgectl.rollout.waves import Waves, choose_waves
@@ -37,12 +40,16 @@ ODD_ENDS = [State.SKIPPED, State.SUPERSEDED, State.UNREACHABLE]
 
 
 class Life(msgspec.Struct):
-    """What a device will do: steps until its end, the end, and silence on the way."""
+    """What a device will do: steps until its end, the end, silence on the way, and how it serves.
+
+    A slow one misses a gate of its wave; some of them show that at the soak's end only.
+    """
 
     steps: int
     end: State
     silent_at: int
     silent_for: int
+    slow: Literal["", "at once", "at the end"] = ""
 
 
 class Fleet:
@@ -52,6 +59,14 @@ class Fleet:
         self.lives = lives
         self.given: dict[str, float] = {}
         self.now = 0.0
+        self.looks: list[Judge] = []
+
+    def judge(self, asked: Judge) -> Judged:
+        """Judge a wave as the gates' judge would."""
+        self.looks.append(asked)
+        shows = {"at once", "at the end"} if asked.over else {"at once"}
+        slow = any(self.lives[device].slow in shows for device in asked.devices)
+        return Judged(at=self.now, missed="it is slow" if slow else "")
 
     def assign(self, devices: tuple[str, ...]) -> None:
         for device in devices:
@@ -78,6 +93,7 @@ lives = st.builds(
     end=st.sampled_from(ENDS + ODD_ENDS),
     silent_at=st.integers(0, 8),
     silent_for=st.sampled_from([0, 0, 0, 2, 60]),
+    slow=st.sampled_from(["", "", "", "", "", "at once", "at the end"]),
 )
 sizes: list[list[int | str]] = [[1, "10%", "100%"], ["100%"], [2, 5], ["30%", "60%"]]
 policies = st.builds(
@@ -92,6 +108,7 @@ policies = st.builds(
     on_failure=st.sampled_from(["rollback", "pause"]),
     timeout_s=st.sampled_from([60.0, 600.0]),
     unreachable_grace_s=st.sampled_from([0.0, 12.0, 60.0]),
+    gates=st.none() | st.just(GatePolicy(gates=(Gate(measure="latency_p99", limit=0.05),))),
 )
 fleets = st.lists(lives, min_size=1, max_size=24).map(
     lambda many: {f"device-{n}": life for n, life in enumerate(many)}
@@ -105,10 +122,15 @@ Step = tuple[RolloutState, Decision]
 def run(policy: RolloutPolicy, fleet: Fleet, orders: list[Control]) -> Iterator[Step]:
     """Drive a rollout until the engine ends it, and yield each question with its answer."""
     waves = choose_waves(policy.waves, "plates", fleet.lives)
+    judged: dict[int, Judged] = {}
     for turn in range(10_000):
         control: Control = orders[turn // 3] if turn // 3 < len(orders) else "run"
-        state = ask(policy, waves, fleet, control)
+        state = ask(policy, waves, fleet, control, judged)
         answer = decide(state)
+        if isinstance(answer, Judge):
+            judged[answer.wave] = fleet.judge(answer)
+            answer = decide(state)
+            assert not isinstance(answer, Judge)
         yield state, answer
         match answer:
             case Assign(devices=devices):
@@ -120,7 +142,13 @@ def run(policy: RolloutPolicy, fleet: Fleet, orders: list[Control]) -> Iterator[
     raise AssertionError("the rollout does not end")
 
 
-def ask(policy: RolloutPolicy, waves: Waves, fleet: Fleet, control: Control) -> RolloutState:
+def ask(
+    policy: RolloutPolicy,
+    waves: Waves,
+    fleet: Fleet,
+    control: Control,
+    judged: dict[int, Judged],
+) -> RolloutState:
     return RolloutState(
         policy=policy,
         waves=waves,
@@ -128,6 +156,7 @@ def ask(policy: RolloutPolicy, waves: Waves, fleet: Fleet, control: Control) -> 
         control=control,
         now=fleet.now,
         started_at=0.0,
+        judged=judged,
     )
 
 
@@ -180,6 +209,32 @@ def test_wave_is_not_touched_before_the_one_before_is_settled_and_soaked(
         if isinstance(answer, Assign):
             assert set(answer.devices) <= set(state.waves[answer.wave - 1])
             assert all(is_passed(wave, state) for wave in state.waves[: answer.wave - 1])
+
+
+@settings(max_examples=150, deadline=None)
+@given(policies, fleets)
+def test_a_wave_that_misses_a_gate_has_none_behind_it(
+    policy: RolloutPolicy, devices: dict[str, Life]
+) -> None:
+    fleet = Fleet(devices)
+    for state, answer in run(policy, fleet, []):
+        if policy.gates is None or not policy.soak_s or not isinstance(answer, Assign | Complete):
+            continue
+        done = answer.wave - 1 if isinstance(answer, Assign) else len(state.waves)
+        ends = {look.wave for look in fleet.looks if look.over}
+        for number, wave in enumerate(state.waves[:done], start=1):
+            healthy = [
+                d
+                for d in wave
+                if state.statuses[d].state is State.HEALTHY and d in known(fleet, number)
+            ]
+            assert not any(devices[device].slow for device in healthy)
+            assert number in ends or not healthy
+
+
+def known(fleet: Fleet, wave: int) -> set[str]:
+    """Return the devices that a wave was judged by; one that comes back later is none of them."""
+    return {device for look in fleet.looks if look.wave == wave for device in look.devices}
 
 
 @settings(max_examples=150, deadline=None)
