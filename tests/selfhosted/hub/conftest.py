@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import json
 import os
+import resource
 import signal
 import subprocess
 import sys
@@ -22,9 +23,11 @@ RUNNER = """
 import json, sys
 from pathlib import Path
 from edgectl_selfhosted.hub.config import HubConfig, Quotas, TelemetryLimits
+from edgectl_selfhosted.hub.patience import Patience
 from edgectl_selfhosted.hub.serve import serve
 given = json.loads(sys.argv[2])
 given["quotas"] = Quotas(**given.get("quotas", {}))
+given["patience"] = Patience(**given.get("patience", {}))
 given["telemetry"] = TelemetryLimits(**given.get("telemetry", {}))
 for name in ("tls_cert", "tls_key", "client_ca"):
     if name in given:
@@ -48,15 +51,19 @@ def eventually(check: Callable[[], Any], *, within_s: float = 20.0) -> Any:
 class HubProcess:
     """A hub that runs as its own process on a data folder."""
 
-    def __init__(self, data: Path, config: dict[str, Any], verify: Any = True) -> None:
+    def __init__(
+        self, data: Path, config: dict[str, Any], verify: Any = True, files: int = 0
+    ) -> None:
         self.data = data
         self.clients: list[httpx.Client] = []
         ready = data / "hub.json"
         ready.unlink(missing_ok=True)
+        limit = (resource.RLIMIT_NOFILE, (files, files))
         self.process = subprocess.Popen(
             [sys.executable, "-c", RUNNER, str(data), json.dumps(config)],
             stderr=subprocess.PIPE,
             text=True,
+            preexec_fn=(lambda: resource.setrlimit(*limit)) if files else None,  # noqa: PLW1509 - one call, no locks
         )
 
         def is_ready() -> bool:
@@ -230,10 +237,12 @@ def start_hub(tmp_path: Path) -> Iterator[Callable[..., HubProcess]]:
     """Start a hub of one's own; the same name means the same folder."""
     hubs: list[HubProcess] = []
 
-    def start(name: str = "hub", *, verify: Any = True, **config: Any) -> HubProcess:
+    def start(
+        name: str = "hub", *, verify: Any = True, files: int = 0, **config: Any
+    ) -> HubProcess:
         data = tmp_path / name
         data.mkdir(exist_ok=True)
-        hubs.append(HubProcess(data, config, verify))
+        hubs.append(HubProcess(data, config, verify, files))
         return hubs[-1]
 
     yield start
@@ -255,6 +264,12 @@ def name() -> str:
 def new_device() -> Callable[..., Device]:
     """Make a device from a hub, an id and an Authorization header."""
     return Device
+
+
+@pytest.fixture(scope="session")
+def hub_process() -> type[HubProcess]:
+    """The class of hubs, for fixtures that share one."""
+    return HubProcess
 
 
 @pytest.fixture
