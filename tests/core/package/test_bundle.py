@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import subprocess
 import tarfile
@@ -17,6 +18,7 @@ from edge_components.contract.package import PACKAGE_FILE, layer_paths
 from edge_components.contract.release import RELEASE_TYPE, ReleaseDocument
 from edge_components.contract.signature import BUNDLE_TYPE
 from edge_components.contract.state import State
+from edgectl.dryrun import DryRun
 from edgectl.errors import (
     ConflictError,
     LeaseError,
@@ -36,7 +38,7 @@ from edgectl.records import Package, Release
 from edgectl.session import Session
 from edgectl.testing.memory_fleet import Given
 from edgectl.testing.memory_store import FleetStore
-from edgectl.workflow.bundle import Bundled, BundleWish, bundle_package, bundle_release
+from edgectl.workflow.bundle import Bundled, BundleWish, bundle_package, bundle_release, note_bundle
 from edgectl.workflow.holder import Claim
 from edgectl.workflow.plan import release_history
 from edgectl.workflow.planner import make_plan
@@ -270,6 +272,27 @@ def test_package_of_another_application_is_refused(site: Site) -> None:
     (site.folder / "edgectl.yaml").write_text(text.replace("name: plates", "name: others"))
     with pytest.raises(PackageError, match="is of 'plates', the project is 'others'"):
         site.bundle(other)
+
+
+@pytest.mark.parametrize(("known", "release"), [(None, 2), (1, 1)])
+def test_dry_run_says_which_release_would_be_bundled_and_changes_nothing(
+    site: Site, known: int | None, release: int
+) -> None:
+    site.bundle(site.package())
+    package = site.package(version="1.5.0")
+    before = tree(site.folder)
+    with contextlib.closing(DryRun()) as dry:
+        session = Session(load_project(site.folder), site.said.append, dry=dry)
+        wish = BundleWish(file=site.folder / "dry")
+        note_bundle(session, dry, None if known else package, known, wish)
+        steps = [str(step) for step in dry.steps]
+    assert f"would call 'package' at provider 'memory' (release {release}, to" in steps[0]
+    assert steps[-1] == f"would write {site.folder / 'dry'}"
+    assert tree(site.folder) == before
+
+
+def tree(folder: Path) -> dict[Path, bytes]:
+    return {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
 OFFLINE = """\

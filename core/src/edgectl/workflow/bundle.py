@@ -11,10 +11,12 @@ command runs again with a link.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import NamedTuple
 
 from msgspec.structs import replace
 
 from edge_components.contract.release import ReleaseDocument
+from edgectl.dryrun import DryRun
 from edgectl.errors import (
     ConflictError,
     LeaseError,
@@ -33,6 +35,7 @@ from edgectl.workflow.approval import check_approval
 from edgectl.workflow.deploy import Deployer, known_package
 from edgectl.workflow.numbers import document_of, number_of
 from edgectl.workflow.plan import check_limits, release_history
+from edgectl.workflow.publish import known_deltas
 from edgectl.workflow.shared import Shared
 
 
@@ -77,22 +80,9 @@ def bundle_package(session: Session, digest: str, wish: BundleWish) -> Bundled:
         ConflictError: The number that was given cannot be used.
         LeaseError: Somebody rolls a release out to the target now.
     """
-    target = _target(session, wish.targets)
     package = stored_package(session, digest)
-    _check_approval(session, package, force=wish.force_unapproved)
-    document = _document(session, target, package, 0)
-    try:
-        number = _number(session, target, document, wish.number)
-    except UnreachableError as exc:
-        if wish.number is None:
-            hint = (
-                "the provider numbers releases; without a link give one that is higher than all "
-                "before: --release-number N"
-            )
-            raise UnreachableError(exc.message, hint=hint, vendor_code=exc.vendor_code) from exc
-        session.progress(f"{exc.message}; taking number {wish.number} as it was given")
-        return _write(session, target, package, wish.number, wish.file, publish=False)
-    return _write(session, target, package, number, wish.file, publish=True)
+    choice = _choose(session, package, wish)
+    return _write(session, choice, package, wish.file)
 
 
 def bundle_release(session: Session, number: int, wish: BundleWish) -> Bundled:
@@ -103,6 +93,76 @@ def bundle_release(session: Session, number: int, wish: BundleWish) -> Bundled:
         ConflictError: The project's settings for devices are not those of the release any more.
         PackageError: The package is not in the local store.
     """
+    target, record = _known(session, number, wish)
+    package = stored_package(session, record.package)
+    named = replace(package, version=record.version)
+    if _document(session, target, named, number).content_digest() != record.content:
+        raise ConflictError(
+            f"release {number} was made with other settings for devices than the project has now",
+            hint="`device:`, `telemetry:` and the target's `network:` have to be as they were "
+            "then; or leave --release out and take a new number",
+        )
+    return _write(session, _Choice(target, number, publish=True), named, wish.file)
+
+
+def note_bundle(
+    session: Session, dry: DryRun, package: Package | None, number: int | None, wish: BundleWish
+) -> None:
+    """Note what making a bundle would do.
+
+    Args:
+        session: Of the dry run.
+        dry: Takes the notes.
+        package: What was built for the dry run; None for one that is not at hand.
+        number: The number of a release that the provider has, or None.
+        wish: What the bundle is asked for.
+
+    Raises:
+        EdgectlError: As making it would.
+    """
+    if number is not None:
+        target, record = _known(session, number, wish)
+        _note(dry, _Choice(target, number, publish=True), record.package)
+    elif package is not None:
+        _note(dry, _choose(session, package, wish), package.digest)
+    dry.note("write", wish.file)
+
+
+def _note(dry: DryRun, choice: _Choice, digest: str) -> None:
+    facts: dict[str, str | int] = {"release": choice.number, "to": digest}
+    if choice.publish:
+        dry.note("call", "package", choice.target.provider, facts)
+    dry.note("journal", "bundle", choice.target.provider, facts)
+
+
+class _Choice(NamedTuple):
+    """The release that a bundle carries, and whether its provider can be told of it."""
+
+    target: Target
+    number: int
+    publish: bool
+
+
+def _choose(session: Session, package: Package, wish: BundleWish) -> _Choice:
+    """Choose a new release's number, or find the last one again if nothing has changed."""
+    target = _target(session, wish.targets)
+    _check_approval(session, package, force=wish.force_unapproved)
+    document = _document(session, target, package, 0)
+    try:
+        return _Choice(target, _number(session, target, document, wish.number), publish=True)
+    except UnreachableError as exc:
+        if wish.number is None:
+            hint = (
+                "the provider numbers releases; without a link give one that is higher than all "
+                "before: --release-number N"
+            )
+            raise UnreachableError(exc.message, hint=hint, vendor_code=exc.vendor_code) from exc
+        session.progress(f"{exc.message}; taking number {wish.number} as it was given")
+        return _Choice(target, wish.number, publish=False)
+
+
+def _known(session: Session, number: int, wish: BundleWish) -> tuple[Target, ReleaseRecord]:
+    """Return a release that the provider has, and the target whose provider that is."""
     target = _target(session, wish.targets)
     history = _history(session, target)
     record = next((one for one in history if one.number == number), None)
@@ -112,15 +172,7 @@ def bundle_release(session: Session, number: int, wish: BundleWish) -> Bundled:
             f"provider '{target.provider}' knows no release {number}",
             hint=f"releases at the provider: {known}",
         )
-    package = stored_package(session, record.package)
-    named = replace(package, version=record.version)
-    if _document(session, target, named, number).content_digest() != record.content:
-        raise ConflictError(
-            f"release {number} was made with other settings for devices than the project has now",
-            hint="`device:` and `telemetry:` in the project file have to be as they were then; "
-            "or leave --release out and take a new number",
-        )
-    return _write(session, target, named, number, wish.file, publish=True)
+    return target, record
 
 
 def stored_package(session: Session, digest: str) -> Package:
@@ -219,16 +271,20 @@ def _check_free(provider: Provider, target: Target, application: str) -> None:
         )
 
 
-def _write(
-    session: Session, target: Target, package: Package, number: int, file: Path, *, publish: bool
-) -> Bundled:
+def _write(session: Session, choice: _Choice, package: Package, file: Path) -> Bundled:
+    target, number = choice.target, choice.number
     deployer = Deployer(session, session.progress)
     release = deployer.make_release(number, package.digest, package.version, target.name)
     published = ""
-    if publish:
+    if choice.publish:
         provider = session.provider(target.provider)
         check_limits(target, package, provider.capabilities())
-        request = PackageRequest(target=target, package=package, release=release)
+        request = PackageRequest(
+            target=target,
+            package=package,
+            release=release,
+            deltas=known_deltas(provider, package),
+        )
         published = provider.package(request).location
         session.progress(f"release {number} is at {published}; no device was given it")
     size = write_bundle(session.layout, release, file)

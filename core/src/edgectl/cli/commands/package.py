@@ -17,7 +17,7 @@ from edgectl.package.registry import pull, push
 from edgectl.records import Package
 from edgectl.session import Session
 from edgectl.workflow import build
-from edgectl.workflow.bundle import Bundled, BundleWish, bundle_package, bundle_release
+from edgectl.workflow.bundle import Bundled, BundleWish, bundle_package, bundle_release, note_bundle
 from edgectl.workflow.deltas import delta_text, make_delta_from
 
 
@@ -109,12 +109,12 @@ def package(
     wish = _wish(bundle, targets, release, release_number, force_unapproved=force_unapproved)
     session = app.session()
     if app.dry is not None:
-        if pull_from is None and release is None:
-            built = build.package(session)
-            app.out.one(plain(built), _text(built))
-        _note(
-            app.dry, session, pull=pull_from, deltas=earlier, push=push_to, files=(folder, bundle)
-        )
+        fresh = build.package(session) if pull_from is None and release is None else None
+        _note(app.dry, session, pull=pull_from, deltas=earlier, push=push_to, folder=folder)
+        if wish is not None:
+            note_bundle(session, app.dry, fresh, release, wish)
+        if fresh is not None:
+            app.out.one(plain(fresh), _text(fresh))
         return
     if wish is not None and release is not None:
         _show_bundle(app, bundle_release(session, release, wish))
@@ -154,7 +154,7 @@ def _note(
     pull: str | None,
     deltas: tuple[str, ...],
     push: str | None,
-    files: tuple[Path | None, ...],
+    folder: Path | None,
 ) -> None:
     """Note what would be done with a package beside building it."""
     if pull is not None:
@@ -163,9 +163,8 @@ def _note(
         dry.note("write", session.layout, facts={"a delta from": named})
     if push is not None:
         dry.note("send", f"the package to {push}")
-    for path in files:
-        if path is not None:
-            dry.note("write", path)
+    if folder is not None:
+        dry.note("write", folder)
 
 
 def _wish(
