@@ -2,14 +2,17 @@
 
 Four changes of a model of random weights: one weight in a hundred, the last of eight layers, all
 weights a little (as fine-tuning does), and int8 weights quantized again after that. Sizes are
-shares of the new file packed by zstd -19; ``--no-bsdiff`` leaves out bsdiff4, which takes minutes.
+shares of the new file packed by zstd -19. Times are wall clock and, in brackets, of the processor,
+which is what to compare on a machine that has other work; memory is the most that was held.
+``--tools`` chooses: bsdiff4 takes many minutes at 100 MB, ``zstd --patch-from`` needs the program.
 
-    python benchmarks/delta.py [--megabytes 16] [--no-bsdiff]
+    python benchmarks/delta.py [--megabytes 16] [--tools edgectl,zstd,bsdiff4]
 """
 
 from __future__ import annotations
 
 import argparse
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -42,10 +45,23 @@ BSPATCH = """
 import sys, bsdiff4
 bsdiff4.file_patch(sys.argv[1], sys.argv[2] + ".made", sys.argv[3])
 """
+ZSTD = """
+import subprocess, sys
+command = ["zstd", "-q", "-f", "-19", "--long=27", "--patch-from", sys.argv[1], sys.argv[2]]
+subprocess.run([*command, "-o", sys.argv[3]], check=True, stderr=subprocess.DEVNULL)
+"""
+UNZSTD = """
+import subprocess, sys
+command = ["zstd", "-q", "-f", "-d", "--long=27", "--patch-from", sys.argv[1], sys.argv[3]]
+subprocess.run([*command, "-o", sys.argv[2] + ".made"], check=True)
+"""
+TOOLS = {"edgectl": (MAKE, APPLY), "zstd": (ZSTD, UNZSTD), "bsdiff4": (BSDIFF, BSPATCH)}
 NOTHING = "import numpy"
 PEAK = r"""
-import re
-print(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1])
+import os, re, resource
+held = int(re.search(r"VmHWM:\s+(\d+)", open("/proc/self/status").read())[1])
+held = max(held, resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss)
+print(held, sum(os.times()[:4]))
 """
 Weights = list[np.ndarray[Any, Any]]
 
@@ -54,7 +70,11 @@ class Cost(NamedTuple):
     """What a program took."""
 
     seconds: float
+    processor: float
     mib: float
+
+    def __str__(self) -> str:
+        return f"{self.seconds:6.2f} s ({self.processor:6.2f}), {self.mib:4.0f} MiB"
 
 
 def weights(megabytes: int) -> Weights:
@@ -111,37 +131,40 @@ def run(code: str, *files: Path) -> Cost:
     before = time.perf_counter()
     command = [sys.executable, "-c", code + PEAK, *map(str, files)]
     done = subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True)
-    return Cost(time.perf_counter() - before, int(done.stdout) / 1024)
+    held, processor = done.stdout.split()
+    return Cost(time.perf_counter() - before, float(processor), int(held) / 1024)
+
+
+def measure(folder: Path, tool: str, packed: int) -> str:
+    """Make and apply a delta with one tool; return the line about it."""
+    old, new, delta = (folder / part for part in ("old", "new", "delta"))
+    make, apply = TOOLS[tool]
+    made = run(make, old, new, delta)
+    applied = run(apply, old, new, delta)
+    if Path(f"{new}.made").read_bytes() != new.read_bytes():
+        raise SystemExit(f"{tool} made another file")
+    share = delta.stat().st_size / packed
+    return f"{tool:8} {share:7.4f}   made in {made}   applied in {applied}"
 
 
 def main() -> None:
     """Print the table."""
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--megabytes", type=int, default=16)
-    parser.add_argument("--no-bsdiff", action="store_true")
+    parser.add_argument("--tools", default="edgectl,zstd,bsdiff4")
     options = parser.parse_args()
-    idle = run(NOTHING)
+    tools = [name for name in options.tools.split(",") if name != "zstd" or shutil.which("zstd")]
     print(f"{options.megabytes} MB, sizes as shares of the new file by zstd -19")
-    print(f"a program that only imports numpy: {idle.seconds:.2f} s, {idle.mib:.0f} MiB")
+    print(f"a program that only imports numpy: {run(NOTHING)}", flush=True)
     with tempfile.TemporaryDirectory(prefix="delta-") as name:
-        old, new, delta = (Path(name) / part for part in ("old", "new", "delta"))
+        folder = Path(name)
         for case, (before, after) in cases(options.megabytes).items():
-            write_model(old, before)
-            write_model(new, after)
-            packed = len(zstandard.ZstdCompressor(level=19).compress(new.read_bytes()))
-            tools = {"edgectl": (MAKE, APPLY)}
-            if not options.no_bsdiff:
-                tools["bsdiff4"] = (BSDIFF, BSPATCH)
-            for tool, (make, apply) in tools.items():
-                made = run(make, old, new, delta)
-                applied = run(apply, old, new, delta)
-                if Path(f"{new}.made").read_bytes() != new.read_bytes():
-                    raise SystemExit(f"{tool} made another file")
-                print(
-                    f"{case:22} {tool:8} {delta.stat().st_size / packed:7.4f}   "
-                    f"made in {made.seconds:6.1f} s, {made.mib:5.0f} MiB   "
-                    f"applied in {applied.seconds:5.2f} s, {applied.mib:4.0f} MiB"
-                )
+            write_model(folder / "old", before)
+            write_model(folder / "new", after)
+            packer = zstandard.ZstdCompressor(level=19)
+            packed = len(packer.compress((folder / "new").read_bytes()))
+            for tool in tools:
+                print(f"{case:22} {measure(folder, tool, packed)}", flush=True)
 
 
 if __name__ == "__main__":
