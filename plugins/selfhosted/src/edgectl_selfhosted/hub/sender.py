@@ -39,7 +39,9 @@ class _File:
 
 
 class _Transfer:
-    __slots__ = ("at", "canceled", "end", "file", "future", "loop", "moved_at", "out")
+    __slots__ = (
+        "at", "canceled", "end", "ended", "file", "future", "loop", "moved_at", "out",
+    )  # fmt: skip
 
     def __init__(
         self, out: int, file: _File, start: int, end: int, future: asyncio.Future[None]
@@ -52,6 +54,7 @@ class _Transfer:
         self.loop = future.get_loop()
         self.moved_at = time.monotonic()
         self.canceled = False
+        self.ended = False
 
     def move(self) -> bool:
         """Send what the socket takes; whether all is sent.
@@ -201,14 +204,16 @@ class FileSender:
             self._woken.recv(1 << 12)
         while self._orders:
             transfer = self._orders.popleft()
-            if not transfer.canceled:
+            if transfer.ended:
+                continue
+            if transfer not in self._under_way:
                 self._under_way.add(transfer)
                 self._selector.register(transfer.out, selectors.EVENT_WRITE, transfer)
-            elif transfer in self._under_way:
+            if transfer.canceled:
                 self._end(transfer, SendError("nobody waits for it any more"))
 
     def _move(self, transfer: _Transfer) -> None:
-        if transfer not in self._under_way:
+        if transfer.ended:
             return
         try:
             if transfer.move():
@@ -223,6 +228,7 @@ class FileSender:
                 self._end(transfer, SendError(why))
 
     def _end(self, transfer: _Transfer, error: SendError | None) -> None:
+        transfer.ended = True
         self._under_way.discard(transfer)
         self._selector.unregister(transfer.out)
         os.close(transfer.out)
