@@ -13,7 +13,7 @@ from moto.s3.models import s3_backends
 
 from edgectl.emulation import Authority, Calls, Fault, Faults
 from edgectl_aws_greengrass.emulator.callers import PARTITION, Caller, Callers
-from edgectl_aws_greengrass.emulator.control import Clock, Control, Stale
+from edgectl_aws_greengrass.emulator.control import Clock, Control, NewThings, Stale
 from edgectl_aws_greengrass.emulator.dataport import GreengrassDevicePort
 from edgectl_aws_greengrass.emulator.front import After, Front, Handler, Services
 from edgectl_aws_greengrass.emulator.greengrass.components import Components
@@ -146,6 +146,7 @@ class EmulatedCloud:
         made.more["GET", "rules"] = lambda _: self.rules.failures
         made.more["POST", "stale"] = self._make_stale
         made.more["PUT", "clock"] = self._set_clock
+        made.more["POST", "things"] = self._add_things
         return made
 
     def stop(self) -> None:
@@ -219,6 +220,11 @@ class EmulatedCloud:
 
     def _set_clock(self, body: bytes) -> None:
         self.front.ahead_s = msgspec.json.decode(body, type=Clock).ahead_s
+
+    def _add_things(self, body: bytes) -> None:
+        wanted = msgspec.json.decode(body, type=NewThings)
+        self.things.add(wanted.names, wanted.group, wanted.certificate, wanted.attributes)
+        self.jobs.members_changed()
 
     def _make_stale(self, body: bytes) -> None:
         wanted = msgspec.json.decode(body, type=Stale)

@@ -41,6 +41,20 @@ class Clock(Record, frozen=True, kw_only=True):
     ahead_s: float
 
 
+class NewThings(Record, frozen=True, kw_only=True):
+    """``POST /_edgectl/things``: many things at once, which the API takes one by one.
+
+    Attributes:
+        group: The thing group that they join.
+        certificate: ARN of the certificate that all of them have.
+    """
+
+    names: tuple[str, ...]
+    group: str
+    certificate: str
+    attributes: dict[str, str] = {}
+
+
 class Control:
     """The routes.
 

@@ -254,7 +254,8 @@ class JobStore:
     def _follow(self, job: Job) -> list[str]:
         now = dict.fromkeys(t for target in job.targets for t in self._things_of(target))
         known = self._executions[job.id]
-        joined = [t for t in now if t not in known and t not in job.waiting]
+        waiting = set(job.waiting)
+        joined = [t for t in now if t not in known and t not in waiting]
         left = [t for t, e in known.items() if t not in now and e.status == "QUEUED"]
         job.waiting = [t for t in job.waiting if t in now]
         for thing in joined:

@@ -11,7 +11,7 @@ import json
 import ssl
 import threading
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from functools import lru_cache
 from typing import Any
 
@@ -129,6 +129,22 @@ class Registry:
                 self._queries.pop(group_arn, None)
             else:
                 self._queries[group_arn] = query
+
+    def add(
+        self, names: Iterable[str], group: str, certificate: str, attributes: dict[str, str]
+    ) -> None:
+        """Make things that share a certificate, and let them into a group."""
+        backend = self.backend
+        members: dict[str, Any] = backend.thing_groups[self.group_arn(group)].things
+        # Not through moto's own methods: each of them looks through all things.
+        known: dict[tuple[str, str], Any] = backend.principal_things
+        principal = backend.certificates[certificate.rpartition("/")[2]]
+        for name in names:
+            if not self.exists(name):
+                backend.create_thing(name, "", {"attributes": dict(attributes)})
+            thing = backend.things[self.thing_arn(name)]
+            known[certificate, name] = (principal, thing)
+            members[thing.arn] = thing
 
     def authenticate(self, cert_pem: bytes) -> Principal | None:
         """Return who a client certificate is."""
