@@ -15,6 +15,13 @@ from urllib.parse import parse_qs, urlsplit
 
 from edge_packages import Package, Publisher, make_package, make_release
 
+from edge_components.contract.delta import (
+    DELTA_NEW,
+    DELTA_OLD,
+    DELTA_PACKAGE,
+    DELTA_TYPE,
+    DELTAS_TYPE,
+)
 from edge_components.contract.digest import sha256_digest
 from edge_components.contract.jsonio import canonical_json
 from edge_components.contract.package import MANIFEST_TYPE, Descriptor, Manifest
@@ -64,6 +71,39 @@ class Published:
                 digest=sha256_digest(data),
                 size=len(data),
                 artifact_type=BUNDLE_TYPE,
+            )
+        )
+
+    def offer(self, old: Package, layers: dict[tuple[str, str], bytes]) -> None:
+        """Put deltas beside the package: (old digest, new digest) to the delta."""
+        data = Manifest(
+            media_type=MANIFEST_TYPE,
+            artifact_type=DELTAS_TYPE,
+            config=Descriptor(media_type=EMPTY_TYPE, digest=sha256_digest(EMPTY), size=len(EMPTY)),
+            layers=tuple(
+                Descriptor(
+                    media_type=DELTA_TYPE,
+                    digest=sha256_digest(made),
+                    size=len(made),
+                    annotations={DELTA_OLD: before, DELTA_NEW: after},
+                )
+                for (before, after), made in layers.items()
+            ),
+            subject=Descriptor(
+                media_type=MANIFEST_TYPE,
+                digest=self.package.digest,
+                size=len(self.package.manifest_bytes),
+            ),
+            annotations={DELTA_PACKAGE: old.digest},
+        ).to_bytes()
+        self.manifests[sha256_digest(data)] = data
+        self.blobs.update({sha256_digest(made): made for made in layers.values()})
+        self.signatures.append(
+            Descriptor(
+                media_type=MANIFEST_TYPE,
+                digest=sha256_digest(data),
+                size=len(data),
+                artifact_type=DELTAS_TYPE,
             )
         )
 
