@@ -4,6 +4,8 @@
 set -euo pipefail
 provider=${1:?usage: rehearse.sh PROVIDER}
 work=$(mktemp -d)
+# Nothing that edgectl does from here on leaves this machine, and the project's journal has none of it.
+export EDGECTL_REHEARSAL=$work
 
 edgectl emulate "$provider" --dir "$work/emulator" --devices 2 --info "$work/info.json" \
     >"$work/emulator.log" 2>&1 &

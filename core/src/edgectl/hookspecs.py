@@ -9,7 +9,10 @@ returns one result; a provider that cannot do a thing leaves the hook out (calle
 - idempotent: the same request twice changes nothing the second time;
 - errors are ``EdgectlError`` subclasses with the vendor's code kept; anything else is a bug;
 - nothing that the provider's plugin did not make is changed or removed;
-- the vendor's SDK is imported inside the hook, never with the plugin's module.
+- the vendor's SDK is imported inside the hook, never with the plugin's module;
+- hooks that only read change nothing: a dry run calls ``inventory``, ``observe``, ``history``,
+  ``preview``, ``telemetry``, ``approval``, ``check``, ``capabilities`` and a reading
+  ``coordinate``, and none of the others.
 """
 
 from __future__ import annotations
