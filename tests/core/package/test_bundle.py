@@ -42,6 +42,7 @@ from edgectl.workflow.bundle import Bundled, BundleWish, bundle_package, bundle_
 from edgectl.workflow.holder import Claim
 from edgectl.workflow.plan import release_history
 from edgectl.workflow.planner import make_plan
+from edgectl.workflow.resume import rollback_plan
 from edgectl.workflow.shared import Shared
 
 
@@ -322,22 +323,41 @@ def test_without_a_link_a_number_has_to_be_given_and_the_provider_hears_of_it_la
     assert any("taking number 4 as it was given" in line for line in site.said)
 
 
-def test_plan_takes_a_number_above_what_a_device_was_brought(site: Site) -> None:
-    """The provider does not know release 9, and the device would refuse everything below it."""
-    package, other = site.package(), site.package(version="1.5.0")
-    site.bundle(package)
+def brought(site: Site, number: int, package: Package) -> None:
+    """Have a device run a release that the provider does not know."""
     with FleetStore(site.folder / ".edgectl/memory/fleet.json").changing() as state:
         state.given["plates"] = {
             "device-0002": Given(
-                release=9,
-                package=other.digest,
-                version="1.5.0",
+                release=number,
+                package=package.digest,
+                version=package.version,
                 since=0.0,
                 state=State.HEALTHY,
-                active_release=9,
-                active_package=other.digest,
+                active_release=number,
+                active_package=package.digest,
             )
         }
+
+
+@pytest.mark.parametrize(("number", "expected"), [(9, 10), (1, 2)])
+def test_plan_takes_a_number_above_what_a_device_was_brought(
+    site: Site, number: int, expected: int
+) -> None:
+    """The device would refuse a lower release, and another one of the same number."""
+    package, other = site.package(), site.package(version="1.5.0")
+    site.bundle(package)
+    brought(site, number, other)
     session = site.session
     plan = make_plan(session, package, session.project.targets())
-    assert (plan.release, plan.is_new) == (10, True)
+    assert (plan.release, plan.is_new) == (expected, True)
+    assert {one.release for one in plan.targets} == {expected}
+
+
+def test_way_back_takes_a_number_above_what_a_device_was_brought(site: Site) -> None:
+    package, other = site.package(), site.package(version="1.5.0")
+    site.bundle(package)
+    site.bundle(other)
+    brought(site, 9, other)
+    session = site.session
+    plan, _package = rollback_plan(session, session.project.target("lots"), None)
+    assert (plan.release, plan.package) == (10, package.digest)

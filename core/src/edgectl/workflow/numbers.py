@@ -158,6 +158,13 @@ def number_anew(
     }
 
 
+def number_above(plan: TargetPlan, history: History) -> int:
+    """Return the plan's number, or one above all where a device would refuse that."""
+    if not _is_late(plan, plan.release):
+        return plan.release
+    return max(plan.newest, _highest([history])) + 1
+
+
 def _is_late(plan: TargetPlan, number: int) -> bool:
     """Whether a device has a higher release, or another one of that number."""
     return plan.newest > number or any(

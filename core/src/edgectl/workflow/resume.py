@@ -9,7 +9,7 @@ from edgectl.records import Package, ReleaseRecord, Target
 from edgectl.requests import ObserveRequest
 from edgectl.session import Session
 from edgectl.workflow.deploy import known_package
-from edgectl.workflow.numbers import number_of
+from edgectl.workflow.numbers import number_above, number_of
 from edgectl.workflow.plan import Plan, plan_target, release_history
 from edgectl.workflow.shared import Control
 
@@ -64,7 +64,10 @@ def rollback_plan(session: Session, target: Target, to_release: int | None) -> t
     number, is_new, _ = number_of(
         session.project, target.name, history, package=record.package, version=record.version
     )
-    return _plan(session, target, record, number, is_new=is_new)
+    plan, package = _plan(session, target, record, number, is_new=is_new)
+    if (above := number_above(plan.targets[0], history)) != number:
+        return _plan(session, target, record, above, is_new=True)
+    return plan, package
 
 
 def _present(session: Session, target: Target, history: list[ReleaseRecord]) -> ReleaseRecord:
