@@ -82,7 +82,7 @@ def _add(client: httpx.Client, tokens: Mapping[str, str], tags: list[int]) -> No
     ]
     client.post(TARGETS, json=targets).raise_for_status()
     for tag in tags:
-        client.put(f"{TAGS}/{tag}/assigned", json=list(tokens)).raise_for_status()
+        client.post(f"{TAGS}/{tag}/assigned", json=list(tokens)).raise_for_status()
 
 
 def _tag(client: httpx.Client, name: str) -> int:
