@@ -98,7 +98,7 @@ class FleetStore:
             return
         fresh = self._path.with_name(self._path.name + ".new")
         try:
-            fresh.write_bytes(msgspec.json.encode(self._state))
+            fresh.write_bytes(msgspec.json.encode(self._state, enc_hook=str))
             fresh.replace(self._path)
             status = self._path.stat()
         except OSError as exc:
