@@ -153,6 +153,7 @@ class Deltas:
 
         Raises:
             RefusedError: The file cannot be had.
+            WrongContentError: The disk was full; the partial file has to be opened anew.
             DiskFullError: There is no room.
             CalledOffError: ``stop`` was set.
         """
@@ -186,6 +187,10 @@ class Deltas:
             # A link that broke may be back when the order comes again: then it goes on here.
             if not (isinstance(exc, RefusedError) and exc.reason is Reason.DOWNLOAD_FAILED):
                 self._shelf.drop(offer.delta.digest)
+            if isinstance(exc, DiskFullError):
+                # The partial file may be gone: whoever opened it has to open it anew.
+                self.traffic.failed += 1
+                raise WrongContentError(f"no room beside the delta: {exc}") from exc
             if partial.offset != before:
                 partial.restart()
             return False

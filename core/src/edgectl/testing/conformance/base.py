@@ -19,14 +19,17 @@ import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec
 
+from edge_components.contract.delta import DELTA_NEW, DELTA_OLD, DELTA_TYPE
 from edge_components.contract.digest import sha256_digest
-from edge_components.contract.package import TensorSpec, Variant
+from edge_components.contract.package import Descriptor, TensorSpec, Variant, layer_paths
 from edge_components.contract.release import DeviceSettings, ReleaseDocument
 from edgectl.package.build import PackageContent, build_package
+from edgectl.package.deltas import keep_deltas
 from edgectl.package.keys import SigningKey
 from edgectl.package.sign import sign_package, sign_release
+from edgectl.package.store import Layout
 from edgectl.provider import Provider
-from edgectl.records import DeviceStatus, ModelVersion, Package, Release, Target
+from edgectl.records import Delta, DeviceStatus, ModelVersion, Package, Release, Target
 from edgectl.requests import (
     DeployRequest,
     DeployResult,
@@ -218,6 +221,21 @@ def build_tiny_package(application: str, version: str, folder: Path, key: Signin
     )
     sign_package(layout, package.digest, key)
     return msgspec.structs.replace(package, signed_by=key.hint)
+
+
+def keep_tiny_delta(package: Package) -> Delta:
+    """Put a delta to a package's model beside it; nobody could apply it, which no provider sees."""
+    store = Layout.open(package.layout)
+    data = f"a delta to {package.digest}".encode()
+    model = layer_paths(store.read_manifest(package.digest))[MODEL_PATH]
+    content = store.add_bytes(data)
+    layer = Descriptor(
+        media_type=DELTA_TYPE,
+        digest=content.digest,
+        size=content.size,
+        annotations={DELTA_OLD: sha256_digest(b"the model before"), DELTA_NEW: model.digest},
+    )
+    return keep_deltas(store, package.digest, sha256_digest(b"the package before"), (layer,))
 
 
 def model_version(name: str, version: str, model: Path) -> ModelVersion:

@@ -21,7 +21,7 @@ from edgectl.requests import (
     RegisterRequest,
     TrainRequest,
 )
-from edgectl.testing.conformance.base import Fixtures, MakeRelease, need
+from edgectl.testing.conformance.base import Fixtures, MakeRelease, keep_tiny_delta, need
 
 
 class TrainConformance(Fixtures):
@@ -158,6 +158,24 @@ class PackageConformance(Fixtures):
         second = provider.package(request)
         assert second.uploaded_bytes == 0
         assert second.location == first.location
+
+    def test_package_brings_deltas_along_once(
+        self,
+        provider: Provider,
+        target: Target,
+        package: Package,
+        release_factory: MakeRelease,
+    ) -> None:
+        """Deltas go out with their release; what is there does not travel again."""
+        need(provider, "package")
+        if not provider.capabilities().deltas:
+            pytest.skip("this provider's devices do not take deltas")
+        delta = keep_tiny_delta(package)
+        request = PackageRequest(
+            target=target, package=package, release=release_factory(package), deltas=(delta,)
+        )
+        assert provider.package(request).uploaded_bytes > delta.files[0].size
+        assert provider.package(request).uploaded_bytes == 0
 
     def test_package_makes_one_release_in_the_history(
         self,
