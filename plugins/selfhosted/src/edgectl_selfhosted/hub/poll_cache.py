@@ -12,7 +12,7 @@ from collections.abc import Iterable
 import msgspec
 
 
-class OpenAction(msgspec.Struct, frozen=True, kw_only=True):
+class OpenAction(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The action that a device is shown: ``kind`` names the DDI resource."""
 
     kind: str
@@ -32,11 +32,12 @@ class PollAnswer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return self.whole.partition(b"\r\n\r\n")[2]
 
 
-class Entry(msgspec.Struct, kw_only=True):
-    """One device.
+class Entry(msgspec.Struct, kw_only=True, gc=False):
+    """One device; nothing in it is of interest to the garbage collector, as there are many.
 
     Attributes:
-        answers: Poll answers by base address, made when first asked for.
+        base: The address at which the device reached the hub last, or "".
+        answer: The poll answer for that address.
     """
 
     controller_id: str
@@ -45,7 +46,8 @@ class Entry(msgspec.Struct, kw_only=True):
     wants_attributes: bool
     action: OpenAction | None
     installed_action: int | None
-    answers: dict[str, PollAnswer] = {}
+    base: str = ""
+    answer: PollAnswer | None = None
 
 
 class PollCache:

@@ -26,7 +26,6 @@ if TYPE_CHECKING:
     from edgectl_selfhosted.hub.hub import Hub
     from edgectl_selfhosted.hub.store.rows import Tx
 
-_MAX_BASES = 4
 _HAL = (b"content-type", b"application/hal+json")
 _PLAIN = re.compile(rb"/DEFAULT/controller/v1/([\w.~:@+-]{1,256})")
 _NOT_PLAIN = frozenset({b"content-length", b"transfer-encoding", b"expect", b"upgrade"})
@@ -94,14 +93,13 @@ async def poll(hub: Hub, scope: Scope, send: Send, *, now_ms: int) -> None:
 
 
 def _made(hub: Hub, entry: Entry, base: str) -> PollAnswer:
-    made = entry.answers.get(base)
-    if made is None:
+    made = entry.answer
+    if made is None or entry.base != base:
         body = msgspec.json.encode(document(entry, base, hub.settings))
         etag = b'"%08x"' % zlib.crc32(body)
         head = b"HTTP/1.1 200 OK\r\n%b: %b\r\ncontent-length: %d\r\netag: %b\r\n\r\n"
         made = PollAnswer(whole=head % (*_HAL, len(body), etag) + body, etag=etag)
-        if len(entry.answers) < _MAX_BASES:
-            entry.answers[base] = made
+        entry.base, entry.answer = base, made
     return made
 
 
