@@ -15,9 +15,11 @@ from edgectl_azure_iot_edge.emulator.hub.query.tree import (
     Call,
     Constant,
     Expression,
+    Members,
     Not,
     Path,
     Query,
+    kind_of,
 )
 
 Document = Mapping[str, Any]
@@ -125,6 +127,8 @@ def look_up(path: Path, document: Document, collection: str) -> Any:
 def _value(node: Expression, document: Document, collection: str) -> Any:
     if isinstance(node, Constant):
         return node.value
+    if isinstance(node, Members):
+        return UNDEFINED
     if isinstance(node, Path):
         return look_up(node, document, collection)
     if isinstance(node, Not):
@@ -149,12 +153,12 @@ def _binary(node: Binary, document: Document, collection: str) -> Any:
     left = _value(node.left, document, collection)
     if node.operator in {"and", "or"}:
         return _logical(node, left, document, collection)
-    right = _value(node.right, document, collection)
-    if node.operator in {"in", "nin"}:
+    if isinstance(node.right, Members):
         if left is UNDEFINED:
             return UNDEFINED
-        inside = any(_equal(left, item) is True for item in right)
+        inside = (kind := kind_of(left)) != "other" and (kind, left) in node.right.values
         return inside == (node.operator == "in")
+    right = _value(node.right, document, collection)
     if node.operator in {"=", "!="}:
         equal = _equal(left, right)
         if not isinstance(equal, bool):
@@ -174,20 +178,10 @@ def _logical(node: Binary, left: Any, document: Document, collection: str) -> An
     return (not decisive) if both else UNDEFINED
 
 
-def _kind(value: Any) -> str:
-    if value is None:
-        return "null"
-    if isinstance(value, bool):
-        return "boolean"
-    if isinstance(value, int | float):
-        return "number"
-    return "text" if isinstance(value, str) else "other"
-
-
 def _equal(left: Any, right: Any) -> Any:
-    if left is UNDEFINED or right is UNDEFINED or "other" in {_kind(left), _kind(right)}:
+    if left is UNDEFINED or right is UNDEFINED or "other" in {kind_of(left), kind_of(right)}:
         return UNDEFINED
-    return _kind(left) == _kind(right) and left == right
+    return kind_of(left) == kind_of(right) and left == right
 
 
 _ORDER: Mapping[str, Callable[[Any, Any], bool]] = {
@@ -199,6 +193,6 @@ _ORDER: Mapping[str, Callable[[Any, Any], bool]] = {
 
 
 def _ordered(operator: str, left: Any, right: Any) -> Any:
-    if _kind(left) != _kind(right) or _kind(left) not in {"number", "text"}:
+    if kind_of(left) != kind_of(right) or kind_of(left) not in {"number", "text"}:
         return UNDEFINED
     return _ORDER[operator](left, right)

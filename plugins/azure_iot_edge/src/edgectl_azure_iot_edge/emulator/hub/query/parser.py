@@ -19,9 +19,11 @@ from edgectl_azure_iot_edge.emulator.hub.query.tree import (
     Column,
     Constant,
     Expression,
+    Members,
     Not,
     Path,
     Query,
+    kind_of,
 )
 
 _Item = TypeVar("_Item")
@@ -240,7 +242,7 @@ class _Parser:
         self._sign("[")
         found = self._list(self._constant)
         self._sign("]")
-        return Constant(tuple(found))
+        return Members(frozenset((kind_of(value), value) for value in found))
 
     def _constant(self) -> object:
         word = self._take()

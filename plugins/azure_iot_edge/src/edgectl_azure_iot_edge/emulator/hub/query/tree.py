@@ -10,9 +10,16 @@ COLLECTIONS = ("devices", "devices.modules", "devices.jobs")
 
 @dataclass(frozen=True, slots=True)
 class Constant:
-    """A literal: text, number, boolean, null, or a tuple of them."""
+    """A literal: text, number, boolean or null."""
 
     value: Any
+
+
+@dataclass(frozen=True, slots=True)
+class Members:
+    """A list of literals, with the kind of each: hundreds of names are looked for in one."""
+
+    values: frozenset[tuple[str, Any]]
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +53,18 @@ class Not:
     inner: Expression
 
 
-Expression = Constant | Path | Call | Binary | Not
+Expression = Constant | Members | Path | Call | Binary | Not
+
+
+def kind_of(value: Any) -> str:
+    """Return a value's primitive type; only values of one type are compared."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "boolean"
+    if isinstance(value, int | float):
+        return "number"
+    return "text" if isinstance(value, str) else "other"
 
 
 @dataclass(frozen=True, slots=True)
