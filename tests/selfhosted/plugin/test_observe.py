@@ -223,6 +223,23 @@ def test_a_device_that_speaks_of_a_release_the_server_forgot_is_told(fleet: Any)
     assert status.active_package == "sha256:" + "c" * 64
 
 
+def test_a_device_that_was_brought_a_release_which_the_server_does_not_know_is_told(
+    fleet: Any, publish: Publish, deploy: Deploy
+) -> None:
+    brought, ordered = fleet.device("brought"), fleet.device("ordered")
+    deploy(publish(1), "brought", "ordered")
+    for device in (brought, ordered):
+        device.report(1, State.HEALTHY, active_release=1)
+        device.feedback("success")
+        device.report(5, State.HEALTHY, active_release=5, active_package="sha256:" + "c" * 64)
+    deploy(publish(6, seed="b"), "ordered")
+    found = fleet.observe()
+    assert (found["brought"].release, found["brought"].state) == (5, State.HEALTHY)
+    assert found["brought"].active_package == "sha256:" + "c" * 64
+    assert (found["ordered"].release, found["ordered"].state) == (6, State.PENDING)
+    assert found["ordered"].active_release == 5
+
+
 def test_a_device_that_never_called_is_unreachable_after_a_while(
     fleet: Any, publish: Publish, deploy: Deploy, open_plugin: Callable[..., api.Provider]
 ) -> None:

@@ -43,6 +43,11 @@ def one_of(field: str, values: Iterable[str]) -> str:
     return f"{field}=in=({','.join(quoted(value) for value in values)})"
 
 
+def none_of(field: str, values: Iterable[str]) -> str:
+    """Return ``field=out=(…)``."""
+    return f"{field}=out=({','.join(quoted(value) for value in values)})"
+
+
 def attribute(key: str, value: str) -> str:
     """Return a condition on a device's attribute.
 

@@ -170,12 +170,29 @@ class _Look:
             if expected.keys() - canceled.keys() <= statuses.keys():
                 break
             statuses = self.at_release(record.number, record.package) | statuses
+        statuses |= self._beyond(statuses)
         left = [target for device, target in expected.items() if device not in statuses]
         with ThreadPoolExecutor(max_workers=ASK_AT_ONCE) as pool:
             for status in pool.map(self._asked_alone, left):
                 if status is not None:
                     statuses[status.device] = status
         return statuses
+
+    def _beyond(self, statuses: Statuses) -> Statuses:
+        """Return devices that speak of a release which the server does not know.
+
+        Somebody brought it to them (``edge-agent import``), after what they were given here.
+        """
+        numbers = sorted(all_releases(self._client, self._application), reverse=True)
+        known = [str(number) for number in numbers[:LATER_UP_TO]]
+        if not statuses or not known:
+            return {}
+        unknown = fiql.none_of("attribute.edgectl_release", [*known, "0"])
+        found = self._find(fiql.both(self._is_ours, unknown))
+        asked = [target for device, target in found.items() if device in statuses]
+        with ThreadPoolExecutor(max_workers=ASK_AT_ONCE) as pool:
+            told = [status for status in pool.map(self._asked_alone, asked) if status is not None]
+        return {s.device: s for s in told if s.release > statuses[s.device].release}
 
     def superseded(self, release: int, known: Statuses) -> Statuses:
         """Return the devices that were given a release once, and a later one since."""
