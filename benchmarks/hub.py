@@ -116,7 +116,7 @@ async def storm(links: list[Link], polls: list[bytes]) -> float:
     left = len(links)
     over = asyncio.get_running_loop().create_future()
 
-    def answered() -> None:
+    def answered(_: bytes) -> None:
         nonlocal left
         left -= 1
         if not left:
@@ -136,8 +136,8 @@ async def paced(links: list[Link], polls: list[bytes], rate: int, seconds: float
     over = asyncio.get_running_loop().create_future()
     begin = time.perf_counter()
 
-    def noted(due: float) -> Callable[[], None]:
-        def answered() -> None:
+    def noted(due: float) -> Callable[[bytes], None]:
+        def answered(_: bytes) -> None:
             latencies.append(time.perf_counter() - due)
             if len(latencies) == total:
                 over.set_result(None)

@@ -20,7 +20,7 @@ import os
 import signal
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -31,6 +31,7 @@ from _hub import (
     Server,
     allow_connections,
     beside,
+    connect,
     cpu_s,
     highest_memory,
     hub,
@@ -61,6 +62,17 @@ class Size(NamedTuple):
         return self.groups * self.every_s
 
 
+class Device:
+    """A device: its connection, and whether it is in the middle of something."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.root = f"/DEFAULT/controller/v1/d{number}"
+        self.poll = poll_request(number)
+        self.link: Link | None = None
+        self.busy_since = 0.0
+
+
 class Fleet:
     """The devices, and what came of them.
 
@@ -68,75 +80,83 @@ class Fleet:
         latencies: Of polls, from when they were due; seconds.
         done: Actions whose last feedback was acknowledged, by device.
         again: How often a device was told to do again what it was acknowledged for.
-        asked: Requests of all kinds that were answered.
     """
 
     def __init__(self, server: Server, size: Size) -> None:
         self.server = server
         self.size = size
+        self.devices = [Device(number) for number in range(size.devices)]
         self.latencies: list[float] = []
         self.done: dict[int, str] = {}
         self.again = 0
-        self.asked = 0
-        self.over = asyncio.Event()
+        self.over = False
+        self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
-        """Poll as every device until it is over."""
-        await asyncio.gather(*(self._device(number) for number in range(self.size.devices)))
+        """Let every device poll in its turn until it is over."""
+        for device, link in zip(
+            self.devices, await connect(self.server, len(self.devices)), strict=True
+        ):
+            device.link = link
+        rate = len(self.devices) / self.size.every_s
+        begin, sent = time.perf_counter(), 0
+        while not self.over:
+            due = int((time.perf_counter() - begin) * rate)
+            for number in range(sent, due):
+                self._poll(self.devices[number % len(self.devices)], begin + number / rate)
+            sent = due
+            await asyncio.sleep(0.001)
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for device in self.devices:
+            if device.link is not None:
+                device.link.close()
 
-    async def _device(self, number: int) -> None:
-        link: Link | None = None
-        due = time.perf_counter() + self.size.every_s * number / self.size.devices
-        while True:
-            await self._until(due)
-            if self.over.is_set():
-                break
-            try:
-                if link is None or not link.is_open:
-                    link = await self._connect()
-                await self._poll(link, number, due)
-            except OSError:
-                link = None
-                await asyncio.sleep(0.05)
-                continue
-            due = max(due + self.size.every_s, time.perf_counter() - self.size.every_s)
-        if link is not None:
-            link.close()
+    def _poll(self, device: Device, due: float) -> None:
+        link = device.link
+        if link is None or not link.is_open:
+            device.link, device.busy_since = None, due
+            self._begin(self._connect(device))
+        elif not device.busy_since:
+            device.busy_since = due
+            link.send(device.poll, lambda answer: self._polled(device, link, answer))
 
-    async def _until(self, due: float) -> None:
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, due - time.perf_counter())):
-                await self.over.wait()
-
-    async def _connect(self) -> Link:
-        loop = asyncio.get_running_loop()
-        _, link = await loop.create_connection(Link, *self.server.address)
-        return link
-
-    async def _ask(self, link: Link, asked: bytes) -> bytes:
-        answer = await link.ask(asked)
-        self.asked += 1
-        return answer
-
-    async def _poll(self, link: Link, number: int, due: float) -> None:
-        answer = await self._ask(link, poll_request(number))
-        self.latencies.append(time.perf_counter() - due)
+    def _polled(self, device: Device, link: Link, answer: bytes) -> None:
+        self.latencies.append(time.perf_counter() - device.busy_since)
         if b"deploymentBase" in answer:
-            await self._install(link, number, answer)
+            self._begin(self._install(device, link, answer))
         elif b"configData" in answer:
-            await self._ask(
-                link, request("PUT", f"/DEFAULT/controller/v1/d{number}/configData", ABOUT)
-            )
+            self._begin(self._tell(device, link))
+        else:
+            device.busy_since = 0.0
 
-    async def _install(self, link: Link, number: int, answer: bytes) -> None:
+    def _begin(self, work: Coroutine[None, None, None]) -> None:
+        async def guarded() -> None:
+            with contextlib.suppress(OSError):  # the hub was killed; the next poll connects
+                await work
+
+        task = asyncio.create_task(guarded())
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _connect(self, device: Device) -> None:
+        loop = asyncio.get_running_loop()
+        _, device.link = await loop.create_connection(Link, *self.server.address)
+        device.busy_since = 0.0
+
+    async def _tell(self, device: Device, link: Link) -> None:
+        await link.ask(request("PUT", f"{device.root}/configData", ABOUT))
+        device.busy_since = 0.0
+
+    async def _install(self, device: Device, link: Link, answer: bytes) -> None:
         links: dict[str, Any] = json.loads(answer)["_links"]
         path = "/" + links["deploymentBase"]["href"].split("/", 3)[3]
         action = path.partition("?")[0]
-        self.again += self.done.get(number) == action
-        await self._ask(link, request("GET", path))
-        await self._ask(link, request("POST", f"{action}/feedback", PROCEEDS))
-        await self._ask(link, request("POST", f"{action}/feedback", DONE))
-        self.done[number] = action
+        self.again += self.done.get(device.number) == action
+        await link.ask(request("GET", path))
+        await link.ask(request("POST", f"{action}/feedback", PROCEEDS))
+        await link.ask(request("POST", f"{action}/feedback", DONE))
+        self.done[device.number] = action
+        device.busy_since = 0.0
 
 
 def make_rollout(server: Server, size: Size) -> int:
@@ -199,7 +219,7 @@ async def converge(hubs: Hubs, size: Size, rollout: int, *, kill: bool) -> tuple
             print(f"killed and started again after {len(fleet.done)} devices", flush=True)
         await asyncio.sleep(0.2)
     took = time.perf_counter() - start
-    fleet.over.set()
+    fleet.over = True
     await devices
     return fleet, took
 
