@@ -112,7 +112,7 @@ def members_of(
 def nodes(account: Account, selector: Selector, kube: Kube) -> list[Node]:
     """Return the nodes of a cluster that a selector takes and our pods may run on."""
     what = "list nodes"
-    listed = kube.list(what, kinds.Node, labels=dict(selector.nodes))
+    listed = kube.each(what, kinds.Node, labels=dict(selector.nodes))
     found = (read_node(document) for document in listed)
     tolerations = account.config.runtime.tolerations
     return sorted((n for n in found if is_device(n, tolerations)), key=lambda node: node.name)

@@ -125,12 +125,23 @@ class Kube:
         namespace: str | None = None,
         labels: Labels | None = None,
     ) -> list[Document]:
-        """Return all objects of a kind, read in chunks."""
+        """Return all objects of a kind."""
+        return list(self.each(what, kind, namespace, labels))
+
+    def each(
+        self,
+        what: str,
+        kind: Kind,
+        namespace: str | None = None,
+        labels: Labels | None = None,
+    ) -> Iterator[Document]:
+        """Yield all objects of a kind, read in chunks: thousands of pods fill hundreds of MB."""
         with self._told(what):
             found = self._client.list(
                 kind, chunk_size=CHUNK, labels=labels or None, **_within(namespace)
             )
-            return [_plain(item) for item in found]
+            for item in found:
+                yield _plain(item)
 
     def apply(self, what: str, document: Document, *, dry_run: bool = False) -> Document:
         """Apply a document as our field manager; what others own is a ``ConflictError``."""

@@ -107,7 +107,10 @@ class _ClusterLook:
                 found.append((look, status))
         if self._request.release is None:
             return [status for _, status in found]
-        return self._account.at_once(lambda one: self._settled(*one), found)
+        moving = [(look, status) for look, status in found if _may_move(look, status)]
+        changed = self._account.at_once(lambda one: self._settled(*one), moving)
+        moved = {status.device: status for status in changed}
+        return [moved.get(status.device, status) for _, status in found]
 
     def _looks(self) -> list[Look]:
         application = self._request.application
@@ -116,7 +119,7 @@ class _ClusterLook:
             names.APPLICATION: names.slug(application),
             names.ROLE: names.RUNTIME_ROLE,
         }
-        listed = self._kube.list(f"list pods of '{application}'", kinds.Pod, namespace, labels)
+        listed = self._kube.each(f"list pods of '{application}'", kinds.Pod, namespace, labels)
         pods = [read_pod(document) for document in listed]
         if self._account.config.workload == "deployment":
             return cluster_looks(self._account, self._kube, application, pods)
@@ -179,6 +182,15 @@ class _ClusterLook:
         if look.node is not None:
             what = f"take the release before off node '{look.node.name}'"
             self._kube.merge(what, kinds.Node, look.node.name, {"metadata": {"labels": labels}})
+
+
+def _may_move(look: Look, status: DeviceStatus) -> bool:
+    """Whether a device's change may be brought to its end now; most of a fleet is past that."""
+    if look.node is None:
+        return False
+    if status.state is State.FAILED:
+        return True
+    return status.state is State.HEALTHY and bool(superseded_by(look, status))
 
 
 def _judged(status: DeviceStatus, report: DeviceReport) -> DeviceStatus:
