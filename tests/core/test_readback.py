@@ -12,6 +12,7 @@ from edge_components.contract.telemetry import Kind, TelemetryRecord, to_otlp
 from edgectl.readback import (
     MAX_TELEMETRY_BATCH,
     PlacedRecord,
+    TelemetryMembers,
     TelemetryPlace,
     first_arrival,
     place_record,
@@ -139,3 +140,22 @@ def test_a_message_longer_than_devices_send_is_left_out() -> None:
     body = to_otlp([record("a", NOW)])
     assert [one.id for one in read_telemetry_batch(body)] == ["a"]
     assert read_telemetry_batch(body.ljust(MAX_TELEMETRY_BATCH + 1)) == ()
+
+
+def test_members_are_listed_for_a_read_s_first_page_only() -> None:
+    members, listed = TelemetryMembers(), []
+
+    def find() -> list[str]:
+        listed.append("")
+        return [f"d{len(listed)}", "e"]
+
+    first = TelemetryRequest(target=TARGET, application="plates")
+    more = TelemetryRequest(target=TARGET, application="plates", cursor="1|a")
+    assert members.of(more, find) == {"d1", "e"}
+    assert members.of(more, find) == {"d1", "e"}
+    assert members.of(first, find) == {"d2", "e"}
+    alone = TelemetryRequest(target=TARGET, application="plates", cursor="1|a", device="e")
+    assert members.of(alone, find) == {"e"}
+    other = Target(name="roads", provider="memory", selector={})
+    elsewhere = TelemetryRequest(target=other, application="plates", cursor="1|a")
+    assert members.of(elsewhere, find) == {"d3", "e"}

@@ -96,6 +96,7 @@ from edgectl.pushing import (
 from edgectl.readback import (
     MAX_TELEMETRY_BATCH,
     PlacedRecord,
+    TelemetryMembers,
     TelemetryPlace,
     first_arrival,
     place_record,
@@ -249,6 +250,7 @@ __all__ = [
     "State",
     "StoreSection",
     "Target",
+    "TelemetryMembers",
     "TelemetryPage",
     "TelemetryPlace",
     "TelemetryRecord",

@@ -10,7 +10,8 @@ at once, and a page can begin where another ended.
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterable
+import threading
+from collections.abc import Callable, Collection, Iterable
 
 import msgspec
 
@@ -22,6 +23,33 @@ SLACK_NS = 30 * 10**9
 MAX_TELEMETRY_BATCH = 256 << 10
 """Bytes; a message that is longer is none of ours: devices send less at once."""
 _CURSOR = re.compile(r"(\d{1,20})\|([^|]{0,200})")
+
+
+class TelemetryMembers:
+    """Whose records a target's are, as of a read's first page; safe to use from several threads.
+
+    A fleet of ten thousand takes many calls to list, and a read of its telemetry many pages.
+    """
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._known: dict[bytes, frozenset[str]] = {}
+
+    def of(self, request: TelemetryRequest, find: Callable[[], Iterable[str]]) -> frozenset[str]:
+        """Return whose records are asked for.
+
+        Args:
+            request: For a page.
+            find: Lists the target's devices; called for the first page of a read.
+        """
+        key = msgspec.json.encode(request.target)
+        with self._lock:
+            known = self._known.get(key) if request.cursor else None
+        if known is None:
+            known = frozenset(find())
+            with self._lock:
+                self._known[key] = known
+        return known if request.device is None else known & {request.device}
 
 
 class TelemetryPlace(Record, frozen=True, kw_only=True, order=True):

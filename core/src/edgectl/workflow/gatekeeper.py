@@ -25,7 +25,7 @@ from edgectl.rollout.judge import WaveTold, judge
 from edgectl.rollout.meter import Meter, all_latencies
 from edgectl.rollout.policy import RolloutPolicy
 
-PAGE = 500
+PAGE = 5000
 SLACK_S = 120.0
 """How far a device's clock may be off, and how late a record may come up and still be seen."""
 BEFORE_S = 15 * 60.0

@@ -35,6 +35,7 @@ class SelfhostedProvider:
     def __init__(self, config: SelfhostedConfig, context: api.ProviderContext) -> None:
         self._config = config
         self._context = context
+        self._members = api.TelemetryMembers()
 
     @hookimpl
     def train(self, request: api.TrainRequest) -> api.TrainedModel:
@@ -114,7 +115,8 @@ class SelfhostedProvider:
         """Read records from the hub, or from a collector's files."""
         from edgectl_selfhosted._sdk.records import records
 
-        return records(self._config, self._context.project_dir, self._connect, request)
+        project_dir = self._context.project_dir
+        return records(self._config, project_dir, self._connect, request, self._members)
 
     @hookimpl
     def check(self, request: api.CheckRequest) -> api.CheckResult:

@@ -12,6 +12,7 @@ from edgectl.api import (
     NotFoundError,
     PlacedRecord,
     ProjectError,
+    TelemetryMembers,
     TelemetryPage,
     TelemetryRecord,
     TelemetryRequest,
@@ -80,8 +81,8 @@ def telemetry(account: Account, request: TelemetryRequest) -> TelemetryPage:
 def _things(account: Account, request: TelemetryRequest) -> frozenset[str]:
     """Return whose records are asked for."""
     target = request.target
-    members = frozenset(fleet.things(account, target, read_selector(target)))
-    return members if request.device is None else members & {request.device}
+    members = _MEMBERS.setdefault(account, TelemetryMembers())
+    return members.of(request, lambda: fleet.things(account, target, read_selector(target)))
 
 
 def _batches(
@@ -139,6 +140,7 @@ class _Cache:
 
 
 _CACHES: WeakKeyDictionary[Account, _Cache] = WeakKeyDictionary()
+_MEMBERS: WeakKeyDictionary[Account, TelemetryMembers] = WeakKeyDictionary()
 
 
 class _Reader:

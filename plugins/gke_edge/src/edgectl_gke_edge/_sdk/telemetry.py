@@ -7,9 +7,12 @@ the target is asked of the clusters, also of those that are cut off now: what th
 from __future__ import annotations
 
 import glob
+from weakref import WeakKeyDictionary
 
 from edgectl.api import (
     ProjectError,
+    Target,
+    TelemetryMembers,
     TelemetryPage,
     TelemetryRecord,
     TelemetryRequest,
@@ -17,6 +20,8 @@ from edgectl.api import (
 )
 from edgectl_gke_edge._sdk import fleet
 from edgectl_gke_edge._sdk.account import Account
+
+_MEMBERS: WeakKeyDictionary[Account, TelemetryMembers] = WeakKeyDictionary()
 
 
 def telemetry(account: Account, request: TelemetryRequest) -> TelemetryPage:
@@ -36,10 +41,11 @@ def telemetry(account: Account, request: TelemetryRequest) -> TelemetryPage:
     pattern = str(account.project_dir / files)
     if not glob.glob(pattern, recursive=True):  # noqa: PTH207 - the pattern may be absolute
         return TelemetryPage(records=())  # nothing was told yet
+    remembered = _MEMBERS.setdefault(account, TelemetryMembers())
     members = (
         {request.device}
         if request.device is not None
-        else {member.id for member in fleet.find(account, request.target).members}
+        else remembered.of(request, lambda: _devices(account, request.target))
     )
 
     def wanted(record: TelemetryRecord) -> bool:
@@ -54,3 +60,7 @@ def telemetry(account: Account, request: TelemetryRequest) -> TelemetryPage:
         pattern, wanted=wanted, cursor=request.cursor, limit=request.limit
     )
     return TelemetryPage(records=found, next=after)
+
+
+def _devices(account: Account, target: Target) -> set[str]:
+    return {member.id for member in fleet.find(account, target).members}

@@ -5,13 +5,14 @@ The order is the hub's: that of arrival, so that who reads on misses no record t
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import msgspec
 
 from edgectl.api import (
     NotFoundError,
+    TelemetryMembers,
     TelemetryPage,
     TelemetryRecord,
     TelemetryRequest,
@@ -36,7 +37,11 @@ class RecordsPage(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def records(
-    config: SelfhostedConfig, project_dir: Path, connect: Connect, request: TelemetryRequest
+    config: SelfhostedConfig,
+    project_dir: Path,
+    connect: Connect,
+    request: TelemetryRequest,
+    members: TelemetryMembers,
 ) -> TelemetryPage:
     """Return one page of records, oldest first.
 
@@ -46,8 +51,12 @@ def records(
     selector = fiql.selector_query(request.target)
     devices: frozenset[str] | None = None
     if selector and request.device is None:
-        with connect(None) as client:
-            devices = frozenset(Scope(client, selector).find())
+
+        def find() -> Iterable[str]:
+            with connect(None) as client:
+                return Scope(client, selector).find()
+
+        devices = members.of(request, find)
 
     def wanted(record: TelemetryRecord) -> bool:
         return _wanted(record, request, devices)
