@@ -109,7 +109,8 @@ class EdgeDevice:
 
     def release(self, number: int, answer: str, **how: Any) -> Published:
         """Put a release into the registry."""
-        release = {k: how.pop(k) for k in ("application", "precision", "soak_s") if k in how}
+        told = ("application", "precision", "soak_s", "network")
+        release = {k: how.pop(k) for k in told if k in how}
         signer = how.pop("signer", self.publisher)
         one = publish(signer, number, package=self.package(answer, **how), **release)
         return self.registry.add(one)
