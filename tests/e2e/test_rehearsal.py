@@ -179,7 +179,7 @@ def test_emulators_that_are_kept_answer_in_a_shell_with_their_settings_until_the
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--keep"], "--keep and --devices are for --emulate"),
+        (["--keep"], "--devices, --keep and --soak are for --emulate"),
         (["--emulate", "--plan", "edgectl.yaml"], "which --emulate does not look at"),
     ],
 )

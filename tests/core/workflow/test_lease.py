@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -217,3 +218,31 @@ def test_a_process_number_of_another_machine_says_nothing_here() -> None:
 def test_a_holder_that_beats_in_time_is_never_taken_for_dead(skew: float, unchanged: float) -> None:
     """Whatever the clocks say: its text changes before anybody has watched for its time."""
     assert judge(ANN, now=NOW + skew, unchanged_s=unchanged) != "abandoned"
+
+
+def test_a_long_call_of_the_driver_does_not_let_the_lease_look_abandoned(
+    provider: Provider,
+) -> None:
+    texts = Texts(provider, TARGET, "plates")
+    holder = Holder(texts, Sightings(), time.time, refresh_s=0.01)
+    holder.take(Claim(taken_over=lambda takeover: None, companion=lambda: provider))
+    deadline = time.monotonic() + 30
+    turn = 0
+    while turn < 3 and time.monotonic() < deadline:
+        turn = msgspec.json.decode(texts.read("lease") or "", type=Lease).turn
+    holder.give_back()
+    assert turn >= 3
+    assert texts.read("lease") is None
+
+
+def test_a_driver_in_a_long_call_hears_of_a_takeover_when_it_is_back(provider: Provider) -> None:
+    texts = Texts(provider, TARGET, "plates")
+    holder = Holder(texts, Sightings(), time.time, refresh_s=0.01)
+    holder.take(Claim(taken_over=lambda takeover: None, companion=lambda: provider))
+    present = texts.read("lease")
+    while not texts.swap("lease", present, encode(ANN)).swapped:
+        present = texts.read("lease")
+    with pytest.raises(LeaseError, match=r"taken over by ann@lab-7 \(process 7\)"):
+        holder.refresh(surely=True)
+    holder.give_back()
+    assert texts.read("lease") == encode(ANN)

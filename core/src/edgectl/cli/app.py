@@ -39,12 +39,12 @@ class App:
 
         return load_project(self.path)
 
-    def session(self) -> Session:
-        """Begin a session on the project."""
+    def session(self, project: Project | None = None) -> Session:
+        """Begin a session on the project, or on one that was made from it."""
         from edgectl.rehearsal.loopback import fenced  # noqa: PLC0415 - keeps --help fast
         from edgectl.session import Session  # noqa: PLC0415 - keeps --help fast
 
-        return Session(self.project(), self.out.progress, self.dry, aside=fenced())
+        return Session(project or self.project(), self.out.progress, self.dry, aside=fenced())
 
     def choose(
         self, session: Session, names: tuple[str, ...], providers: tuple[str, ...]

@@ -18,7 +18,10 @@ from pathlib import Path
 from types import FrameType
 from typing import TYPE_CHECKING
 
+import click
+
 from edgectl.cli.app import App
+from edgectl.durations import parse_duration
 from edgectl.rehearsal.emulators import Emulators, check_emulated, settings_text
 from edgectl.rehearsal.loopback import FENCE, fence
 from edgectl.rehearsal.surroundings import foreign
@@ -69,6 +72,16 @@ def rehearsal(
                 app.out.progress("stopping the emulators")
                 emulators.stop()
                 shutil.rmtree(folder, ignore_errors=True)
+
+
+def soak_limit(written: str | None) -> float | None:
+    """Read ``--soak``."""
+    if written is None:
+        return None
+    try:
+        return parse_duration(written)
+    except ValueError as exc:
+        raise click.BadParameter(str(exc), param_hint="--soak") from exc
 
 
 def _leave_out(app: App, project: Project) -> None:

@@ -59,9 +59,18 @@ class Holder:
         texts: The target's shared texts.
         sightings: Since when somebody else's lease looks as it does.
         clock: Tells the time, seconds since 1970 UTC.
+        refresh_s: Seconds between signs of life.
     """
 
-    def __init__(self, texts: Texts, sightings: Sightings, clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        texts: Texts,
+        sightings: Sightings,
+        clock: Callable[[], float],
+        *,
+        refresh_s: float = REFRESH_S,
+    ) -> None:
+        self._refresh_s = refresh_s
         self._texts = texts
         self._sightings = sightings
         self._clock = clock
@@ -127,7 +136,7 @@ class Holder:
         if self._lease is None:
             return
         held, now = texts.decode(self._lease, _LEASES), self._clock()
-        if not surely and 0 <= now - held.beat < REFRESH_S:
+        if not surely and 0 <= now - held.beat < self._refresh_s:
             return
         fresh = encode(_alive(held, now))
         there = texts.swap(KEY, self._lease, fresh)
@@ -151,7 +160,7 @@ class Holder:
     def _keep(self, companion: Callable[[], Provider]) -> None:
         """Give signs of life while a long call keeps the driver from it."""
         texts: Texts | None = None
-        while not self._done.wait(REFRESH_S):
+        while not self._done.wait(self._refresh_s):
             with self._lock:
                 try:
                     texts = texts or self._texts.by(companion())

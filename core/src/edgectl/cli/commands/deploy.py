@@ -31,7 +31,12 @@ DEVICES = 2
 
 
 def emulate_options(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Add ``--emulate``, ``--devices`` and ``--keep``."""
+    """Add ``--emulate`` and what goes with it."""
+    function = click.option(
+        "--soak",
+        metavar="DURATION",
+        help="With --emulate: soak no longer than this, whatever the project says.",
+    )(function)
     function = click.option(
         "--keep", is_flag=True, help="With --emulate: leave the emulators running for a look."
     )(function)
@@ -112,6 +117,7 @@ def deploy(
     emulate: bool,
     devices: int | None,
     keep: bool,
+    soak: str | None,
     poll: float,
 ) -> None:
     """Roll the package out to the project's targets, side by side.
@@ -127,8 +133,8 @@ def deploy(
         raise click.UsageError("--plan says which targets and which release; leave those options")
     if plan_file is not None and emulate:
         raise click.UsageError("--plan is of the real fleet, which --emulate does not look at")
-    if not emulate and (keep or devices is not None):
-        raise click.UsageError("--keep and --devices are for --emulate")
+    if not emulate and (keep or soak is not None or devices is not None):
+        raise click.UsageError("--devices, --keep and --soak are for --emulate")
     wishes = Wishes(
         targets=targets,
         providers=providers,
@@ -143,7 +149,7 @@ def deploy(
         take_over=take_over,
     )
     if emulate:
-        code = rehearse(app, wishes, devices=devices or DEVICES, keep=keep)
+        code = rehearse(app, wishes, devices=devices or DEVICES, keep=keep, soak=soak)
     else:
         session = app.session()
         code = roll_out(app, session, build.last_package(session), wishes)
@@ -190,11 +196,12 @@ def roll_out(app: App, session: Session, package: Package, wishes: Wishes) -> in
     return exit_code(results)
 
 
-def rehearse(app: App, wishes: Wishes, *, devices: int, keep: bool) -> int:
+def rehearse(app: App, wishes: Wishes, *, devices: int, keep: bool, soak: str | None) -> int:
     """Deploy to emulators that are started for it; returns the exit code of the deploy."""
-    from edgectl.cli.rehearse import rehearsal  # noqa: PLC0415 - only a rehearsal pays for it
+    from edgectl.cli.rehearse import rehearsal, soak_limit  # noqa: PLC0415 - only a rehearsal pays
+    from edgectl.rehearsal.virtual import virtual  # noqa: PLC0415 - see above
 
-    project = app.project()
+    project, other = virtual(app.project(), soak_limit(soak))
     package = build.last_package(app.session())  # before anything is started
     targets = project.targets(wishes.targets, wishes.providers)
     providers = sorted({target.provider for target in targets})
@@ -204,7 +211,9 @@ def rehearse(app: App, wishes: Wishes, *, devices: int, keep: bool) -> int:
         app.out.one({}, "deployed to these, and they are stopped")
         return 0
     with rehearsal(app, project, providers, devices=devices, keep=keep):
-        return roll_out(app, app.session(), package, wishes)
+        for line in other:
+            app.out.note(line)
+        return roll_out(app, app.session(project), package, wishes)
 
 
 def _plan(app: App, session: Session, package: Package, wishes: Wishes) -> Plan:
