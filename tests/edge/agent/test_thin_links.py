@@ -7,8 +7,10 @@ import time
 from datetime import UTC, datetime, timedelta
 
 import pytest
+from bundles import make_bundle
 from ddi_server import TOKEN, DdiServer
 from device import Device
+from edge_packages import make_release
 
 from edge_components.agent.backoff import Backoff
 from edge_components.agent.download import Download, DownloadPolicy, Memory
@@ -90,6 +92,18 @@ def test_an_order_that_is_taken_back_while_a_device_waits_ends(held: Device) -> 
     server.wait(lambda: server.attributes["edgectl_reason"] == "canceled")
     assert held.wait_answer("one")
     assert not held.record().update
+
+
+@pytest.mark.slow
+def test_a_release_that_waits_for_its_window_can_be_brought_by_hand(held: Device) -> None:
+    package = held.package("two", size=WEIGHTS)
+    release = make_release(held.publisher, package, 2, network=shut())
+    stick = held.folder / "release.bundle"
+    stick.write_bytes(make_bundle(release, package).tar())
+    code, report = held.bring(stick).end()
+    assert (code, report["state"], report["active_release"]) == (0, "healthy", 2)
+    assert held.server.wait_closed("a2") == "success"
+    assert large(held.server.actions["a2"].files) not in fetched(held.server)
 
 
 def test_a_release_with_another_window_takes_the_place_of_one_that_waits(held: Device) -> None:
