@@ -15,10 +15,11 @@ from pathlib import Path
 import msgspec
 
 from edge_components.agent.agent import Agent
+from edge_components.agent.bundle import open_file
 from edge_components.agent.config import load_config
 from edge_components.agent.control import ControlClient, ControlError
 from edge_components.agent.handover import HandoverError, Question, hand_over
-from edge_components.agent.importing import Answer, import_bundle, open_file
+from edge_components.agent.importing import Answer, import_bundle
 from edge_components.agent.layout import Layout, layout_of
 from edge_components.agent.supervisor import PID_FILE
 from edge_components.agent.wiring import Tuning, run
