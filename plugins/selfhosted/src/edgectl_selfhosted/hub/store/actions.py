@@ -197,9 +197,17 @@ def set_state(
     if code is not None:
         values["last_status_code"] = code
     tx.update_audited("action", action.id, values)
-    tx.touched.add(action.controller_id)
+    if _looks(status, active=active) != _looks(action.status, active=action.active):
+        tx.touched.add(action.controller_id)
     if not active and action.rollout_id is not None:
         tx.wake = True
+
+
+def _looks(status: str, *, active: bool) -> str:
+    """Return how a poll shows an action in this state."""
+    if not active:
+        return ""
+    return status if status in {WAITING, CANCELING, CANCELED} else RUNNING
 
 
 def create(tx: Tx, target_id: int, ds_id: int, how: Assignment) -> int:

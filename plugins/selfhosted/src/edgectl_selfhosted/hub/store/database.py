@@ -1,8 +1,9 @@
 """One writer, a few readers, and writes that are answered only when they are on disk.
 
-SQLite in WAL mode with ``synchronous=FULL``. Writes wait in a queue; the writer thread takes all
-that are there, runs each in its own savepoint of one transaction and commits once, so a storm of
-device feedback costs one fsync and not thousands. A write that fails rolls back alone.
+SQLite in WAL mode with ``synchronous=FULL``. Writes wait in a queue; the writer thread takes what
+is there and fits into its turn, runs each in its own savepoint of one transaction and commits
+once, so a storm of device feedback costs few fsyncs and not thousands. A write that fails rolls
+back alone.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import queue
 import sqlite3
 import threading
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -24,6 +26,10 @@ T = TypeVar("T")
 Committed = Callable[[list[Tx]], None]
 
 _BATCH = 256
+# How long jobs may take before they are committed: as long as a commit takes, which is what a
+# batch saves, and not so long that all who wait are answered in one burst.
+_TURN_S = 0.008
+_LONGEST_TURN_S = 0.1
 _READERS = 2
 
 
@@ -73,6 +79,7 @@ class Database:
         self._conn = connect(path, writable=True)
         migrate(self._conn, now_ms())
         self._loop: asyncio.AbstractEventLoop | None = None
+        self._turn_s = _TURN_S
         self._thread = threading.Thread(target=self._write_forever, name="hub-write", daemon=True)
 
     def start(self, loop: asyncio.AbstractEventLoop) -> None:
@@ -127,10 +134,22 @@ class Database:
         return _in_snapshot(conn, work)
 
     def _write_forever(self) -> None:
-        while (first := self._jobs.get()) is not None:
-            batch: list[_Job] = [first]
-            last = False
-            while len(batch) < _BATCH and not last:
+        last = False
+        while not last and (first := self._jobs.get()) is not None:
+            batch = [first]
+            transactions, last = self._commit(batch)
+            if self._loop is not None and not self._loop.is_closed():
+                self._loop.call_soon_threadsafe(self._deliver, batch, transactions)
+
+    def _commit(self, batch: list[_Job]) -> tuple[list[Tx], bool]:
+        """Run the first job and those that wait behind it; whether they were the last there are."""
+        transactions: list[Tx] = []
+        last = False
+        try:
+            self._conn.execute("BEGIN IMMEDIATE")
+            until = time.monotonic() + self._turn_s
+            self._run(batch[0], transactions)
+            while len(batch) < _BATCH and time.monotonic() < until and not last:
                 try:
                     job = self._jobs.get_nowait()
                 except queue.Empty:
@@ -139,29 +158,20 @@ class Database:
                     last = True
                 else:
                     batch.append(job)
-            transactions = self._commit(batch)
-            if self._loop is not None and not self._loop.is_closed():
-                self._loop.call_soon_threadsafe(self._deliver, batch, transactions)
-            if last:
-                return
-
-    def _commit(self, batch: list[_Job]) -> list[Tx]:
-        transactions = []
-        try:
-            self._conn.execute("BEGIN IMMEDIATE")
-            for job in batch:
-                tx = Tx(self._conn, self._now_ms(), job.actor)
-                transactions.append(tx)
-                self._run(job, tx)
+                    self._run(job, transactions)
+            done = time.monotonic()
             self._conn.execute("COMMIT")
+            self._turn_s = min(max(_TURN_S, time.monotonic() - done), _LONGEST_TURN_S)
         except sqlite3.Error as exc:
             if self._conn.in_transaction:
                 self._conn.execute("ROLLBACK")
             for job in batch:
                 job.error = HubError(Fault.STORAGE, f"the store could not write: {exc}")
-        return transactions
+        return transactions, last
 
-    def _run(self, job: _Job, tx: Tx) -> None:
+    def _run(self, job: _Job, transactions: list[Tx]) -> None:
+        tx = Tx(self._conn, self._now_ms(), job.actor)
+        transactions.append(tx)
         self._conn.execute("SAVEPOINT job")
         try:
             job.result = job.work(tx)
