@@ -245,6 +245,7 @@ def test_json_has_what_would_be_done_step_by_step(
         ("built", "devices remove lot-9 -t all", "knows no device 'lot-9'"),
         ("begun", "resume --approve", "waits for no approval"),
         ("fresh", "deploy", "run `edgectl package` first"),
+        ("built", "deploy --emulate", "no emulator is installed for provider 'memory'"),
         ("built", "rollback", "nothing was ever deployed"),
     ],
     indirect=["place"],

@@ -22,7 +22,7 @@ import click
 
 from edgectl.cli.app import App
 from edgectl.durations import parse_duration
-from edgectl.rehearsal.emulators import Emulators, check_emulated, settings_text
+from edgectl.rehearsal.emulators import Emulators, settings_text
 from edgectl.rehearsal.loopback import FENCE, fence
 from edgectl.rehearsal.surroundings import foreign
 
@@ -46,11 +46,9 @@ def rehearsal(
         keep: Leave the emulators running when the command has ended by itself.
 
     Raises:
-        UnsupportedError: A provider has no emulator.
         ProviderError: An emulator does not come up.
     """
     wanted = sorted(set(providers))
-    check_emulated(wanted)
     _leave_out(app, project)
     with _interruptible():
         folder = Path(tempfile.mkdtemp(prefix="edgectl-rehearsal-"))

@@ -15,6 +15,7 @@ from edgectl.cli.junit import write_junit
 from edgectl.cli.output import show_error
 from edgectl.codec import plain
 from edgectl.records import Package, Record
+from edgectl.rehearsal.emulators import check_emulated
 from edgectl.rehearsal.emulators import command as command_line
 from edgectl.rehearsal.loopback import fenced
 from edgectl.session import Session
@@ -205,6 +206,7 @@ def rehearse(app: App, wishes: Wishes, *, devices: int, keep: bool, soak: str | 
     package = build.last_package(app.session())  # before anything is started
     targets = project.targets(wishes.targets, wishes.providers)
     providers = sorted({target.provider for target in targets})
+    check_emulated(providers)
     if app.dry is not None:
         for name in providers:
             app.dry.note("run", " ".join(["edgectl", *command_line(name, project.path, devices)]))

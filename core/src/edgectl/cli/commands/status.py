@@ -75,6 +75,10 @@ def _show_control(app: App, session: Session, target: Target) -> None:
     provider = session.provider(target.provider)
     if not provider.supports("coordinate"):
         return
-    control = Shared(provider, target, session.project.spec.name).control()
+    shared = Shared(provider, target, session.project.spec.name)
+    control = shared.control()
     if control is not None and control.phase != "done":
-        app.out.note(f"{target.name}: rollout of release {control.release} is in '{control.phase}'")
+        who = shared.driver()
+        driven = f", driven by {who}" if who else ", and nobody drives it"
+        about = f"rollout of release {control.release} is in '{control.phase}'"
+        app.out.note(f"{target.name}: {about}{driven}")
