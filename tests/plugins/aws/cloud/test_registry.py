@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import ssl
+import sys
 from collections.abc import Callable
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import pytest
@@ -67,7 +69,7 @@ def test_a_certificate_is_known_by_its_content_until_it_is_revoked(
     things = clients.cloud.things  # type: ignore[attr-defined]
     again = ssl.DER_cert_to_PEM_cert(ssl.PEM_cert_to_DER_cert(pem))
     found = things.authenticate(again.encode())
-    assert (found.arn, found.active, found.things) == (arn, True, ("known-1",))
+    assert (found.arn, found.active, tuple(found.things)) == (arn, True, ("known-1",))
     assert things.allows(found, "iot:Connect", "arn", "known-1")
     clients("iot").update_certificate(certificateId=found.certificate_id, newStatus="REVOKED")
     revoked = things.authenticate(pem.encode())
@@ -278,3 +280,37 @@ def test_the_endpoints_are_the_emulators(account: RunningAccount, clients: Clien
     assert iot.describe_endpoint(endpointType="iot:Data-ATS")["endpointAddress"] == "localhost"
     with pytest.raises(ClientError, match="InvalidRequest"):
         iot.describe_endpoint(endpointType="iot:Other")
+
+
+def test_a_thousand_things_share_a_certificate_and_cost_no_more_than_ten(
+    account: RunningAccount, clients: Clients
+) -> None:
+    things = account.cloud.things
+    clients("iot").create_thing_group(thingGroupName="crowd")
+    made = clients("iot").create_keys_and_certificate(setAsActive=True)
+    pem, arn = made["certificatePem"].encode(), made["certificateArn"]
+
+    def steps(names: list[str]) -> int:
+        things.add(names, "crowd", arn, {"hardware": "x86-64-cpu"})
+        counted = 0
+
+        def count(frame: FrameType, event: str, argument: object) -> None:
+            nonlocal counted
+            counted += event == "call" and "edgectl" in frame.f_code.co_filename
+
+        sys.setprofile(count)
+        try:
+            principal = things.authenticate(pem)
+            assert principal is not None
+            found = names[-1] in principal.things
+        finally:
+            sys.setprofile(None)
+        assert found
+        assert principal.thing == names[0]
+        assert len(principal.things) == len(names)
+        return counted
+
+    few = steps([f"one-{number}" for number in range(10)])
+    many = steps([f"one-{number}" for number in range(1_000)])
+    assert many == few
+    assert len(things.things_of(things.group_arn("crowd"))) == 1_000

@@ -37,6 +37,7 @@ from edgectl_gke_edge.emulator.server import Source, google_settings, open_googl
 
 NODES_MODULE = "edgectl_gke_edge.emulator.nodes"
 READY_S = 90.0
+CROWD_NODE_S = 0.1
 LEASE_S = 8.0
 KUBERNETES = "v1.35.2-gke.1120000"
 QUICK = BackOff(first_s=1.0, most_s=30.0, forgive_s=60.0)
@@ -357,7 +358,8 @@ class Fleet:
         self._processes.start(wanted.name, command, dict(os.environ))
 
     def _wait_ready(self) -> None:
-        deadline = time.monotonic() + READY_S
+        crowds = sum(site.wanted.crowd for site in self.sites.values())
+        deadline = time.monotonic() + READY_S + crowds * CROWD_NODE_S
         for name, site in self.sites.items():
             while not (site.folder / "nodes" / READY_FILE).exists():
                 self.check()

@@ -35,11 +35,13 @@ class Registry:
         self._lock = threading.Lock()
         self._connected: dict[str, tuple[bool, int]] = {}
         self._queries: dict[str, str] = {}
+        # Asked for once: moto takes a lock for it, and every message of every device needs it.
+        self._backend: IoTBackend = iot_backends[account][region]
 
     @property
     def backend(self) -> IoTBackend:
         """What moto keeps."""
-        return iot_backends[self._account][self._region]
+        return self._backend
 
     def thing_arn(self, thing: str) -> str:
         """Return a thing's ARN."""
