@@ -234,6 +234,16 @@ def test_version_that_does_not_hold_its_soak_falls_back_and_the_hub_is_told(
     assert server.attributes["edgectl_release"] == "6"
 
 
+def test_first_version_of_a_device_that_does_not_hold_is_told_to_the_hub(
+    device: Device, server: DdiServer
+) -> None:
+    device.start()
+    code, report = bring(device, bundle(device, 1, "one", serve="crash", soak_s=0.2).tar())
+    assert (code, report["state"]) == (ROLLED_BACK, "failed")
+    server.wait(lambda: server.attributes.get("edgectl_release") == "1")
+    assert server.attributes["edgectl_state"] == "failed"
+
+
 def wait_phase(device: Device, *phases: str) -> None:
     def there() -> bool:
         update = device.record().update
