@@ -9,6 +9,8 @@ import subprocess
 import time
 from pathlib import Path
 
+from edgectl.interrupts import held_back
+
 STOP_GRACE_S = 10.0
 
 
@@ -25,15 +27,16 @@ class Processes:
         self._log_dir.mkdir(parents=True, exist_ok=True)
         with (self._log_dir / f"{name}.log").open("ab") as log:
             self._log_from[name] = log.tell()
-            process = subprocess.Popen(
-                arguments,
-                env=env,
-                stdin=subprocess.DEVNULL,
-                stdout=log,
-                stderr=log,
-                start_new_session=True,
-            )
-        self._running.append((name, process))
+            with held_back():
+                process = subprocess.Popen(
+                    arguments,
+                    env=env,
+                    stdin=subprocess.DEVNULL,
+                    stdout=log,
+                    stderr=log,
+                    start_new_session=True,
+                )
+                self._running.append((name, process))
 
     def ended(self) -> str | None:
         """Return the name of a process that ended by itself, or None."""

@@ -22,6 +22,7 @@ from typing import Any
 import msgspec
 
 from edgectl.errors import ProviderError, UnsupportedError
+from edgectl.interrupts import held_back
 
 GROUP = "edgectl.emulators"
 UP_TIMEOUT_S = 300.0
@@ -107,7 +108,7 @@ class Emulators:
             arguments += ["--dir", str(self._folder / name)]
             arguments += ["--info", str(info_file(self._folder, name))]
             arguments += [] if self._keep else ["--stop-on-eof"]
-            with (self._folder / f"{name}.log").open("wb") as log:
+            with (self._folder / f"{name}.log").open("wb") as log, held_back():
                 process = subprocess.Popen(
                     [sys.executable, "-m", "edgectl.cli.main", *arguments],
                     env=self._environment,
@@ -116,7 +117,7 @@ class Emulators:
                     stderr=log,
                     start_new_session=True,
                 )
-            self.running.append(Emulator(name, process, self._folder))
+                self.running.append(Emulator(name, process, self._folder))
 
     def wait(self, say: Callable[[str], None]) -> dict[str, str]:
         """Wait until all are up; return the variables by which they are reached.
