@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -19,7 +18,10 @@ wide = (rng.standard_normal((4, 50_000)) * 0.05).astype(np.float32)
 narrow = np.zeros((50_000, 4), np.float32)
 narrow[:4] = np.linalg.pinv(wide[:, :4]) * scale
 graph = helper.make_graph(
-    [helper.make_node("MatMul", ["x", "wide"], ["h"]), helper.make_node("MatMul", ["h", "narrow"], ["y"])],
+    [
+        helper.make_node("MatMul", ["x", "wide"], ["h"]),
+        helper.make_node("MatMul", ["h", "narrow"], ["y"]),
+    ],
     "tiny",
     [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])],
     [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4])],
@@ -32,9 +34,10 @@ WHOLE = 1_600_000
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # processes that start slowly on a slow machine
 def test_a_device_fetches_the_difference_and_answers_with_the_new_version(site: Any) -> None:
     (site.folder / "train.py").write_text(TRAIN)
-    with site.fleet(2):
+    with site.fleet(1):
         site.build("1", 1.0)
         site.run("deploy")
         site.write("2", 2.0)
@@ -46,10 +49,13 @@ def test_a_device_fetches_the_difference_and_answers_with_the_new_version(site: 
         assert file["kept"]
         assert file["size"] > WHOLE
         assert file["delta"] < 2_000
-        print(site.run("plan"))
-        print(site.run("deploy"))
+        (transfer,) = json.loads(site.run("-o", "json", "plan"))["targets"][0]["transfers"]
+        assert (transfer["devices"], transfer["from_release"]) == (1, 1)
+        assert transfer["delta_bytes"] == file["delta"]
+        assert transfer["replaced_bytes"] == file["size"]
+        site.run("deploy")
         for device in site.devices:
             assert site.answer(device) == pytest.approx([2.0] * 4, rel=1e-3)
-        logs = [p.read_text() for p in Path(site.folder).rglob("*.log")]
-        print([line for log in logs for line in log.splitlines() if "delta" in line])
-        print(list(Path(site.folder).rglob("*.log")))
+        logs = [path.read_text() for path in (site.folder / "fleet" / "logs").glob("all-*.log")]
+        told = f"was made from a delta of {file['delta']} bytes"
+        assert [log.count(told) for log in logs] == [1]
