@@ -42,6 +42,7 @@ from edge_components.contract.release import (
     MANIFEST_FILE,
     RELEASE_FILE,
     DeviceSettings,
+    NetworkSettings,
     ReleaseDocument,
     parse_release_envelope,
 )
@@ -54,6 +55,7 @@ from edge_components.contract.state import (
 )
 from edge_components.contract.telemetry import Kind, TelemetryRecord, from_otlp, to_otlp
 from edge_components.contract.twin import DesiredRelease, ModuleReport, parse_report
+from edge_components.contract.window import Hours
 from edgectl.artifacts import artifact_tags, fetch_artifact_file, push_artifact, read_artifact
 from edgectl.attest import attest, read_attestation
 from edgectl.errors import (
@@ -203,6 +205,7 @@ __all__ = [
     "HardwareProfile",
     "HistoryPage",
     "HistoryRequest",
+    "Hours",
     "HubSection",
     "InventoryPage",
     "InventoryRequest",
@@ -217,6 +220,7 @@ __all__ = [
     "ModelVersion",
     "ModuleReport",
     "ModuleSink",
+    "NetworkSettings",
     "NotFoundError",
     "ObservePage",
     "ObserveRequest",
