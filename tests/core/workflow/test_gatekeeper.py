@@ -14,11 +14,12 @@ from edge_components.contract.histogram import counted, to_attributes
 from edge_components.contract.release import ReleaseDocument
 from edge_components.contract.telemetry import Kind, TelemetryRecord
 from edgectl.api import Package, Provider, ProviderContext, Release, Target
+from edgectl.cli import plan_text
 from edgectl.cli.junit import junit
 from edgectl.errors import PlanError, ProviderError, UnreachableError
 from edgectl.hookspecs import hookimpl
 from edgectl.plugins import open_provider
-from edgectl.records import Capabilities
+from edgectl.records import Capabilities, ReleaseRecord
 from edgectl.requests import (
     CapabilitiesRequest,
     DeployRequest,
@@ -37,6 +38,7 @@ from edgectl.workflow.deploy import TargetResult
 from edgectl.workflow.drive import Driver, Rollout, describe
 from edgectl.workflow.gatekeeper import BEFORE_S, PAGE, SLACK_S, GateKeeper
 from edgectl.workflow.plan import Plan, TargetPlan, plan_target
+from edgectl.workflow.resume import is_way_back
 from edgectl.workflow.review import check_unchanged
 from edgectl.workflow.shared import Shared
 
@@ -406,6 +408,19 @@ def test_a_plan_shows_gates_and_says_when_the_soak_is_short(
     assert "devices tell their health every 10s then" in short.notes[-1]
     assert planned(fleet.provider, RolloutPolicy(soak_s=600.0, gates=ERRORS)).notes == ()
     assert planned(fleet.provider, RolloutPolicy(soak_s=30.0)).gates == ()
+    for text in (plan_text.describe(whole(short)), plan_text.markdown(whole(short))):
+        assert "gates while soaking: error_rate <= 1%" in text
+
+
+def test_a_release_is_a_way_back_where_its_package_is_older_than_the_one_before() -> None:
+    packages = {1: OLD, 2: NEW, 3: OLD, 4: NEW}  # newest first, as providers list them
+    history = [
+        ReleaseRecord(number=n, package=packages[n], version="1", content="")
+        for n in sorted(packages, reverse=True)
+    ]
+    assert is_way_back(history, OLD, baseline=NEW)
+    assert not is_way_back(history, NEW, baseline=OLD)
+    assert not is_way_back(history, NEW, baseline="")
 
 
 def whole(planned: TargetPlan) -> Plan:

@@ -187,3 +187,16 @@ def test_what_was_left_out_is_in_the_health_record(bench: Any) -> None:
     bench.metrics.pipeline_waiting = 2
     health = Counts(bench.metrics)()
     assert (health["pipeline.dropped_oldest"], health["pipeline.waiting"]) == (3, 2)
+
+
+def test_a_reading_s_answer_and_latency_are_in_the_next_health_record(
+    bench: Any, parts: Any, make_model: Any, until: Any
+) -> None:
+    counts = Counts(bench.metrics)
+    bench.use({"source": parts.inbox, "sink": parts.answers}, make_model(2.0))
+    bench.drop("a.json", [1, 2, 3, 4])
+    until(lambda: bench.metrics.pipeline_readings == 1)
+    told = counts()
+    assert (told["interval.answered"], told["interval.failed"]) == (1, 0)
+    assert told["latency_s.count"] == 1
+    assert counts()["interval.answered"] == 0

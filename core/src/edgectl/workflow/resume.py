@@ -24,11 +24,11 @@ def resume_plan(session: Session, target: Target, control: Control) -> tuple[Pla
     record = next((r for r in history if r.number == control.release), None)
     if record is None:
         raise NotFoundError(f"provider '{target.provider}' does not know release {control.release}")
-    is_back = _is_back(history, record.package, control.baseline)
+    is_back = is_way_back(history, record.package, control.baseline)
     return _plan(session, target, record, record.number, is_new=False, is_back=is_back)
 
 
-def _is_back(history: list[ReleaseRecord], package: str, baseline: str) -> bool:
+def is_way_back(history: list[ReleaseRecord], package: str, baseline: str) -> bool:
     """Whether a release is a way back: its package is older than the one that it replaces."""
     first = {record.package: record.number for record in history}  # newest first: the oldest stays
     return first.get(package, 0) < first.get(baseline, 0)
