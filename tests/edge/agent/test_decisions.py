@@ -15,8 +15,12 @@ from edge_components.agent.orders import (
     OrderDecision,
     decide_cancel,
     decide_order,
+    import_action,
+    may_give_way,
+    open_outcome,
 )
 from edge_components.agent.reporting import Identity, closing_feedback, device_report
+from edge_components.contract.release import ReleaseDocument
 from edge_components.contract.state import Reason, State, from_attributes, to_attributes
 from edge_components.update.record import Installed, Outcome, Phase, Record, Update
 
@@ -164,3 +168,34 @@ def test_closing_feedback_tells_success_from_failure(state: State, finished: str
     feedback = closing_feedback(replace(DONE, state=state))
     assert (feedback.execution, feedback.finished) == ("closed", finished)
     assert f"state={state.value}" in feedback.details[0]
+
+
+@pytest.mark.parametrize("phase", list(Phase))
+def test_order_of_the_hub_waits_for_the_end_of_an_import(phase: Phase) -> None:
+    """Its release may be lower, and then both would be lost."""
+    record = Record(update=Update(action=import_action(7), phase=phase))
+    decision = decide_order(record, "8", Deployment())
+    held = phase is Phase.HELD  # nobody works on it
+    assert decision is (OrderDecision.INSTALL if held else OrderDecision.IGNORE)
+
+
+@given(st.sampled_from(Phase), st.none() | st.integers(1, 9), st.integers(0, 9), st.booleans())
+def test_import_takes_the_place_of_what_can_come_again_and_is_not_higher(
+    phase: Phase, ordered: int | None, brought: int, by_hub: bool
+) -> None:
+    release = None
+    if ordered is not None:
+        release = ReleaseDocument(application="p", number=ordered, version="1", package="sha256:1")
+    action = "a1" if by_hub else import_action(ordered or 0)
+    update = Update(action=action, phase=phase, release=release)
+    expected = phase is Phase.HELD or (
+        by_hub and not phase.is_switched and (ordered is None or ordered <= brought)
+    )
+    assert may_give_way(update, brought) is expected
+    assert may_give_way(None, brought)
+
+
+def test_hub_hears_of_its_own_orders_only() -> None:
+    assert open_outcome(DONE) is DONE
+    assert open_outcome(replace(DONE, delivered=True)) is None
+    assert open_outcome(replace(DONE, action=import_action(2))) is None

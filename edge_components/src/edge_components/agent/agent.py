@@ -138,21 +138,25 @@ class Agent:
         if not self._running.wait(self._timing.stop_s):
             return "the agent does not run yet"
         with self._turnstile:
-            record = self._store.record
             if self._worker is None or self._stopping:
                 return "the agent is stopping"
-            update = record.update
-            if update is not None and not may_give_way(update, errand.number):
-                return f"the device is at another update: {_described(update)}"
-            if self._worker.is_busy():
-                self._worker.stop(self._timing.stop_s)
-            if self._worker.is_busy():
-                return "the device does not let go of another update"
+            if why := self._make_way(self._worker, errand.number):
+                return why
             # The hub was not told of an end, so it offers what was put aside again.
             self._store.change(lambda now: errand.begin(machine.recover(now)))
             self._errand = errand
             self._worker.begin(errand.source)
         return ""
+
+    def _make_way(self, worker: Worker, number: int) -> str:
+        """Put an update of the hub's aside for an import; say why that cannot be, or ""."""
+        for _ in range(2):  # it may switch while it is being asked to stop
+            update = self._store.record.update
+            if not may_give_way(update, number):
+                return f"the device is at another update: {_described(update)}"
+            if worker.is_busy():
+                worker.stop(self._timing.stop_s)
+        return "the device does not let go of another update" if worker.is_busy() else ""
 
     def rest(self, seconds: float) -> bool:
         """Wait so long; return whether the agent is stopping. Any thread may call."""
@@ -321,6 +325,8 @@ class Agent:
         return device_report(record, self._identity, answering=self._supervisor.answering())
 
 
-def _described(update: Update) -> str:
+def _described(update: Update | None) -> str:
+    if update is None:
+        return "none"
     release = f"release {update.release.number}" if update.release else f"action {update.action}"
     return f"{release} ({update.phase.value})"
