@@ -76,3 +76,13 @@ def test_a_project_that_waits_for_nothing_is_rehearsed_as_it_is(tmp_path: Path) 
     assert told == ()
     assert rehearsed.spec == project.spec
     assert rehearsed.policy == project.policy
+
+
+def test_gates_stay_but_silence_is_no_failure(tmp_path: Path) -> None:
+    gates = "rollout: {soak: 1m, gates: {restarts: '<= 0', on_missing: fail}}\n"
+    (tmp_path / "edgectl.yaml").write_text(PLAIN + gates)
+    rehearsed, told = virtual(load_project(tmp_path))
+    assert rehearsed.policy.gates is not None
+    assert [str(gate) for gate in rehearsed.policy.gates.gates] == ["restarts <= 0"]
+    assert rehearsed.policy.gates.on_missing == "pass"
+    assert told == ("gates that too little is told for are passed: who asks virtual devices?",)
