@@ -226,6 +226,22 @@ def test_a_cluster_that_cannot_be_reached_is_remembered_and_stops_nobody(line: L
     assert "cluster 'lot-2' cannot be reached" in notes
 
 
+def test_devices_do_not_vanish_where_the_cluster_that_remembers_them_is_lost(
+    line: Line, open_plugin: Callable[..., Provider]
+) -> None:
+    line.give(1)
+    line.settle(1)
+    line.site.servers["lot-1"].cut()
+    states = line.states(1)
+    assert set(states) == set(line.devices)
+    assert states[line.devices[0]].state is State.UNREACHABLE
+    assert states[line.devices[-1]].state is State.HEALTHY
+    fresh = open_plugin(timeout_s=3.0)
+    question = api.ObserveRequest(target=line.target, application=line.application, release=1)
+    with pytest.raises(UnreachableError, match="'lot-1' cannot be reached"):
+        list(fresh.observe(question))
+
+
 @pytest.mark.slow
 def test_the_key_that_pods_trust_is_set_once_and_never_changed_by_a_deploy(
     line: Line, tmp_path: Path

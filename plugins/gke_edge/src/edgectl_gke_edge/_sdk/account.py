@@ -152,6 +152,16 @@ class Account:
             self._notes[key] = value
         return value
 
+    def keep(self, key: Hashable, value: object) -> None:
+        """Keep what was seen last, for when it cannot be seen."""
+        with self._lock:
+            self._notes[key] = value
+
+    def kept(self, key: Hashable) -> object:
+        """Return what was kept, or None."""
+        with self._lock:
+            return self._notes.get(key)
+
     def close(self) -> None:
         """Close the connections."""
         with self._lock:

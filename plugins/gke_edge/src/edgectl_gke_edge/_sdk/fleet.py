@@ -78,7 +78,7 @@ def find(account: Account, target: Target) -> Found:
     answers = account.each(clusters, lambda c, kube: members_of(account, target, selector, c, kube))
     found = [member for answer in answers if answer.lost is None for member in answer.value]
     lost = {a.cluster.name: a.lost for a in answers if a.lost is not None}
-    memory = recall(account, target) if lost else {}
+    memory = (recall(account, target) if lost else None) or {}
     for name, error in lost.items():
         found += _remembered(name, memory.get(name, {}), error)
     unknown = tuple(sorted(name for name in lost if name not in memory))
@@ -129,16 +129,25 @@ def _remembered(name: str, known: dict[str, str], error: UnreachableError) -> It
         )
 
 
-def recall(account: Account, target: Target) -> Memory:
-    """Return what was remembered; nothing where the coordination cluster does not answer."""
+def recall(account: Account, target: Target) -> Memory | None:
+    """Return what was remembered.
+
+    Where the coordination cluster does not answer it is what this process read last: devices of a
+    cluster that is lost must not look as if they had never been given anything. None: nothing was
+    read yet.
+    """
+    key = ("remembered", target.name)
     try:
         text = shared.SharedText(account, target, "", MEMORY).read()
     except UnreachableError:
-        return {}
+        found = account.kept(key)
+        return found if isinstance(found, dict) else None
     try:
-        return _MEMORY.decode(text or "{}")
+        memory = _MEMORY.decode(text or "{}")
     except msgspec.DecodeError:
-        return {}
+        memory = {}
+    account.keep(key, memory)
+    return memory
 
 
 def remember(account: Account, target: Target, answers: Iterable[Answer[list[Member]]]) -> None:
@@ -148,10 +157,11 @@ def remember(account: Account, target: Target, answers: Iterable[Answer[list[Mem
         for answer in answers
         if answer.lost is None
     }
-    known = recall(account, target)
+    known = recall(account, target) or {}
     _, clusters = account.of(target)
     taken = {cluster.name for cluster in clusters}
     wanted = {name: had for name, had in {**known, **now}.items() if name in taken}
     if wanted != known:
         text = msgspec.json.encode(wanted, order="sorted").decode()
         shared.SharedText(account, target, "", MEMORY).write(text)
+        account.keep(("remembered", target.name), wanted)

@@ -49,20 +49,20 @@ def observe(account: Account, request: ObserveRequest) -> ObservePage:
     """Return where each device of the target stands, on one page.
 
     Raises:
-        UnreachableError: Not one cluster answers, and nothing is remembered.
+        UnreachableError: A cluster does not answer, and what it has is not remembered.
     """
     selector, clusters = account.of(request.target)
     answers = account.each(
         clusters, lambda c, kube: _ClusterLook(account, request, selector, c, kube).statuses()
     )
     found = [status for answer in answers if answer.lost is None for status in answer.value]
-    lost = [answer for answer in answers if answer.lost is not None]
+    lost = {answer.cluster.name: answer.lost for answer in answers if answer.lost is not None}
     if lost:
         memory = fleet.recall(account, request.target)
-        for answer in lost:
-            if answer.lost is not None:
-                known = memory.get(answer.cluster.name, {})
-                found += _silent(answer.cluster.name, known, request, answer.lost)
+        if memory is None:
+            raise next(iter(lost.values()))
+        for name, error in lost.items():
+            found += _silent(name, memory.get(name, {}), request, error)
     wanted = (s for s in found if request.devices is None or s.device in request.devices)
     return ObservePage(states=tuple(sorted(wanted, key=lambda status: status.device)))
 
