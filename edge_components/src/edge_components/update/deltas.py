@@ -95,9 +95,9 @@ class Traffic(msgspec.Struct):
     def text(self) -> str:
         """Return it as a sentence for an operator."""
         parts = [f"{self.by_delta} by delta"] if self.by_delta else []
-        parts += [f"{self.failed} deltas of no use"] if self.failed else []
-        parts += [f"{self.kept} files were here"] if self.kept else []
-        told = f"fetched {self.fetched} of {self.needed} bytes"
+        parts += [f"{self.failed} by a delta of no use first"] if self.failed else []
+        parts += [f"{self.kept} here already"] if self.kept else []
+        told = f"fetched {self.fetched} bytes of {self.needed}"
         return "; ".join([told, *parts])
 
 
@@ -115,6 +115,7 @@ class Deltas:
         self._shelf = shelf
         self._child = child or DeltaChild()
         self._chosen: dict[str, Offer] = {}
+        self._begun: set[str] = set()
         self._made: set[str] = set()
         self.traffic = Traffic()
 
@@ -158,17 +159,16 @@ class Deltas:
             CalledOffError: ``stop`` was set.
         """
         missing = partial.size - partial.offset
+        if layer.digest not in self._begun:
+            self._begun.add(layer.digest)
+            self.traffic.needed += missing
         if layer.digest in self._made:  # with other bytes than it should have
             self._made.remove(layer.digest)
             self.traffic.failed += 1
-        else:
-            self.traffic.needed += missing
         offer = self._chosen.pop(layer.digest, None)
-        if offer is not None and offer.delta.size < missing:
-            if self._by_delta(offer, partial, stop):
-                self._made.add(layer.digest)
-                return
-            self.traffic.failed += 1
+        if offer and offer.delta.size < missing and self._by_delta(offer, partial, stop):
+            self._made.add(layer.digest)
+            return
         begin = partial.offset
         self._source.fetch(layer, partial, stop)
         self.traffic.fetched += partial.offset - begin
@@ -187,12 +187,12 @@ class Deltas:
             # A link that broke may be back when the order comes again: then it goes on here.
             if not (isinstance(exc, RefusedError) and exc.reason is Reason.DOWNLOAD_FAILED):
                 self._shelf.drop(offer.delta.digest)
-            if isinstance(exc, DiskFullError):
-                # The partial file may be gone: whoever opened it has to open it anew.
-                self.traffic.failed += 1
-                raise WrongContentError(f"no room beside the delta: {exc}") from exc
             if partial.offset != before:
                 partial.restart()
+            self.traffic.failed += 1
+            if isinstance(exc, DiskFullError):
+                # The partial file may be gone: whoever opened it has to open it anew.
+                raise WrongContentError(f"no room beside the delta: {exc}") from exc
             return False
         self._shelf.drop(offer.delta.digest)
         _LOG.info("%s was made from a delta of %d bytes", offer.new, offer.delta.size)
