@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 import msgspec
@@ -12,8 +14,10 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
+from edgectl import api
 from edgectl.api import LimitError, ProjectError, Target
 from edgectl_gke_edge import names
+from edgectl_gke_edge._sdk.package import takes_volume
 from edgectl_gke_edge.config import GkeConfig
 from edgectl_gke_edge.endpoints import address_of
 from edgectl_gke_edge.hardware import hardware_of, is_device
@@ -239,3 +243,39 @@ def test_no_right_is_asked_for_twice_or_by_a_wildcard() -> None:
     resources = [(right.group, right.resource, right.training) for right in RIGHTS]
     assert len(set(resources)) == len(resources)
     assert not any("*" in (right.resource, *right.verbs) for right in RIGHTS)
+
+
+class Cluster:
+    """As much of an account and of a cluster's API as a delivery is decided by."""
+
+    cluster = "lot-1"
+
+    def __init__(self, delivery: str, version: tuple[int, int] = (1, 36)) -> None:
+        self.config = SimpleNamespace(delivery=delivery)
+        self._version = version
+
+    def version(self) -> tuple[int, int]:
+        return self._version
+
+    def remember(self, key: object, ask: Callable[[], tuple[int, int]]) -> tuple[int, int]:
+        del key
+        return ask()
+
+
+def released(network: api.NetworkSettings | None) -> api.ReleaseDocument:
+    return api.ReleaseDocument(
+        application="plates",
+        number=7,
+        version="1",
+        package="sha256:" + "a" * 64,
+        settings=api.DeviceSettings(network=network),
+    )
+
+
+def test_pods_whose_network_has_limits_fetch_by_themselves() -> None:
+    limits = api.NetworkSettings(bandwidth=2_000_000)
+    auto: Any = Cluster("auto")
+    assert takes_volume(auto, auto, released(None))
+    assert not takes_volume(auto, auto, released(limits))
+    image: Any = Cluster("image")
+    assert takes_volume(image, image, released(limits))  # refused when it is planned
