@@ -198,6 +198,15 @@ def test_client_that_asks_and_never_reads_is_hung_up_on(strict: Any, name: str) 
     assert status(strict.process.pid, "VmRSS") - memory < 20 << 10
 
 
+def test_hub_says_at_its_start_that_not_all_devices_can_be_connected(start_hub: Any) -> None:
+    hub = start_hub(files=120)
+    sent = [{"controllerId": f"d{n}", "name": f"d{n}"} for n in range(61)]
+    hub.ok("POST", "/targets", 201, json=sent)
+    assert "RLIMIT_NOFILE" not in hub.stop()[1]
+    said = start_hub(files=120).stop()[1]
+    assert "61 devices are registered and RLIMIT_NOFILE lets 60 be connected" in said
+
+
 def test_hub_says_when_open_files_run_out_and_serves_those_it_has(start_hub: Any) -> None:
     hub = start_hub(files=120)
     device = hub.device("d")

@@ -33,6 +33,7 @@ from edgectl_selfhosted.hub.config import HubConfig
 from edgectl_selfhosted.hub.hub import Hub
 from edgectl_selfhosted.hub.patience import Patience
 from edgectl_selfhosted.hub.protocol import HubProtocol, sweep
+from edgectl_selfhosted.hub.store import targets
 from edgectl_selfhosted.hub.store.schema import SchemaError
 
 READY_FILE = "hub.json"
@@ -189,6 +190,17 @@ def _server(config: HubConfig, hub: Hub, url: str, most: int) -> _Server:
     return _Server(settings, config.data, url)
 
 
+async def _say_if_too_few_files(hub: Hub, most: int) -> None:
+    devices = await hub.read(targets.count)
+    if most and devices > most:
+        _LOG.warning(
+            "%d devices are registered and RLIMIT_NOFILE lets %d be connected at a time: raise the "
+            "hard limit of open files",
+            devices,
+            most,
+        )
+
+
 def _spare_the_collector() -> None:
     """Keep the garbage collector from looking at what stays, and from looking too often.
 
@@ -212,6 +224,7 @@ async def _run(config: HubConfig, listener: socket.socket, most: int) -> int:
     try:
         server = _server(config, hub, url_of(config, listener), most)
         await hub.start()
+        await _say_if_too_few_files(hub, most)
         _spare_the_collector()
         work = [*maintenance.chores(hub), server.hang_up_on_the_slow(config.patience)]
         chores = [asyncio.create_task(chore) for chore in work]

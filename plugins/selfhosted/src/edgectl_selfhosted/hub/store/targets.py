@@ -13,7 +13,16 @@ from edgectl_selfhosted.hub.errors import Fault, HubError, not_found
 from edgectl_selfhosted.hub.fiql_sql import ALWAYS, Condition
 from edgectl_selfhosted.hub.store import fields
 from edgectl_selfhosted.hub.store.paging import Page, Query, page
-from edgectl_selfhosted.hub.store.rows import Audited, Scalar, Tx, column, fetch, fetch_one, marks
+from edgectl_selfhosted.hub.store.rows import (
+    Audited,
+    Scalar,
+    Tx,
+    column,
+    fetch,
+    fetch_one,
+    marks,
+    scalar,
+)
 
 MAX_ATTRIBUTE_CHARS = 128
 _CHUNK = 500
@@ -64,6 +73,11 @@ def token_sha256(token: str) -> str:
 def find(conn: sqlite3.Connection, controller_id: str) -> Target | None:
     """Return a target by its controller id, or None."""
     return fetch_one(conn, Target, "SELECT * FROM target WHERE controller_id = ?", (controller_id,))
+
+
+def count(conn: sqlite3.Connection) -> int:
+    """Return how many targets there are."""
+    return int(scalar(conn, "SELECT count(*) FROM target"))
 
 
 def get(conn: sqlite3.Connection, controller_id: str) -> Target:
