@@ -13,6 +13,8 @@ from typing import Any
 
 import msgspec
 
+from edge_components.contract.jsonio import decoder
+
 Value = str | int | float | bool
 BRISK_RECORDS = 10
 BRISK_SHARE = 1 / 6
@@ -132,7 +134,8 @@ def from_otlp(data: bytes) -> list[TelemetryRecord]:
     Raises:
         msgspec.DecodeError: The request is not OTLP JSON.
     """
-    request = msgspec.json.decode(data, type=_Request)
+    request = decoder(_Request).decode(data)
+    decoder(TelemetryRecord)  # what `convert` needs to know of it; targets are read side by side
     return [
         record
         for group in request.resource_logs
