@@ -210,3 +210,46 @@ def test_history_shows_nothing_of_others(fleet: Any, server: Any) -> None:
         body = [{"type": "app", "name": fleet.application, "version": "9", "modules": []}]
         operator.post("/rest/v1/distributionsets", json=body).raise_for_status()
     assert list(fleet.provider.history(history_of(fleet))) == []
+
+
+def with_delta(package: api.Package, data: bytes) -> api.Delta:
+    """Put a delta to the package's first file into its layout."""
+    digest = api.sha256_digest(data)
+    (package.layout / "blobs" / "sha256" / api.digest_hex(digest)).write_bytes(data)
+    file = api.DeltaFile(
+        old=api.sha256_digest(b"before"),
+        new=min(layer_digests(package)),
+        digest=digest,
+        size=len(data),
+    )
+    return api.Delta(digest=digest, package=api.sha256_digest(b"package"), files=(file,))
+
+
+def test_a_device_gets_deltas_by_name_and_they_are_sent_once(
+    fleet: Any, shop: Any, deploy: Callable[..., Any]
+) -> None:
+    device = fleet.device("cam")
+    package = shop.package()
+    delta = with_delta(package, b"some delta")
+    release = shop.release(1, package)
+    wanted = msgspec.structs.replace(request(fleet, package, release), deltas=(delta,))
+    assert fleet.provider.package(wanted).uploaded_bytes > package.size_bytes + len(b"some delta")
+    assert fleet.provider.package(wanted).uploaded_bytes == 0
+    deploy(release, "cam")
+    chunks = device.deployment()["deployment"]["chunks"]
+    artifacts = {a["filename"]: a for chunk in chunks for a in chunk["artifacts"]}
+    name = api.delta_file_name(delta.files[0].old, delta.files[0].new)
+    assert device.download(artifacts[name]) == b"some delta"
+
+
+def test_deltas_that_come_after_their_release_are_told_to_be_late(
+    fleet: Any, shop: Any, wire: Any, progress: list[str]
+) -> None:
+    package = shop.package()
+    plain = request(fleet, package, shop.release(1, package))
+    fleet.provider.package(plain)
+    late = msgspec.structs.replace(plain, deltas=(with_delta(package, b"late"),))
+    wire.clear()
+    assert fleet.provider.package(late).uploaded_bytes == 0
+    assert wire.writes == []
+    assert "release 1 was published before its deltas were made" in progress[-1]

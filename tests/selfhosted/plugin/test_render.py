@@ -10,6 +10,8 @@ from edgectl.api import (
     PACKAGE_FILE,
     RELEASE_FILE,
     WEIGHT_TYPE,
+    Delta,
+    DeltaFile,
     Descriptor,
     LimitError,
     Manifest,
@@ -18,6 +20,7 @@ from edgectl.api import (
     Release,
     ReleaseDocument,
     Variant,
+    delta_file_name,
     sha256_digest,
 )
 from edgectl_selfhosted import render
@@ -119,6 +122,25 @@ def test_a_file_of_two_variants_is_sent_once() -> None:
     )
     assert len(found["plates.fp32"].artifacts) == 2
     assert len(found["plates.int8"].artifacts) == 1
+
+
+def delta_file(old: str, new: str, size: int) -> DeltaFile:
+    names = [sha256_digest(name.encode()) for name in (old, new, f"{old} {new} {size}")]
+    return DeltaFile(old=names[0], new=names[1], digest=names[2], size=size)
+
+
+def test_deltas_are_files_of_a_module_of_their_own_and_the_smaller_of_two_is_taken() -> None:
+    deltas = [
+        Delta(digest="d", package="p", files=(delta_file("a", "b", 9), delta_file("c", "b", 5))),
+        Delta(digest="e", package="q", files=(delta_file("a", "b", 7),)),
+        Delta(digest="f", package="q", files=(delta_file("a", "b", 8),)),
+    ]
+    (module,) = render.delta_modules("plates", deltas)
+    assert module.name == "plates.delta"
+    sizes = {artifact.name: artifact.size for artifact in module.artifacts}
+    a, b, c = (sha256_digest(name.encode()) for name in "abc")
+    assert sizes == {delta_file_name(a, b): 7, delta_file_name(c, b): 5}
+    assert render.delta_modules("plates", ()) == ()
 
 
 def test_weights_of_no_variant_come_along() -> None:

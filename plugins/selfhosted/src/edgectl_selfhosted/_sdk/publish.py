@@ -67,6 +67,7 @@ def publish(
     found = find_set(client, release.application, release.number)
     if found is not None:
         _check_same(found, release)
+        _tell_of_late_deltas(client, found, request, progress)
         return PackageResult(location=_location(client, found))
     ids: list[int] = []
     if _is_local(request.package.layout, release.package):
@@ -86,6 +87,21 @@ def publish(
     return PackageResult(
         location=_location(client, _create_set(client, release, ids)), uploaded_bytes=sent
     )
+
+
+def _tell_of_late_deltas(
+    client: Client, found: SetView, request: PackageRequest, progress: Callable[[str], None]
+) -> None:
+    """Say which deltas came after their release: a set that is assigned takes no module more."""
+    wanted = {(m.name, m.version) for m in delta_modules(found.name, request.deltas)}
+    if wanted:
+        what = f"look for the deltas of release {found.version}"
+        modules = client.pages(what, f"{SETS}/{found.id}/assignedSM", ModuleView)
+        if not wanted <= {(module.name, module.version) for module in modules}:
+            progress(
+                f"release {found.version} was published before its deltas were made: devices fetch "
+                "whole files"
+            )
 
 
 def _from_earlier_release(client: Client, release: Release) -> tuple[list[int], bytes]:
