@@ -297,6 +297,20 @@ def test_import_of_a_lower_release_than_the_hub_orders_is_put_off(
     assert server.wait_closed(action.id) == "success"
 
 
+def start_again(device: Device) -> None:
+    """Start the agent as a service manager does: again, if the store is not let go of at once."""
+    path = Layout(state_dir=device.state_dir).agent_socket
+
+    def listens() -> bool:
+        if device.has_exited():
+            device.start()
+        with socket.socket(socket.AF_UNIX, socket.SOCK_SEQPACKET) as visitor:
+            return visitor.connect_ex(str(path)) == 0
+
+    device.start()
+    device.server.wait(listens)
+
+
 def killed_import(device: Device, step: int) -> bool:
     """Import with an agent that dies at a step, and again; return whether it came so far."""
     device.start(kill_at=step)
@@ -313,8 +327,7 @@ def killed_import(device: Device, step: int) -> bool:
     record = device.assert_whole()
     assert record.active is not None
     assert record.active.number in {number.number, number.number + 1}
-    device.start()
-    device.wait_answer("five", "six")
+    start_again(device)
     # An update that was cut off after its switch goes on by itself.
     assert device.bring(file).end()[0] in {OK, TEMPORARY}
     device.wait_answer("six")
