@@ -395,25 +395,3 @@ class Driver:
         if until is not None:
             pause = min(pause, max(until - self._clock(), 0.05))
         self._sleep(pause)
-
-
-def describe(verdict: Verdict, target: str) -> str:
-    """Return a verdict as lines for people."""
-    lines = [f"{target}: {verdict.outcome} - {verdict.why}"]
-    lines += [
-        f"  {failed.device}: {failed.state}, {failed.reason or 'no reason given'}"
-        + (f" - {failed.detail}" if failed.detail else "")
-        for failed in verdict.failed[:20]
-    ]
-    if len(verdict.failed) > 20:
-        lines.append(f"  and {len(verdict.failed) - 20} more devices")
-    silent = [device for device, state in verdict.others.items() if state == State.UNREACHABLE]
-    lines += [f"  {device}: {State.UNREACHABLE}" for device in silent[:20]]
-    if len(silent) > 20:
-        lines.append(f"  and {len(silent) - 20} more unreachable devices")
-    lines += [
-        f"  gate of wave {found.wave}, {found.measure} {found.limit}: {found.result} - {found.why}"
-        for found in verdict.gates
-        if found.result in {"missed", "missing"}
-    ]
-    return "\n".join(lines)

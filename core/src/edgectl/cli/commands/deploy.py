@@ -18,11 +18,11 @@ from edgectl.records import Package, Record
 from edgectl.rehearsal.emulators import check_emulated
 from edgectl.rehearsal.emulators import command as command_line
 from edgectl.rehearsal.loopback import fenced
+from edgectl.rollout.verdict import describe
 from edgectl.session import Session
 from edgectl.workflow import build
 from edgectl.workflow.approval import check_approval
 from edgectl.workflow.deploy import GATE, Deployer, TargetResult, exit_code
-from edgectl.workflow.drive import describe
 from edgectl.workflow.dry import note_rollout
 from edgectl.workflow.plan import Plan
 from edgectl.workflow.planner import make_plan
