@@ -32,6 +32,7 @@ from edgectl_azure_iot_edge.emulator.account import ROOMS, MakeRoom, RunningAcco
 from edgectl_azure_iot_edge.emulator.edge.crowd.enroll import add_crowd
 from edgectl_azure_iot_edge.emulator.edge.ground import kept_of, reserve_address
 from edgectl_azure_iot_edge.emulator.edge.settings import MQTT_PORT
+from edgectl_azure_iot_edge.emulator.hub.rates import TWIN_WRITE, rates
 from edgectl_azure_iot_edge.emulator.hub.room import HubRoom
 from edgectl_azure_iot_edge.emulator.hub.settings import HubSettings
 from edgectl_azure_iot_edge.emulator.place import place_of, setting
@@ -40,6 +41,8 @@ from edgectl_azure_iot_edge.emulator.seed import seed
 from edgectl_azure_iot_edge.selector import read_selector
 
 EDGE_MODULE = "edgectl_azure_iot_edge.emulator.edge"
+CROWD_WRITES = 0.4
+"""What a crowd takes of the hub's rate of twin writes, which operators share."""
 CROWD_MODULE = "edgectl_azure_iot_edge.emulator.edge.crowd"
 CROWD_READY = '"connected"'
 CROWD_TIMEOUT_S = 60.0
@@ -270,6 +273,8 @@ class Fleet:
         command = [sys.executable, "-m", CROWD_MODULE, "--folder", str(folder)]
         command += ["--hub", host, "--mqtt-port", str(hub.devices.port)]
         command += ["--failing", str(crowd.failing), "--ca", str(self._account.ca_file)]
+        writes_per_s = rates(hub.settings_of_hub)[TWIN_WRITE] * CROWD_WRITES
+        command += ["--writes-per-second", str(writes_per_s)]
         self._processes.start(name, command, self._env)
         deadline = time.monotonic() + CROWD_TIMEOUT_S + crowd.size * CROWD_DEVICE_S
         while CROWD_READY not in self._processes.log_tail(name):
