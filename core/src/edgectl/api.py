@@ -19,7 +19,13 @@ from edge_components.contract.device import (
 from edge_components.contract.digest import digest_hex, sha256_digest
 from edge_components.contract.errors import ContractError
 from edge_components.contract.hardware import PROFILES, HardwareProfile
-from edge_components.contract.jsonio import MAX_DEPTH, canonical_json, decode_json, json_depth
+from edge_components.contract.jsonio import (
+    MAX_DEPTH,
+    canonical_json,
+    decode_json,
+    decoder,
+    json_depth,
+)
 from edge_components.contract.package import (
     FILEPATH,
     MAX_MANIFEST_BYTES,
@@ -278,6 +284,7 @@ __all__ = [
     "attest",
     "canonical_json",
     "decode_json",
+    "decoder",
     "delta_file_name",
     "digest_hex",
     "fetch_artifact_file",

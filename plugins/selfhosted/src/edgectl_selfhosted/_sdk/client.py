@@ -22,8 +22,7 @@ from urllib.parse import urlsplit
 import httpx
 import msgspec
 
-from edge_components.contract.jsonio import decoder
-from edgectl.api import AuthError, ProviderError
+from edgectl.api import AuthError, ProviderError, decoder
 from edgectl_selfhosted._sdk.wire import Page
 from edgectl_selfhosted.config import SelfhostedConfig, in_project
 from edgectl_selfhosted.errors import (
