@@ -144,7 +144,7 @@ def test_a_gate_that_needs_approval_holds_until_it_is_given(site: Any) -> None:
 
 
 def test_while_a_gate_soaks_a_failure_closes_it(site: Any) -> None:
-    two(site, ", after: [lots], gate: {soak: 2s}")
+    two(site, ", after: [lots], gate: {soak: 8s}")
     with site.start("deploy", "--poll", "0.05") as running:
         running.wait_for("soaks before it begins")
         site.run("devices", "remove", "device-0001", "-t", "lots")
