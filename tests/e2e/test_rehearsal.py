@@ -16,6 +16,8 @@ from typing import Any
 import psutil
 import pytest
 
+from edgectl.cli.main import run
+
 END_TIMEOUT_S = 60.0
 
 
@@ -180,23 +182,14 @@ def test_emulators_that_are_kept_answer_in_a_shell_with_their_settings_until_the
     ("arguments", "words"),
     [
         (["--keep"], "--devices, --keep and --soak are for --emulate"),
-        (["--emulate", "--plan", "edgectl.yaml"], "which --emulate does not look at"),
+        (["--emulate", "--plan", __file__], "which --emulate does not look at"),
     ],
 )
 def test_options_that_do_not_go_together_are_a_usage_error(
-    site: Any, arguments: list[str], words: str
+    site: Any, arguments: list[str], words: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    done = subprocess.run(
-        site.command("deploy", *arguments),
-        cwd=site.folder,
-        env=site.env,
-        capture_output=True,
-        text=True,
-        timeout=60,
-        check=False,
-    )
-    assert done.returncode == 2
-    assert words in done.stderr
+    assert run(["--project", str(site.folder), "deploy", *arguments]) == 2
+    assert words in capsys.readouterr().err
 
 
 def start(site: Any) -> subprocess.Popen[str]:

@@ -9,8 +9,6 @@ import signal
 import socket
 from typing import Any
 
-import pytest
-
 SLOW = '{devices: 6, behaviours: {"*": {observations: 1000000}}}'
 ME = f"{getpass.getuser()}@{socket.gethostname()}"
 
@@ -59,16 +57,15 @@ def test_the_second_operator_is_told_who_where_and_since_when_and_one_killed_is_
     site.run("journal", "verify")
 
 
-@pytest.mark.parametrize("beat", [0.0, 4e9])
 def test_one_killed_on_another_machine_is_followed_when_its_lease_stays_as_it_is(
-    site: Any, beat: float
+    site: Any,
 ) -> None:
-    """Whether its clock was decades slow or fast."""
+    """Though its clock was decades fast, so that its last sign of life is still to come."""
     site.build(memory=SLOW)
     with site.start("deploy", "--poll", "0.1") as running:
         running.wait_for("giving it to")
         running.kill()
-    from_elsewhere(site, beat=beat, ttl_s=1.0)
+    from_elsewhere(site, beat=4e9, ttl_s=1.0)
     site.write()
     done = site.run("deploy", "--poll", "0.05")
     assert "seems gone; watching for 1 s whether it gives a sign of life" in done.stderr
