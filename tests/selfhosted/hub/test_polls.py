@@ -108,6 +108,12 @@ def test_change_is_in_the_very_next_poll(shared: Any, wire: Any, name: str) -> N
         assert links() >= {"deploymentBase"}
         device.say(action, "closed", "success")
         assert links() == {"installedBase", "configData"}
+    action = shared.assign(shared.dset(f"{name}-called-off"), name)[0]
+    assert links() >= {"deploymentBase"}
+    shared.ok("DELETE", f"/targets/{name}/actions/{action}")
+    assert links() >= {"cancelAction"}
+    device.say(action, "closed", "success", to="cancelAction")
+    assert links() == {"installedBase", "configData"}
     shared.ok("PUT", f"/targets/{name}", json={"securityToken": "a" * 32})
     wire.send(device.root, token(device))
     assert wire.answer()[0] == 401
@@ -164,12 +170,14 @@ def test_name_with_a_percent_sign_is_not_taken_for_another(
     shared: Any, wire: Any, name: str
 ) -> None:
     literal, decoded = shared.device(f"{name}%41"), shared.device(f"{name}A")
-    wire.send(f"/DEFAULT/controller/v1/{name}%41", token(decoded))
-    assert wire.answer()[0] == 200
-    wire.send(f"/DEFAULT/controller/v1/{name}%41", token(literal))
-    assert wire.answer()[0] == 401
-    wire.send(f"/DEFAULT/controller/v1/{name}%2541", token(literal))
-    assert wire.answer()[0] == 200
+    for path, device, expected in (
+        (f"{name}%2541", literal, 200),
+        (f"{name}%41", decoded, 200),
+        (f"{name}%41", literal, 401),
+        (f"{name}%2541", decoded, 401),
+    ):
+        wire.send(f"/DEFAULT/controller/v1/{path}", token(device))
+        assert wire.answer()[0] == expected
 
 
 def test_poll_is_seen_by_operators_whichever_way_it_went(shared: Any, wire: Any, name: str) -> None:
