@@ -269,8 +269,10 @@ def test_a_plan_counts_every_file_where_devices_do_not_fetch_by_themselves(
 def test_a_plan_counts_an_unknown_package_as_nothing_and_tells_nothing_of_a_foreign_one(
     shop: Shop, pair: tuple[Package, Package]
 ) -> None:
-    _old, new = pair
+    old, new = pair
+    make_deltas(shop.layout, new.digest, old.digest)
     unknown = "sha256:" + os.urandom(32).hex()
-    assert transfers(new, Now(CPU, 7, unknown)).unchanged_bytes == 0
+    one = transfers(new, Now("", 7, unknown))
+    assert (one.unchanged_bytes, one.delta_bytes, one.whole_bytes) == (0, 0, new.size_bytes)
     foreign = msgspec.structs.replace(new, digest=unknown)
     assert plan_transfers(foreign, [Now(CPU, 1, new.digest)], deltas=()) == ()
