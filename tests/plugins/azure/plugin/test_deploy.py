@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from edgectl import api
@@ -62,6 +64,21 @@ def test_a_wave_costs_one_write_a_device_and_no_configuration_call_after_the_fir
     assert {n: c for n, c in made.items() if n.startswith("hub.") and "Query" not in n} == {
         "hub.UpdateTwin": 2
     }
+
+
+def test_a_rollout_that_was_begun_elsewhere_goes_on_without_the_package(
+    site: Any, fleet: Any, shop: Any, open_plugin: Callable[..., Provider], tmp_path: Path
+) -> None:
+    fleet.add("one", "two")
+    shop.give(1, "one")
+    known = msgspec.structs.replace(shop.package(), layout=tmp_path / "empty", size_bytes=0)
+    target, other = fleet.target, open_plugin()
+    other.preview(api.PreviewRequest(target=target, package=known, release=1))
+    release, devices = shop.release(1), (fleet.device("two"),)
+    request = api.DeployRequest(target=target, package=known, release=release, devices=devices)
+    assert other.deploy(request).assigned == devices
+    with pytest.raises(api.PackageError, match="not in the local store"):
+        other.preview(api.PreviewRequest(target=target, package=known, release=2))
 
 
 def test_deployments_of_others_stay_as_they_were(site: Any, fleet: Any, shop: Any) -> None:

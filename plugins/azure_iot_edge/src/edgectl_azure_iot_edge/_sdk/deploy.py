@@ -15,13 +15,13 @@ from edgectl.api import ConflictError, DeployRequest, DeployResult, NotFoundErro
 from edgectl_azure_iot_edge._sdk import layers
 from edgectl_azure_iot_edge._sdk.account import Account
 from edgectl_azure_iot_edge._sdk.fleet import Fleet
-from edgectl_azure_iot_edge._sdk.functions import functions_of
+from edgectl_azure_iot_edge._sdk.functions import functions_known
 from edgectl_azure_iot_edge._sdk.history import find_release
 from edgectl_azure_iot_edge._sdk.hub import list_configurations, patch_twin, read_twin
 from edgectl_azure_iot_edge._sdk.images import release_image
 from edgectl_azure_iot_edge._sdk.members import EdgeDevice, read_device
 from edgectl_azure_iot_edge.createoptions import check_one_kind
-from edgectl_azure_iot_edge.names import Given, given_patch
+from edgectl_azure_iot_edge.names import Given, configuration_id, given_patch
 from edgectl_azure_iot_edge.render import Layer, configuration
 
 TRIES = 5
@@ -92,6 +92,9 @@ def ensure_layer(
     check_one_kind(
         fleet.target.name, {device.hardware or hardware or "": 1 for device in devices.values()}
     )
+    name = configuration_id(fleet.application, fleet.target.name, number)
+    there = layers.read(account.hub, name)
+    present = None if there is None else there[0]
     layer = Layer(
         application=fleet.application,
         target=fleet.target.name,
@@ -101,11 +104,11 @@ def ensure_layer(
         repository=account.repository(fleet.application),
         artifact=placed.digest,
         image=release_image(account.config, account.repository(fleet.application), number),
-        functions=functions_of(account.config, request.package.layout, placed.package),
+        functions=functions_known(account.config, request.package.layout, placed.package, present),
         baked=account.config.runtime.bake,
     )
     wanted = configuration(account.config, layer, fleet.selector)
-    if layers.read(account.hub, str(wanted["id"])) is None:
+    if present is None:
         collect(fleet, number)  # first, so that there is room
     layers.ensure(account.hub, wanted)
     fleet.note_layer(number)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from edgectl.api import ModuleSink, ProjectError
-from edgectl_azure_iot_edge._sdk.content import read_pipeline
+from edgectl_azure_iot_edge._sdk.content import blob_path, read_pipeline
 from edgectl_azure_iot_edge.config import AzureConfig
+from edgectl_azure_iot_edge.names import function_module
+from edgectl_azure_iot_edge.schema import layer_modules
 
 
 def functions_of(config: AzureConfig, layout: Path, digest: str) -> tuple[str, ...]:
@@ -27,3 +31,26 @@ def functions_of(config: AzureConfig, layout: Path, digest: str) -> tuple[str, .
             hint=f"give it an image: functions: {{{missing[0]}: {{image: …}}}}",
         )
     return names
+
+
+def functions_known(
+    config: AzureConfig, layout: Path, digest: str, present: Mapping[str, Any] | None
+) -> tuple[str, ...]:
+    """Return the same; on a machine without the package, as the hub's deployment has them.
+
+    So a rollout that was begun elsewhere goes on from any machine.
+
+    Args:
+        config: The provider's settings.
+        layout: The local store.
+        digest: The package.
+        present: The release's deployment in the hub, or None where there is none yet.
+
+    Raises:
+        ProjectError: One is not in ``providers.azure.functions``.
+        PackageError: The store does not have the package, and the hub has no deployment.
+    """
+    if present is None or blob_path(layout, digest).exists():
+        return functions_of(config, layout, digest)
+    modules = layer_modules(present.get("content") or {})
+    return tuple(name for name in config.functions if function_module(name) in modules)

@@ -13,7 +13,7 @@ from edgectl.api import LimitError, PlanError, PreviewRequest, PreviewResult
 from edgectl_azure_iot_edge._sdk import layers
 from edgectl_azure_iot_edge._sdk.account import Account
 from edgectl_azure_iot_edge._sdk.fleet import Fleet, Words
-from edgectl_azure_iot_edge._sdk.functions import functions_of
+from edgectl_azure_iot_edge._sdk.functions import functions_known
 from edgectl_azure_iot_edge._sdk.hub import list_configurations
 from edgectl_azure_iot_edge._sdk.images import runtime_image
 from edgectl_azure_iot_edge.createoptions import check_one_kind
@@ -40,8 +40,9 @@ def preview(account: Account, request: PreviewRequest) -> PreviewResult:
         PlanError: A device could not get the release, or the deployment would not be valid.
     """
     fleet = account.fleet(request.target, request.package.application)
-    wanted = _document(account, fleet, request)
     listed = list_configurations(account.hub)
+    by_id = {str(document["id"]): document for document in listed}
+    wanted = _document(account, fleet, request, by_id)
     _check_room(account, fleet, listed, wanted)
     _test_queries(account, wanted)
     devices = fleet.members.all()
@@ -51,13 +52,17 @@ def preview(account: Account, request: PreviewRequest) -> PreviewResult:
     )
     words = fleet.words(devices, all_of_them=True)
     ours = layer_modules(wanted["content"]).keys()
-    by_id = {str(document["id"]): document for document in listed}
     look = _Look(request, by_id, frozenset(ours), priority(account.config, request.release))
     return PreviewResult(notes=look.notes(words))
 
 
-def _document(account: Account, fleet: Fleet, request: PreviewRequest) -> Document:
+def _document(
+    account: Account, fleet: Fleet, request: PreviewRequest, listed: Mapping[str, Document]
+) -> Document:
     """Render the deployment that the release would get, with digests of the right length."""
+    package = request.package
+    name = configuration_id(fleet.application, fleet.target.name, request.release)
+    present = listed.get(name)
     layer = Layer(
         application=fleet.application,
         target=fleet.target.name,
@@ -67,7 +72,7 @@ def _document(account: Account, fleet: Fleet, request: PreviewRequest) -> Docume
         repository=account.repository(fleet.application),
         artifact=_SOME_DIGEST,
         image=f"{runtime_image(account.config).partition('@')[0]}@{_SOME_DIGEST}",
-        functions=functions_of(account.config, request.package.layout, request.package.digest),
+        functions=functions_known(account.config, package.layout, package.digest, present),
         baked=account.config.runtime.bake,
     )
     return configuration(account.config, layer, fleet.selector)
