@@ -34,6 +34,8 @@ QUICK = dict.fromkeys(FLEETS, 40) | {"memory": 2_000}
 LIMIT_MIB, LIMIT_LINES = 300.0, 40
 LAST_WAVE = "devices of wave 3 have not settled"
 AWAY_S = 300.0
+PARTLY = 3
+"""Exit code where devices are unreachable: on a machine that is too small emulated ones are."""
 SMALLEST = 20
 """Fewer are not three waves."""
 
@@ -173,7 +175,7 @@ def _rehearse(fleet: Fleet, size: int, other: Path) -> Rehearsal:
     while _is_held(went_on) and time.perf_counter() - at < AWAY_S:
         time.sleep(1)
         went_on = second.drive("resume")
-    if went_on.code or _is_held(went_on):
+    if went_on.code not in {0, PARTLY} or _is_held(went_on):
         raise SystemExit(f"{went_on.code}: {went_on.rows} {went_on.said}")
     away_s = time.perf_counter() - at - went_on.wall_s
     books = fleet.books()

@@ -59,8 +59,9 @@ class Crowd:
         while True:
             try:
                 async with gate:
-                    await self._create("nodes", "", document)
+                    # First the lease: a node that has none for long is lost, and stays so.
                     await self._create("leases", _LEASES, lease(member))
+                    await self._create("nodes", "", document)
             except ApiError as exc:
                 _LOG.info("node '%s' is not registered: %s", member.name, exc)
                 await asyncio.sleep(_AGAIN_S)
