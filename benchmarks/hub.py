@@ -16,11 +16,15 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import sys
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import NamedTuple
 
 import uvloop
+
+sys.path.insert(0, str(Path(__file__).parent))  # make bench runs Python with -P
 from _hub import (
     Link,
     Server,

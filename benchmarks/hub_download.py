@@ -22,6 +22,8 @@ from pathlib import Path
 from typing import NamedTuple
 
 import uvloop
+
+sys.path.insert(0, str(Path(__file__).parent))  # make bench runs Python with -P
 from _hub import (
     TOKEN,
     Server,

@@ -18,6 +18,7 @@ import contextlib
 import json
 import os
 import signal
+import sys
 import tempfile
 import time
 from collections.abc import Coroutine, Iterator
@@ -26,6 +27,8 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import uvloop
+
+sys.path.insert(0, str(Path(__file__).parent))  # make bench runs Python with -P
 from _hub import (
     Link,
     Server,
