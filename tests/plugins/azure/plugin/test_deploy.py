@@ -75,6 +75,7 @@ def test_a_rollout_that_was_begun_elsewhere_goes_on_without_the_package(
     target, other = fleet.target, open_plugin()
     other.preview(api.PreviewRequest(target=target, package=known, release=1))
     release, devices = shop.release(1), (fleet.device("two"),)
+    other.package(api.PackageRequest(target=target, package=known, release=release))
     request = api.DeployRequest(target=target, package=known, release=release, devices=devices)
     assert other.deploy(request).assigned == devices
     with pytest.raises(api.PackageError, match="not in the local store"):

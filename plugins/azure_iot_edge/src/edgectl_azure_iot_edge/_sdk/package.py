@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 from edgectl.api import PackageRequest, PackageResult, push_package, push_release
 from edgectl_azure_iot_edge._sdk.account import Account
+from edgectl_azure_iot_edge._sdk.content import blob_path
 from edgectl_azure_iot_edge._sdk.images import bake, pinned_image
 
 
@@ -22,12 +23,16 @@ def publish(
     release, package = request.release, request.package
     reference = account.repository(release.application)
     image = pinned_image(account.config)
-    sent = push_package(package.layout, release.package, reference, deltas=request.deltas)
+    # Going on, or back, from another machine: the registry has the package, the store has not.
+    is_here = blob_path(package.layout, release.package).exists()
+    sent = 0
+    if is_here:
+        sent = push_package(package.layout, release.package, reference, deltas=request.deltas)
     placed = push_release(
         release.envelope, release.package, reference, release.application, release.number
     )
     sent += placed.uploaded_bytes
-    if account.config.runtime.bake:
+    if account.config.runtime.bake and is_here:
         digest, more = bake(reference, request, image)
         sent += more
         progress(f"the module's image of release {release.number} is {digest[:19]}")
