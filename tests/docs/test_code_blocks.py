@@ -10,9 +10,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
+import signal
 import subprocess
 import sys
 import tomllib
@@ -100,16 +102,22 @@ def of(*languages: str) -> list[Block]:
 def run(command: list[str], folder: Path, text: str = "") -> subprocess.CompletedProcess[str]:
     """Run a program in a folder, the environment's own programs first."""
     path = f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-    return subprocess.run(
+    with subprocess.Popen(
         command,
         cwd=folder,
         env={**os.environ, "PATH": path, "NO_COLOR": "1"},
-        input=text,
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
         text=True,
-        timeout=110,
-        check=False,
-    )
+        start_new_session=True,
+    ) as process:
+        try:
+            out, err = process.communicate(text, timeout=110)
+        finally:
+            with contextlib.suppress(ProcessLookupError):  # what it left, if it was cut off
+                os.killpg(process.pid, signal.SIGKILL)
+    return subprocess.CompletedProcess(command, process.returncode, out, err)
 
 
 @pytest.mark.parametrize("block", of("python"), ids=str)

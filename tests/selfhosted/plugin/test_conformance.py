@@ -39,8 +39,10 @@ class FollowingDevice:
         while not self._stop.wait(POLL_S):
             try:
                 self._step()
+            except KeyError:
+                continue  # an operator took the order back between two polls
             except httpx.HTTPStatusError as exc:
-                # An operator may take the order back between two requests.
+                # Or between two other requests.
                 if exc.response.status_code not in {404, 410}:
                     self.failure = exc
                     return
