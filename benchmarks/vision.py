@@ -3,8 +3,8 @@
 On one core the ratio is to a raw ``session.run`` loop that has the picture already; the server gets
 it through a socket. Raw loop and server take turns on the same core in the same run. "JSON loop" is
 the raw loop when it has to decode the request and encode the answer with orjson: what JSON costs
-anybody. "Bare grpc.aio" decodes, runs and encodes and does nothing else: what gRPC costs anybody
-in Python. On two cores the ratio is to the same server on one.
+anybody. "Bare sockets" and "bare grpc.aio" decode, run and encode and do nothing else: what
+a socket and gRPC cost anybody in Python. On two cores the ratio is to the same server on one.
 
     python benchmarks/vision.py [--seconds 2] [--rounds 5] [--connections 4]
 """
@@ -27,6 +27,7 @@ import numpy as np
 import orjson
 
 sys.path.insert(0, str(Path(__file__).parent))  # make bench runs Python with -P
+from _bare_http import bare_http
 from _grpc_load import bare_grpc, infer_message, measure_grpc
 from _serving import (
     CLIENT_CORE,
@@ -69,14 +70,17 @@ def one_core(options: Any, model: Path, folder: Path, picture: np.ndarray[Any, A
     body = json_body("data", picture)
     with (
         Server(model, folder, kinds["binary"], "--grpc-port", "0") as server,
+        bare_http(model, SERVER_CORE) as bare_sockets,
         bare_grpc(model, folder) as bare,
     ):
         pid, seconds, count = server.pid, options.seconds, options.connections
+        turns = {
+            **{f"{kind} REST": (pid, server.port, request) for kind, request in kinds.items()},
+            "bare sockets": (*bare_sockets, kinds["binary"]),
+        }
         subjects: dict[str, Callable[[], Rates]] = {
-            f"{kind} REST": functools.partial(
-                measure, pid, server.port, request, count, seconds, polls=False
-            )
-            for kind, request in kinds.items()
+            name: functools.partial(measure, *turn, count, seconds, polls=False)
+            for name, turn in turns.items()
         }
         for name, where in {"gRPC": (pid, server.line["grpc_port"]), "bare grpc.aio": bare}.items():
             subjects[name] = functools.partial(measure_grpc, *where, message, count, seconds)
