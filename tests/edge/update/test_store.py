@@ -5,8 +5,12 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import subprocess
+import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from edge_packages import Package, Publisher, make_package, make_release
@@ -18,7 +22,7 @@ from edge_components.contract.package import layer_paths
 from edge_components.store import disk as disk_module
 from edge_components.store.blobs import Blobs, WrongContentError
 from edge_components.store.disk import Disk, DiskFullError
-from edge_components.store.store import Store, StoreError, read_record
+from edge_components.store.store import LOCK_FILE, Store, StoreError, read_record
 from edge_components.store.versions import Documents
 from edge_components.update.record import Accepted, Installed, Phase, Record, Update
 
@@ -111,6 +115,31 @@ def test_second_store_on_the_folder_is_refused(opened: Open, tmp_path: Path) -> 
         opened(tmp_path)
     store.close()
     opened(tmp_path)
+
+
+def test_a_store_that_a_killed_agents_child_still_has_is_waited_for(
+    opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    store = opened(tmp_path)
+    lock = next(
+        int(one.name)
+        for one in Path("/proc/self/fd").iterdir()
+        if os.path.realpath(one) == str((tmp_path / LOCK_FILE).resolve())
+    )
+    child = subprocess.Popen(
+        [sys.executable, "-c", "input()"], stdin=subprocess.PIPE, pass_fds=(lock,)
+    )
+    waits: list[float] = []
+
+    def wait(seconds: float) -> None:
+        waits.append(seconds)
+        child.communicate(b"end\n", timeout=20)
+
+    clock = SimpleNamespace(monotonic=time.monotonic, sleep=wait)
+    monkeypatch.setattr("edge_components.store.store.time", clock)
+    store.close()
+    opened(tmp_path)
+    assert len(waits) == 1
 
 
 def test_record_that_cannot_be_read_is_an_error_with_its_path(opened: Open, tmp_path: Path) -> None:

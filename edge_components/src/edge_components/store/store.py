@@ -11,6 +11,7 @@ import logging
 import os
 import shutil
 import threading
+import time
 from collections.abc import Callable, Collection, Iterable
 from pathlib import Path
 from typing import BinaryIO, Self
@@ -33,6 +34,8 @@ STATE_FILE = "state.json"
 LOCK_FILE = "lock"
 SPARE_FILE = "spare"
 SPARE_BYTES = 64 << 10
+_PATIENCE_S = 2.0
+_LOOK_S = 0.02
 _LOG = logging.getLogger(__name__)
 
 
@@ -75,11 +78,9 @@ class Store:
         """
         root.mkdir(parents=True, exist_ok=True, mode=0o700)
         lock = (root / LOCK_FILE).open("ab")
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except OSError as exc:
+        if not _locked(lock):
             lock.close()
-            raise StoreBusyError(f"the store '{root}' is in use by another agent") from exc
+            raise StoreBusyError(f"the store '{root}' is in use by another agent")
         try:
             store = cls(root, limits or StoreSection(), disk or Disk(), lock)
             store._recover()
@@ -267,3 +268,21 @@ def read_record(root: Path) -> Record:
         return decode_json(data, Record, what=f"'{path}'", max_bytes=MAX_RECORD_BYTES)
     except ContractError as exc:
         raise StoreError(str(exc)) from exc
+
+
+def _locked(lock: BinaryIO) -> bool:
+    """Lock the store's file; False if another process keeps it.
+
+    A process that an agent was just starting has the agent's files until it runs its own program;
+    if the agent was killed at that instant, the lock is free a moment later.
+    """
+    deadline = time.monotonic() + _PATIENCE_S
+    while True:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(_LOOK_S)
+        else:
+            return True
