@@ -193,13 +193,13 @@ def test_throttling_that_does_not_end_is_told_and_a_rerun_goes_on(
 def test_a_twin_that_others_keep_writing_is_told_and_one_write_is_got_over(
     crowd: Any, fault: Callable[..., None]
 ) -> None:
-    # The lease and the rollout's record are written first; then the first device's tag.
-    fault("hub.UpdateTwin", "PreconditionFailed", status=412, times=5, skip=2)
+    # The lease is written three times and the rollout's record once; then the first device's tag.
+    fault("hub.UpdateTwin", "PreconditionFailed", status=412, times=5, skip=4)
     said = refusal(crowd.attempt(*DEPLOY))
     assert re.match(r"error: all: cannot give release 1 to 'all-crowd1-\d': ", said[0]), said
     assert said[1] == "  code: PreconditionFailed"
     crowd.steer("DELETE", "faults")
-    fault("hub.UpdateTwin", "PreconditionFailed", status=412, times=1, skip=2)
+    fault("hub.UpdateTwin", "PreconditionFailed", status=412, times=1, skip=4)
     assert crowd.run(*DEPLOY) == "all: healthy - 4 of 4 devices are healthy\n"
 
 
