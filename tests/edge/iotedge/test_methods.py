@@ -52,8 +52,8 @@ def test_what_was_left_by_hand_does_not_come_back_with_a_restart(device: EdgeDev
     device.stop()
     device.start()
     device.hub.until(lambda: device.hub.connects == 2)
-    assert device.hub.call("status")[1]["wanted"] == device.wanted(2, two)
     device.wait_answer("v1")
+    assert device.hub.call("status")[1]["wanted"] == device.wanted(2, two)
     assert device.hub.last()["current"] == 1
     device.install(3, "v3")
 
