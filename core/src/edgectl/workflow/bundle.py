@@ -29,13 +29,12 @@ from edgectl.package.bundle import write_bundle
 from edgectl.package.read import open_package
 from edgectl.provider import Provider
 from edgectl.records import Package, Record, ReleaseRecord, Target
-from edgectl.requests import PackageRequest
 from edgectl.session import Session
 from edgectl.workflow.approval import check_approval
 from edgectl.workflow.deploy import Deployer, known_package
 from edgectl.workflow.numbers import document_of, number_of
 from edgectl.workflow.plan import check_limits, release_history
-from edgectl.workflow.publish import known_deltas
+from edgectl.workflow.publish import bring_release
 from edgectl.workflow.shared import Shared
 
 
@@ -279,13 +278,7 @@ def _write(session: Session, choice: _Choice, package: Package, file: Path) -> B
     if choice.publish:
         provider = session.provider(target.provider)
         check_limits(target, package, provider.capabilities())
-        request = PackageRequest(
-            target=target,
-            package=package,
-            release=release,
-            deltas=known_deltas(provider, package),
-        )
-        published = provider.package(request).location
+        published = bring_release(provider, target, package, release).location
         session.progress(f"release {number} is at {published}; no device was given it")
     size = write_bundle(session.layout, release, file)
     facts: dict[str, str | int] = {

@@ -11,11 +11,11 @@ from pathlib import Path
 
 from edgectl.errors import ProjectError, UnsupportedError
 from edgectl.records import Package, Target
-from edgectl.requests import PackageRequest, PreviewRequest
+from edgectl.requests import PreviewRequest
 from edgectl.session import Session
 from edgectl.workflow.deploy import Deployer
 from edgectl.workflow.plan import Plan
-from edgectl.workflow.publish import known_deltas
+from edgectl.workflow.publish import bring_release
 
 Files = dict[str, dict[str, str]]
 """Target to path to text."""
@@ -92,15 +92,7 @@ def _publish(
     for target in {(t.provider, plan.release_of(t.name)): t for t in targets}.values():
         number = plan.release_of(target.name)
         release = deployer.make_release(number, package.digest, package.version, target.name)
-        provider = session.provider(target.provider)
-        made = provider.package(
-            PackageRequest(
-                target=target,
-                package=package,
-                release=release,
-                deltas=known_deltas(provider, package),
-            )
-        )
+        made = bring_release(session.provider(target.provider), target, package, release)
         say(f"release {release.number} is at {made.location}")
 
 

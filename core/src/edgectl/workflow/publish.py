@@ -10,7 +10,7 @@ from edgectl.errors import EdgectlError, PackageError
 from edgectl.package.deltas import find_deltas
 from edgectl.provider import Provider
 from edgectl.records import Delta, Package, Release, Target
-from edgectl.requests import PackageRequest
+from edgectl.requests import PackageRequest, PackageResult
 from edgectl.session import Session
 
 
@@ -64,19 +64,30 @@ class Publisher:
     def _try(self, target: Target, made: Release) -> EdgectlError | None:
         try:
             provider = self._session.open(target.provider)
-            result = provider.package(
-                PackageRequest(
-                    target=target,
-                    package=self._package,
-                    release=made,
-                    deltas=known_deltas(provider, self._package),
-                )
-            )
+            result = bring_release(provider, target, self._package, made)
         except EdgectlError as exc:
             return exc
         sent = f" ({result.uploaded_bytes} bytes sent)" if result.uploaded_bytes else ""
         self._say(f"release {made.number} is at {result.location}{sent}")
         return None
+
+
+def bring_release(
+    provider: Provider, target: Target, package: Package, release: Release
+) -> PackageResult:
+    """Bring a package, its release and the deltas to it to where a target's devices fetch them.
+
+    Raises:
+        EdgectlError: The provider refused.
+    """
+    return provider.package(
+        PackageRequest(
+            target=target,
+            package=package,
+            release=release,
+            deltas=known_deltas(provider, package),
+        )
+    )
 
 
 def known_deltas(provider: Provider, package: Package) -> tuple[Delta, ...]:
