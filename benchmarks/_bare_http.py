@@ -8,14 +8,10 @@ shows how much of a raw loop the socket itself costs.
 
 from __future__ import annotations
 
-import contextlib
 import re
 import selectors
 import socket
-import subprocess
 import sys
-from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import onnxruntime as ort
@@ -76,19 +72,6 @@ def serve(model: str) -> None:
                 ready.register(connection, selectors.EVENT_READ, _Client(connection, session))
             elif not key.data.read():
                 ready.unregister(key.fileobj)
-
-
-@contextlib.contextmanager
-def bare_http(model: Path, core: int) -> Iterator[tuple[int, int]]:
-    """Run it on a core; give its process id and port."""
-    command = ["taskset", "-c", str(core), sys.executable, "-P", __file__, str(model)]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert server.stdout is not None
-        yield server.pid, int(server.stdout.readline())
-    finally:
-        server.kill()
-        server.communicate()
 
 
 if __name__ == "__main__":

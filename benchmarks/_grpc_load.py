@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import subprocess
 import sys
 import time
 from collections.abc import Iterator
@@ -15,7 +14,7 @@ import grpc
 import numpy as np
 
 sys.path.insert(0, str(Path(__file__).parent))  # make bench runs Python with -P
-from _serving import SERVER_CORE, Rates, cpu_s, environment
+from _serving import Rates, cpu_s, environment, pinned
 
 from edge_components.runtime.grpc.schema import MESSAGES, SERVICE
 
@@ -71,14 +70,8 @@ def infer_message(name: str, values: np.ndarray[Any, Any]) -> bytes:
 @contextlib.contextmanager
 def bare_grpc(model: Path, folder: Path) -> Iterator[tuple[int, int]]:
     """Run the bare server; give its process id and port."""
-    command = ["taskset", "-c", str(SERVER_CORE), sys.executable, "-c", BARE, str(model)]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=environment(folder))
-    try:
-        assert server.stdout is not None
-        yield server.pid, int(server.stdout.readline())
-    finally:
-        server.kill()
-        server.communicate()
+    with pinned("-c", BARE, str(model), env=environment(folder)) as found:
+        yield found
 
 
 async def _load(port: int, message: bytes, calls: int, seconds: float) -> list[float]:

@@ -368,6 +368,19 @@ class Server:
         self.process.communicate(timeout=15)
 
 
+@contextlib.contextmanager
+def pinned(*arguments: str, env: dict[str, str] | None = None) -> Iterator[tuple[int, int]]:
+    """Run a Python program on the server's core that prints its port; give process id and port."""
+    command = ["taskset", "-c", str(SERVER_CORE), sys.executable, "-P", *arguments]
+    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=env)
+    try:
+        assert server.stdout is not None
+        yield server.pid, int(server.stdout.readline())
+    finally:
+        server.kill()
+        server.communicate()
+
+
 def environment(folder: Path) -> dict[str, str]:
     """Let Python keep what it compiles, as an installation on a device does."""
     kept = {name: value for name, value in os.environ.items() if name != "PYTHONDONTWRITEBYTECODE"}

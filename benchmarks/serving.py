@@ -18,7 +18,6 @@ import contextlib
 import functools
 import os
 import statistics
-import subprocess
 import sys
 import tempfile
 from collections.abc import Iterator
@@ -31,7 +30,6 @@ sys.path.insert(0, str(Path(__file__).parent))  # make bench runs Python with -P
 from _serving import (
     CLIENT_CORE,
     INPUTS,
-    SERVER_CORE,
     RawLoop,
     Server,
     alternate,
@@ -39,6 +37,7 @@ from _serving import (
     digits_mlp,
     json_request,
     measure,
+    pinned,
     show,
     show_raw,
 )
@@ -62,14 +61,8 @@ uvloop.run(main())
 @contextlib.contextmanager
 def bare_server() -> Iterator[tuple[int, int]]:
     """Run a server that does nothing but answer; give its process id and port."""
-    command = ["taskset", "-c", str(SERVER_CORE), sys.executable, "-c", ECHO]
-    server = subprocess.Popen(command, stdout=subprocess.PIPE, text=True)
-    try:
-        assert server.stdout is not None
-        yield server.pid, int(server.stdout.readline())
-    finally:
-        server.kill()
-        server.communicate()
+    with pinned("-c", ECHO) as found:
+        yield found
 
 
 def cold_starts(model: Path, folder: Path, request: bytes, times: int = 5) -> list[float]:

@@ -27,7 +27,6 @@ import numpy as np
 import orjson
 
 sys.path.insert(0, str(Path(__file__).parent))  # make bench runs Python with -P
-from _bare_http import bare_http
 from _grpc_load import bare_grpc, infer_message, measure_grpc
 from _serving import (
     CLIENT_CORE,
@@ -43,10 +42,13 @@ from _serving import (
     json_request,
     measure,
     on_core,
+    pinned,
     show,
     show_raw,
     vision_net,
 )
+
+BARE_HTTP = str(Path(__file__).parent / "_bare_http.py")
 
 
 def json_loop(raw: RawLoop, body: bytes, seconds: float) -> Rates:
@@ -70,7 +72,7 @@ def one_core(options: Any, model: Path, folder: Path, picture: np.ndarray[Any, A
     body = json_body("data", picture)
     with (
         Server(model, folder, kinds["binary"], "--grpc-port", "0") as server,
-        bare_http(model, SERVER_CORE) as bare_sockets,
+        pinned(BARE_HTTP, str(model)) as bare_sockets,
         bare_grpc(model, folder) as bare,
     ):
         pid, seconds, count = server.pid, options.seconds, options.connections
