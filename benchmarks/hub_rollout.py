@@ -4,7 +4,8 @@ The rollout is the hub's own (hawkBit's ``/rest/v1/rollouts``): a group starts w
 has reached its threshold. Every device polls every 3 s, and when there is something to do it reads
 the order, says that it proceeds, says that it is done, and sends its attributes: what an agent
 says, without the download. No rollout can end before its groups have polled one after the other,
-which is the limit that the time is shown beside. p99 is of all polls, from when they were due.
+which is the limit that the time is shown beside. When in those 3 s a device polls has nothing to do
+with its group. p99 is of all polls, from when they were due.
 
 ``--kill`` ends the hub with SIGKILL in the middle and starts it again on its folder. A device that
 had its feedback acknowledged and is told to do the same again shows what was lost.
@@ -17,6 +18,7 @@ import asyncio
 import contextlib
 import json
 import os
+import random
 import signal
 import sys
 import tempfile
@@ -89,6 +91,7 @@ class Fleet:
         self.server = server
         self.size = size
         self.devices = [Device(number) for number in range(size.devices)]
+        random.Random(7).shuffle(self.devices)
         self.latencies: list[float] = []
         self.done: dict[int, str] = {}
         self.again = 0
@@ -210,7 +213,7 @@ async def converge(hubs: Hubs, size: Size, rollout: int, *, kill: bool) -> tuple
     """Run the rollout to its end; returns what came of it and how long it took."""
     fleet = Fleet(hubs.now, size)
     devices = asyncio.create_task(fleet.run())
-    await asyncio.sleep(1.5 * size.every_s)
+    await asyncio.sleep(3 * size.every_s)  # by then all have told their attributes
     fleet.latencies.clear()
     start = time.perf_counter()
     await asyncio.to_thread(hubs.now.ask, "POST", f"/rollouts/{rollout}/start")
