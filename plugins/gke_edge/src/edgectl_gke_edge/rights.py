@@ -36,7 +36,7 @@ RIGHTS: tuple[Right, ...] = (
     Right(
         group="",
         resource="nodes",
-        verbs=("get", "list", "patch"),
+        verbs=("get", "list", "watch", "patch"),
         in_cluster=True,
         why="devices, and the labels that give them a release",
     ),
@@ -50,7 +50,7 @@ RIGHTS: tuple[Right, ...] = (
     Right(
         group="",
         resource="pods",
-        verbs=("get", "list", "create", "patch"),
+        verbs=("get", "list", "watch", "create", "patch"),
         why="where devices stand; asking, without effect, whether a pod would be let in",
     ),
     Right(group="", resource="pods/proxy", verbs=("get",), why="the runtime's own report"),

@@ -127,7 +127,7 @@ def test_a_second_wave_writes_one_label_a_node_and_a_second_deploy_nothing(
     assert [method for method, _ in asked.writes()] == ["PATCH"]
 
 
-def test_looking_costs_two_lists_a_cluster_however_many_devices(line: Line, asked: Any) -> None:
+def test_looking_costs_two_requests_a_cluster_however_many_devices(line: Line, asked: Any) -> None:
     line.give(1)
     line.settle(1)
     asked.clear()

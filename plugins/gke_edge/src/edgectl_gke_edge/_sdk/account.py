@@ -11,19 +11,22 @@ import time
 from collections.abc import Callable, Hashable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 import msgspec
 
 from edgectl.api import Target, UnreachableError
+from edgectl_gke_edge._sdk import kinds
 from edgectl_gke_edge._sdk.clusters import Cluster, clusters_of, selected
-from edgectl_gke_edge._sdk.kube import Kube
+from edgectl_gke_edge._sdk.kube import Asked, Document, Kube
+from edgectl_gke_edge._sdk.mirror import Mirror, Named
 from edgectl_gke_edge.config import GkeConfig
 from edgectl_gke_edge.names import namespace_of
 from edgectl_gke_edge.selector import Selector, read_selector
 
 R = TypeVar("R")
 T = TypeVar("T")
+N = TypeVar("N", bound=Named)
 MAX_AT_ONCE = 16
 LISTED_FOR_S = 60.0
 DOWN_FOR_S = 5.0
@@ -67,6 +70,7 @@ class Account:
         self._kubes: dict[str, Kube] = {}
         self._down: dict[str, tuple[float, UnreachableError]] = {}
         self._notes: dict[Hashable, object] = {}
+        self._mirrors: dict[tuple[Any, ...], Mirror[Any]] = {}
 
     def clusters(self) -> list[Cluster]:
         """Return all clusters, by name; listed anew every minute."""
@@ -141,6 +145,23 @@ class Account:
         with ThreadPoolExecutor(max_workers=min(MAX_AT_ONCE, len(todo))) as pool:
             return list(pool.map(do, todo))
 
+    def mirror(self, kube: Kube, asked: Asked, read: Callable[[Document], N]) -> Mirror[N]:
+        """Return what is known of objects in a cluster, shared by all who look for the same."""
+        labels = tuple(sorted((asked.labels or {}).items()))
+        key = (kube.cluster, asked.kind, asked.namespace, labels)
+        with self._lock:
+            made: Mirror[N] = self._mirrors.setdefault(key, Mirror(kube, asked, read))
+        return made
+
+    def mark(self, kube: Kube, what: str, node: str, metadata: Document) -> None:
+        """Change labels and annotations of a node."""
+        document = kube.merge(what, kinds.Node, node, {"metadata": metadata})
+        with self._lock:
+            mirrors = list(self._mirrors.items())
+        for (cluster, kind, *_), mirror in mirrors:
+            if (cluster, kind) == (kube.cluster, kinds.Node):
+                mirror.note(document)
+
     def remember(self, key: Hashable, read: Callable[[], R]) -> R:
         """Return what never changes once it was read."""
         with self._lock:
@@ -167,6 +188,7 @@ class Account:
         with self._lock:
             kubes = list(self._kubes.values())
             self._kubes.clear()
+            self._mirrors.clear()
         for kube in kubes:
             kube.close()
 

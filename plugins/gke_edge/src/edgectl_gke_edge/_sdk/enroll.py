@@ -48,7 +48,7 @@ def enroll(account: Account, request: EnrollRequest) -> EnrollResult:
         for key, value in labels.items():
             names.check_label(key, value)
         what = f"add node '{node}' of cluster '{cluster.name}'"
-        kube.merge(what, kinds.Node, node, {"metadata": {"labels": labels}})
+        account.mark(kube, what, node, {"labels": labels})
     device = Device(
         id=request.name,
         name=node or cluster.name,
@@ -84,7 +84,7 @@ def retire(account: Account, request: RetireRequest) -> RetireResult:
     ours = {key for key in labels if key.startswith(f"{names.PREFIX}/")}
     gone = dict.fromkeys(sorted(ours | selector.nodes.keys()))
     what = f"remove '{request.device}' from target '{request.target.name}'"
-    kube.merge(what, kinds.Node, node, {"metadata": {"labels": gone}})
+    account.mark(kube, what, node, {"labels": gone})
     return RetireResult(removed=True)
 
 

@@ -14,7 +14,7 @@ from edgectl.api import Record, Target, UnreachableError
 from edgectl_gke_edge._sdk import kinds, shared
 from edgectl_gke_edge._sdk.account import Account, Answer
 from edgectl_gke_edge._sdk.clusters import Cluster
-from edgectl_gke_edge._sdk.kube import Kube
+from edgectl_gke_edge._sdk.kube import Asked, Kube
 from edgectl_gke_edge.hardware import hardware_of, is_device
 from edgectl_gke_edge.seen import Node, read_node
 from edgectl_gke_edge.selector import Selector
@@ -111,9 +111,8 @@ def members_of(
 
 def nodes(account: Account, selector: Selector, kube: Kube) -> list[Node]:
     """Return the nodes of a cluster that a selector takes and our pods may run on."""
-    what = "list nodes"
-    listed = kube.each(what, kinds.Node, labels=dict(selector.nodes))
-    found = (read_node(document) for document in listed)
+    asked = Asked("list nodes", kinds.Node, labels=dict(selector.nodes))
+    found = account.mirror(kube, asked, read_node).look()
     tolerations = account.config.runtime.tolerations
     return sorted((n for n in found if is_device(n, tolerations)), key=lambda node: node.name)
 

@@ -128,7 +128,7 @@ class Giving:
             marks[names.former_key(self._application)] = f"{last}={before[last]}"
         what = f"give release {self._number} to node '{node.name}'"
         metadata: Document = {"labels": labels, **({"annotations": marks} if marks else {})}
-        self._kube.merge(what, kinds.Node, node.name, {"metadata": metadata})
+        self._account.mark(self._kube, what, node.name, metadata)
 
     def _collect(self, there: list[Document]) -> None:
         """Remove releases that no node has any more, but for the one to fall back to."""

@@ -7,15 +7,18 @@ any SDK. Everything is written by server-side apply with our own field manager, 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, NamedTuple, TypeVar
 
 import httpx2
+import msgspec
 from lightkube import ApiError, Client
 from lightkube.config.client_adapter import user_auth, verify_cluster
 from lightkube.config.kubeconfig import SingleConfig
 from lightkube.config.models import User
 from lightkube.core.exceptions import ConfigError
+from lightkube.core.resource import api_info
+from lightkube.core.selector import build_selector
 from lightkube.types import CascadeType, PatchType
 
 from edgectl.api import AuthError, NotFoundError, ProviderError
@@ -34,8 +37,50 @@ Document = dict[str, Any]
 CHUNK = 500
 CONNECT_S = 5.0
 MAX_PROXIED_BYTES = 1 << 16
+QUIET_S = 0.2
+"""A watch that says nothing for so long has told what has changed until now."""
+WATCH_S = 1
+"""And it ends after so long, however much there is to tell: the next look goes on from there."""
+GONE = 410
 
 Labels = dict[str, Any]
+T = TypeVar("T")
+
+
+class ForgottenError(Exception):
+    """The server does not know any more what has changed since a version."""
+
+
+class Asked(NamedTuple):
+    """Which objects are meant.
+
+    Attributes:
+        what: What is done with them, for messages.
+        kind: Of which kind.
+        namespace: Where; None for kinds outside namespaces.
+        labels: Which of them; None for all.
+    """
+
+    what: str
+    kind: Kind
+    namespace: str | None = None
+    labels: Labels | None = None
+
+
+class Change(msgspec.Struct, frozen=True):
+    """What a watch tells.
+
+    Attributes:
+        type: ``ADDED``, ``MODIFIED``, ``DELETED``, ``BOOKMARK`` or ``ERROR``.
+        object: The object as it is now, or was; the ``Status`` of an error.
+    """
+
+    type: str
+    object: Document
+
+
+_CHANGE = msgspec.json.Decoder(Change)
+"""Made while importing: two threads that first decode a type at the same time crash msgspec."""
 
 
 class Kube:
@@ -118,6 +163,20 @@ class Kube:
             return None
         return _plain(found)
 
+    def snapshot(self, asked: Asked, read: Callable[[Document], T]) -> tuple[list[T], str]:
+        """Return what ``read`` makes of all objects, and the version of the whole.
+
+        They are read in chunks: thousands of pods fill hundreds of MB.
+        """
+        with self._told(asked.what):
+            found = self._client.list(
+                asked.kind,
+                chunk_size=CHUNK,
+                labels=asked.labels or None,
+                **_within(asked.namespace),
+            )
+            return [read(_plain(item)) for item in found], found.resourceVersion
+
     def list(
         self,
         what: str,
@@ -126,22 +185,44 @@ class Kube:
         labels: Labels | None = None,
     ) -> list[Document]:
         """Return all objects of a kind."""
-        return list(self.each(what, kind, namespace, labels))
+        return self.snapshot(Asked(what, kind, namespace, labels), lambda document: document)[0]
 
-    def each(
-        self,
-        what: str,
-        kind: Kind,
-        namespace: str | None = None,
-        labels: Labels | None = None,
-    ) -> Iterator[Document]:
-        """Yield all objects of a kind, read in chunks: thousands of pods fill hundreds of MB."""
-        with self._told(what):
-            found = self._client.list(
-                kind, chunk_size=CHUNK, labels=labels or None, **_within(namespace)
-            )
-            for item in found:
-                yield _plain(item)
+    def changes(self, asked: Asked, version: str) -> Iterator[Change]:
+        """Yield what has changed in objects since a version, until the server is quiet.
+
+        What leaves the selection is ``DELETED`` for it; a bookmark is only a later version.
+
+        Raises:
+            ForgottenError: The server does not know any more.
+        """
+        query = {
+            "watch": "true",
+            "resourceVersion": version,
+            "allowWatchBookmarks": "true",
+            "timeoutSeconds": str(WATCH_S),
+        }
+        if asked.labels:
+            query["labelSelector"] = build_selector(asked.labels)
+        with self._told(asked.what):
+            try:
+                yield from self._watched(_path(asked.kind, asked.namespace), query)
+            except httpx2.ReadTimeout:
+                return
+
+    def _watched(self, path: str, query: dict[str, str]) -> Iterator[Change]:
+        with self._plain.stream("GET", path, params=query) as response:
+            if response.is_error:
+                response.read()
+            if response.status_code == GONE:
+                raise ForgottenError
+            response.raise_for_status()
+            # The answer has begun; from now on silence is no fault.
+            response.request.extensions["timeout"]["read"] = QUIET_S
+            for line in response.iter_lines():
+                change = _CHANGE.decode(line)
+                if change.type == "ERROR":
+                    raise ForgottenError
+                yield change
 
     def apply(self, what: str, document: Document, *, dry_run: bool = False) -> Document:
         """Apply a document as our field manager; what others own is a ``ConflictError``."""
@@ -272,6 +353,13 @@ class Kube:
 def _plain(found: Any) -> Document:
     document: Document = found.to_dict()
     return document
+
+
+def _path(kind: Kind, namespace: str | None) -> str:
+    info = api_info(kind)
+    group, version = info.resource.group, info.resource.version
+    root = f"/apis/{group}/{version}" if group else f"/api/{version}"
+    return f"{root}/namespaces/{namespace}/{info.plural}" if namespace else f"{root}/{info.plural}"
 
 
 def _within(namespace: str | None) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""``observe``: where each device stands, in two lists a cluster: its nodes and our pods.
+"""``observe``: where each device stands, by what is known of a cluster's nodes and of our pods.
 
 While a rollout is looked at (a release is asked about), it also brings a device's change to its
 end: once the new pod has proved itself, the label of the release before is taken off the node, and
@@ -27,7 +27,7 @@ from edgectl_gke_edge._sdk import fleet, kinds
 from edgectl_gke_edge._sdk.account import Account
 from edgectl_gke_edge._sdk.clusters import Cluster
 from edgectl_gke_edge._sdk.give import number_of
-from edgectl_gke_edge._sdk.kube import Kube
+from edgectl_gke_edge._sdk.kube import Asked, Kube
 from edgectl_gke_edge.seen import Node, Pod, read_pod, read_report
 from edgectl_gke_edge.selector import Selector
 from edgectl_gke_edge.states import (
@@ -119,8 +119,8 @@ class _ClusterLook:
             names.APPLICATION: names.slug(application),
             names.ROLE: names.RUNTIME_ROLE,
         }
-        listed = self._kube.each(f"list pods of '{application}'", kinds.Pod, namespace, labels)
-        pods = [read_pod(document) for document in listed]
+        asked = Asked(f"list pods of '{application}'", kinds.Pod, namespace, labels)
+        pods = self._account.mirror(self._kube, asked, read_pod).look()
         if self._account.config.workload == "deployment":
             return cluster_looks(self._account, self._kube, application, pods)
         on = by_node(pods)
@@ -173,7 +173,7 @@ class _ClusterLook:
         }
         what = f"bring the release before back to node '{node.name}'"
         metadata = {"labels": labels, "annotations": marks}
-        self._kube.merge(what, kinds.Node, node.name, {"metadata": metadata})
+        self._account.mark(self._kube, what, node.name, metadata)
         return status
 
     def _let_go(self, look: Look, older: Iterable[int]) -> None:
@@ -181,7 +181,7 @@ class _ClusterLook:
         labels = {names.release_key(application, number): None for number in older}
         if look.node is not None:
             what = f"take the release before off node '{look.node.name}'"
-            self._kube.merge(what, kinds.Node, look.node.name, {"metadata": {"labels": labels}})
+            self._account.mark(self._kube, what, look.node.name, {"labels": labels})
 
 
 def _may_move(look: Look, status: DeviceStatus) -> bool:

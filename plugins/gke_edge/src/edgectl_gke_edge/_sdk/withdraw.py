@@ -113,7 +113,7 @@ def _off_nodes(
         node, numbers = one
         labels = {names.release_key(request.application, n): None for n in numbers}
         what = f"take '{request.application}' off node '{node.name}'"
-        kube.merge(what, kinds.Node, node.name, {"metadata": {"labels": labels}})
+        account.mark(kube, what, node.name, {"labels": labels})
         return node.name
 
     return account.at_once(take, todo)
