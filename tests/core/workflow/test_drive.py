@@ -11,7 +11,7 @@ import pytest
 from edge_components.contract.release import ReleaseDocument
 from edge_components.contract.state import State
 from edgectl.api import DeviceStatus, Package, Provider, ProviderContext, Release, Target
-from edgectl.errors import PlanError
+from edgectl.errors import PlanError, ProviderError, ThrottledError, UnreachableError
 from edgectl.plugins import open_provider
 from edgectl.requests import (
     DeployRequest,
@@ -30,6 +30,23 @@ from edgectl.workflow.shared import Shared
 TARGET = Target(name="lots", provider="memory")
 OLD, NEW, OTHER = ("sha256:" + digit * 64 for digit in "abc")
 BAD = {"end": "failed", "versions": ["2"]}
+
+
+class Line:
+    """A provider behind a line that can be cut.
+
+    Attributes:
+        fails: What happens to calls from now on; None lets them through.
+    """
+
+    def __init__(self, provider: Provider) -> None:
+        self.fails: ProviderError | None = None
+        self._provider = provider
+
+    def __getattr__(self, name: str) -> Any:
+        if self.fails is not None and name in {"observe", "deploy", "coordinate", "withdraw"}:
+            raise self.fails
+        return getattr(self._provider, name)
 
 
 class Fleet:
@@ -78,7 +95,9 @@ class Fleet:
         self.rests += 1
         self.at_rest()
 
-    def drive(self, number: int, *, baseline: str = "", **policy: Any) -> Verdict:
+    def drive(
+        self, number: int, *, baseline: str = "", line: Line | None = None, **policy: Any
+    ) -> Verdict:
         release, package = self.make(number, NEW, "2")
         sizes = parse_waves(policy.pop("waves", ["100%"]))
         rollout = Rollout(
@@ -89,9 +108,10 @@ class Fleet:
             waves=choose_waves(sizes, "plates", self.devices()),
             baseline=baseline,
         )
+        provider: Any = line or self.provider
         driver = Driver(
-            self.provider,
-            Shared(self.provider, TARGET, "plates"),
+            provider,
+            Shared(provider, TARGET, "plates"),
             rollout,
             lambda digest: self.make(90, digest, "1"),
             self.said.append,
@@ -227,3 +247,93 @@ def test_devices_that_have_the_release_already_do_not_hide_the_way_back(
     fleet.give(1, OLD, "1", fleet.devices())
     fleet.give(2, NEW, "2", ["device-0001", "device-0002", "device-0003"])
     assert baseline(fleet, 2) == OLD
+
+
+CUT = UnreachableError("the provider cannot be reached: no route to host")
+
+
+@pytest.mark.parametrize("error", [CUT, ThrottledError("too many calls")])
+def test_a_provider_that_is_away_for_a_while_is_waited_for(
+    open_fleet: Callable[..., Fleet], error: ProviderError
+) -> None:
+    fleet = open_fleet(devices=4, behaviours={"*": {"observations": 3}})
+    line = Line(fleet.provider)
+    cut_at = fleet.now + 2
+
+    def cut() -> None:
+        line.fails = error if cut_at <= fleet.now < cut_at + 250 else None
+
+    fleet.at_rest = cut
+    verdict = fleet.drive(1, line=line, waves=[1, "100%"])
+    assert str(verdict.outcome) == "healthy"
+    said = [line for line in fleet.said if "again" in line]
+    assert said[0] == f"lots: {error.message}; trying again for 300 s"
+    assert said[1].startswith("lots: it answers again, after 25")
+    assert len(said) == 2
+
+
+def test_a_provider_that_stays_away_is_told_in_the_end(open_fleet: Callable[..., Fleet]) -> None:
+    fleet = open_fleet(devices=4, behaviours={"*": {"observations": 3}})
+    line = Line(fleet.provider)
+    began = fleet.now
+
+    def cut() -> None:
+        line.fails = CUT
+
+    fleet.at_rest = cut
+    with pytest.raises(UnreachableError) as caught:
+        fleet.drive(1, line=line, outage_s=40)
+    assert caught.value is CUT
+    assert 40 <= fleet.now - began < 60
+
+
+def test_no_outage_at_all_can_be_asked_for(open_fleet: Callable[..., Fleet]) -> None:
+    fleet = open_fleet(devices=4, behaviours={"*": {"observations": 3}})
+    line = Line(fleet.provider)
+
+    def cut() -> None:
+        line.fails = CUT
+
+    fleet.at_rest = cut
+    with pytest.raises(UnreachableError):
+        fleet.drive(1, line=line, outage_s=0)
+    assert fleet.rests == 1
+    assert not any("again" in said for said in fleet.said)
+
+
+def test_a_provider_that_is_away_from_the_first_is_told_at_once(
+    open_fleet: Callable[..., Fleet],
+) -> None:
+    fleet = open_fleet(devices=4)
+    line = Line(fleet.provider)
+    line.fails = CUT
+    with pytest.raises(UnreachableError):
+        fleet.drive(1, line=line)
+    assert fleet.rests == 0
+
+
+@pytest.mark.parametrize("rests", range(1, 8))
+def test_the_way_back_is_gone_whenever_the_provider_is_away(
+    open_fleet: Callable[..., Fleet], rests: int
+) -> None:
+    behaviours = {"device-0001": {**BAD, "observations": 4}, "*": {"observations": 3}}
+    fleet = open_fleet(devices=3, behaviours=behaviours)
+    fleet.give(1, OLD, "1", fleet.devices())
+    line = Line(fleet.provider)
+    cut_after(fleet, line, rests)
+    verdict = fleet.drive(2, baseline=OLD, line=line)
+    assert str(verdict.outcome) == "rolled_back"
+    assert any("answers again" in said for said in fleet.said)
+    assert {status.active_package for status in fleet.look().values()} == {OLD}
+
+
+def cut_after(fleet: Fleet, line: Line, rests: int) -> None:
+    """Cut the line for 20 s after so many rests."""
+    cut_at: list[float] = []
+
+    def cut() -> None:
+        if fleet.rests == rests:
+            cut_at.append(fleet.now)
+        line.fails = CUT if cut_at and fleet.now < cut_at[0] + 20 else None
+
+    fleet.at_rest = cut

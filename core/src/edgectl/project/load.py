@@ -217,6 +217,7 @@ class Project:
             on_failure=spec.on_failure,
             timeout_s=self._duration("rollout.timeout", spec.timeout),
             unreachable_grace_s=self._duration("rollout.unreachable_grace", spec.unreachable_grace),
+            outage_s=self._duration("rollout.outage", spec.outage),
             pause_after=self._pauses(spec.pause_after, len(waves)),
             gates=self._read_gates(),
         )

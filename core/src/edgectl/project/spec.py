@@ -212,6 +212,7 @@ class RolloutSpec(_Spec, frozen=True, kw_only=True):
     on_failure: Literal["rollback", "pause"] = "rollback"
     timeout: Duration = 1800.0
     unreachable_grace: Duration = 120.0
+    outage: Duration = 300.0
     pause_after: tuple[Annotated[int, Meta(ge=1)], ...] = ()
     gates: GatesSpec | None = None
 

@@ -21,6 +21,7 @@ from edgectl.rollout.gates import GatePolicy
 OnFailure = Literal["rollback", "pause"]
 DEFAULT_TIMEOUT_S = 30 * 60.0
 DEFAULT_UNREACHABLE_GRACE_S = 120.0
+DEFAULT_OUTAGE_S = 300.0
 MAX_WAVES = 100
 ALLOWED = (
     "a rising list of device counts and percentages, for example [1, '10%', '100%']; "
@@ -71,6 +72,8 @@ class RolloutPolicy(Record, frozen=True, kw_only=True):
         on_failure: Give everybody who has the release the version before, or stop and wait.
         timeout_s: Seconds for the whole rollout.
         unreachable_grace_s: Seconds that a wave waits for a device that does not answer.
+        outage_s: Seconds that the provider may be out of reach, or too busy, in the middle of the
+            rollout before its driver gives up; 0 for none.
         pause_after: Numbers of the waves after which an operator has to approve the rest.
         gates: What devices must keep to while a wave soaks, or None.
     """
@@ -82,6 +85,7 @@ class RolloutPolicy(Record, frozen=True, kw_only=True):
     on_failure: OnFailure = "rollback"
     timeout_s: float = DEFAULT_TIMEOUT_S
     unreachable_grace_s: float = DEFAULT_UNREACHABLE_GRACE_S
+    outage_s: float = DEFAULT_OUTAGE_S
     pause_after: tuple[int, ...] = ()
     gates: GatePolicy | None = None
 
@@ -98,6 +102,7 @@ class RolloutPolicy(Record, frozen=True, kw_only=True):
             "soak": self.soak_s,
             "timeout": self.timeout_s,
             "unreachable grace": self.unreachable_grace_s,
+            "outage": self.outage_s,
         }
         for name, seconds in durations.items():
             if not (math.isfinite(seconds) and seconds >= 0):

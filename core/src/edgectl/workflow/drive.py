@@ -38,6 +38,7 @@ from edgectl.rollout.verdict import Outcome, Verdict, make_verdict
 from edgectl.rollout.waves import Waves
 from edgectl.rollout.window import Window
 from edgectl.workflow.gatekeeper import GateKeeper
+from edgectl.workflow.outage import PASSING, Outage
 from edgectl.workflow.shared import Control, Shared
 from edgectl.workflow.telling import Teller
 
@@ -112,6 +113,7 @@ class Driver:
         self._given: Assign | None = None
         self._teller = Teller()
         self._looked_s = 0.0
+        self._outage = Outage(rollout.policy.outage_s, clock, self._tell_line)
         self._gates = GateKeeper(
             provider, rollout.target, rollout.release, rollout.policy.gates, self._tell_line
         )
@@ -128,21 +130,36 @@ class Driver:
         """
         control = self._begin()
         while True:
-            self._shared.refresh()
-            control = self._shared.control() or control
-            if control.release != self._rollout.release.number:
-                raise PlanError(
-                    f"release {control.release} replaced release "
-                    f"{self._rollout.release.number} on target '{self._rollout.target.name}'"
-                )
-            if control.phase == "rollback":
-                return self._roll_back(control)
-            decision = self._decide(control)
-            verdict = self._act(decision, control)
+            try:
+                control = self._now(control)
+                verdict = self._turn(control)
+            except PASSING as exc:
+                if not wait:
+                    raise
+                self._outage.bear(exc)
+                self._rest(None)
+                continue
+            self._outage.end()
             if verdict is not None:
                 return verdict
             if not wait or self.waits_after:
                 return None
+
+    def _turn(self, control: Control) -> Verdict | None:
+        if control.phase == "rollback":
+            return self._roll_back(control)
+        return self._act(self._decide(control), control)
+
+    def _now(self, before: Control) -> Control:
+        """Return how the rollout stands, while it is ours to drive."""
+        self._shared.refresh()
+        control = self._shared.control() or before
+        if control.release != self._rollout.release.number:
+            raise PlanError(
+                f"release {control.release} replaced release "
+                f"{self._rollout.release.number} on target '{self._rollout.target.name}'"
+            )
+        return control
 
     def _begin(self) -> Control:
         number = self._rollout.release.number
@@ -336,9 +353,15 @@ class Driver:
         end = self._clock() + self._rollout.policy.timeout_s
         grace = self._clock() + self._rollout.policy.unreachable_grace_s
         while True:
-            self._shared.refresh()
-            now = self._clock()
-            self._look(release, now)
+            try:
+                self._shared.refresh()
+                now = self._clock()
+                self._look(release, now)
+            except PASSING as exc:
+                self._outage.bear(exc)
+                self._rest(None)
+                continue
+            self._outage.end()
             if any(d not in self._seen for d in devices) and self._leave_out_removed():
                 left = set(self._devices())
                 devices = [d for d in devices if d in left]

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -132,10 +133,14 @@ def test_a_denied_action_is_named_and_once_it_is_allowed_a_rerun_finishes(crowd:
     assert crowd.run(*DEPLOY) == "all: healthy - 4 of 4 devices are healthy\n"
 
 
-def test_an_endpoint_that_goes_down_in_mid_rollout_is_told_and_a_rerun_finishes(
-    crowd: Any, until: Callable[[Callable[[], bool]], None]
-) -> None:
-    crowd.build("2", 2.0)
+@contextmanager
+def cut_in_mid_rollout(
+    crowd: Any, until: Callable[[Callable[[], bool]], None], version: str, outage: str = "5m"
+) -> Iterator[subprocess.Popen[str]]:
+    """Deploy a new version, and cut the line to the endpoint once it goes out."""
+    crowd.build(version, float(version))
+    project = crowd.folder / "edgectl.yaml"
+    project.write_text(project.read_text().replace("soak: 0s,", f"soak: 0s, outage: {outage},"))
     crowd.forget_calls()
     process = subprocess.Popen(
         crowd.command(*DEPLOY),
@@ -149,9 +154,16 @@ def test_an_endpoint_that_goes_down_in_mid_rollout_is_told_and_a_rerun_finishes(
         until(lambda: crowd.calls()["total"].get("greengrassv2.CreateDeployment", 0) > 0)
         crowd.steer("POST", "faults", operation="*", times=None)  # no code: the line is cut
         try:
-            stdout, stderr = process.communicate(timeout=120)
+            yield process
         finally:
             crowd.steer("DELETE", "faults")
+
+
+def test_an_endpoint_that_stays_down_in_mid_rollout_is_told_and_a_rerun_finishes(
+    crowd: Any, until: Callable[[Callable[[], bool]], None]
+) -> None:
+    with cut_in_mid_rollout(crowd, until, "2", outage="2s") as process:
+        stdout, stderr = process.communicate(timeout=120)
     said = refusal(subprocess.CompletedProcess((), process.returncode, stdout, stderr)).splitlines()
     assert len(said) == 3
     assert f"'{crowd.env['AWS_ENDPOINT_URL']}' cannot be reached" in said[0]
@@ -159,4 +171,23 @@ def test_an_endpoint_that_goes_down_in_mid_rollout_is_told_and_a_rerun_finishes(
     assert said[2].startswith("  hint: check the network")
 
     assert crowd.run(*DEPLOY) == "all: healthy - 4 of 4 devices are healthy\n"
-    assert {(r["state"], r["active"]) for r in crowd.rows().values()} == {("healthy", 2)}
+    rows = crowd.rows().values()
+    assert {row["state"] for row in rows} == {"healthy"}
+    assert len({row["active"] for row in rows}) == 1
+
+
+def test_an_endpoint_that_is_away_for_a_while_in_mid_rollout_is_waited_for(
+    crowd: Any, until: Callable[[Callable[[], bool]], None]
+) -> None:
+    with cut_in_mid_rollout(crowd, until, "3") as process:
+        assert process.stderr is not None
+        waits = next(line for line in process.stderr if "trying again" in line)
+        assert "cannot be reached" in waits
+        assert waits.endswith("trying again for 300 s\n")
+        crowd.steer("DELETE", "faults")
+        stdout, stderr = process.communicate(timeout=120)
+    assert (process.returncode, stdout) == (0, "all: healthy - 4 of 4 devices are healthy\n")
+    assert "it answers again" in stderr
+    rows = crowd.rows().values()
+    assert {row["state"] for row in rows} == {"healthy"}
+    assert len({row["active"] for row in rows}) == 1

@@ -12,6 +12,7 @@ import re
 import subprocess
 import urllib.request
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -203,10 +204,18 @@ def test_a_twin_that_others_keep_writing_is_told_and_one_write_is_got_over(
     assert crowd.run(*DEPLOY) == "all: healthy - 4 of 4 devices are healthy\n"
 
 
-def test_a_hub_that_goes_down_in_mid_rollout_is_told_and_a_rerun_finishes(
-    crowd: Any, fault: Callable[..., None], until: Callable[[Callable[[], bool]], None]
-) -> None:
-    crowd.build("2", 2.0)
+@contextmanager
+def cut_in_mid_rollout(
+    crowd: Any,
+    fault: Callable[..., None],
+    until: Callable[[Callable[[], bool]], None],
+    version: str,
+    outage: str = "5m",
+) -> Iterator[subprocess.Popen[str]]:
+    """Deploy a new version, and cut the line to the hub once it goes out."""
+    crowd.build(version, float(version))
+    project = crowd.folder / "edgectl.yaml"
+    project.write_text(project.read_text().replace("soak: 0s,", f"soak: 0s, outage: {outage},"))
     crowd.forget_calls()
     process = subprocess.Popen(
         crowd.command(*DEPLOY),
@@ -220,14 +229,39 @@ def test_a_hub_that_goes_down_in_mid_rollout_is_told_and_a_rerun_finishes(
         until(lambda: crowd.calls()["total"].get("hub.PutConfiguration", 0) > 0)
         fault("hub.*", times=None)  # no code: the line is cut
         try:
-            stdout, stderr = process.communicate(timeout=120)
+            yield process
         finally:
             crowd.steer("DELETE", "faults")
+
+
+def test_a_hub_that_stays_down_in_mid_rollout_is_told_and_a_rerun_finishes(
+    crowd: Any, fault: Callable[..., None], until: Callable[[Callable[[], bool]], None]
+) -> None:
+    with cut_in_mid_rollout(crowd, fault, until, "2", outage="2s") as process:
+        stdout, stderr = process.communicate(timeout=120)
     said = refusal(subprocess.CompletedProcess((), process.returncode, stdout, stderr))
     assert "cannot be reached" in said[0]
     assert said[1] == "  code: NoAnswer"
     assert crowd.run(*DEPLOY) == "all: healthy - 4 of 4 devices are healthy\n"
-    assert {(r["state"], r["active"]) for r in crowd.rows().values()} == {("healthy", 2)}
+    rows = crowd.rows().values()
+    assert {row["state"] for row in rows} == {"healthy"}
+    assert len({row["active"] for row in rows}) == 1
+
+
+def test_a_hub_that_is_away_for_a_while_in_mid_rollout_is_waited_for(
+    crowd: Any, fault: Callable[..., None], until: Callable[[Callable[[], bool]], None]
+) -> None:
+    with cut_in_mid_rollout(crowd, fault, until, "3") as process:
+        assert process.stderr is not None
+        waits = next(line for line in process.stderr if "trying again" in line)
+        assert "cannot be reached" in waits
+        crowd.steer("DELETE", "faults")
+        stdout, stderr = process.communicate(timeout=120)
+    assert (process.returncode, stdout) == (0, "all: healthy - 4 of 4 devices are healthy\n")
+    assert "it answers again" in stderr
+    rows = crowd.rows().values()
+    assert {row["state"] for row in rows} == {"healthy"}
+    assert len({row["active"] for row in rows}) == 1
 
 
 def test_a_hub_of_the_basic_tier_is_told_what_to_buy(site: Any) -> None:
