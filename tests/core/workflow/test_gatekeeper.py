@@ -34,10 +34,10 @@ from edgectl.rollout.gates import Gate, GatePolicy, Judged, read_gate
 from edgectl.rollout.policy import RolloutPolicy, parse_waves
 from edgectl.rollout.verdict import Verdict, describe
 from edgectl.rollout.waves import choose_waves
-from edgectl.workflow.deploy import TargetResult
 from edgectl.workflow.drive import Driver, Rollout
 from edgectl.workflow.gatekeeper import BEFORE_S, PAGE, SLACK_S, GateKeeper
 from edgectl.workflow.plan import Plan, TargetPlan, plan_target
+from edgectl.workflow.results import TargetResult
 from edgectl.workflow.resume import is_way_back
 from edgectl.workflow.review import check_unchanged
 from edgectl.workflow.shared import Shared

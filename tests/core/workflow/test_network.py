@@ -14,10 +14,11 @@ from edgectl.records import Package, ReleaseRecord
 from edgectl.requests import HistoryRequest, ObserveRequest
 from edgectl.rollout.verdict import Outcome
 from edgectl.session import Session
-from edgectl.workflow.deploy import Deployer, TargetResult
+from edgectl.workflow.deploy import Deployer
 from edgectl.workflow.numbers import Numbered, known_numbers, number_releases
 from edgectl.workflow.plan import Plan
 from edgectl.workflow.planner import make_plan
+from edgectl.workflow.results import TargetResult
 from edgectl.workflow.resume import rollback_plan
 
 PROJECT = """\

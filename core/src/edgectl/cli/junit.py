@@ -6,8 +6,8 @@ from pathlib import Path
 from xml.etree import ElementTree as ET
 
 from edgectl.errors import ProjectError
-from edgectl.workflow.deploy import TargetResult
 from edgectl.workflow.plan import Plan
+from edgectl.workflow.results import TargetResult
 
 
 def write_junit(path: Path, plan: Plan, results: list[TargetResult]) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import functools
 import threading
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
@@ -19,57 +19,22 @@ from edgectl.errors import EdgectlError, LeaseError, NotFoundError, PackageError
 from edgectl.package.read import open_package
 from edgectl.package.sign import find_signature, sign_release
 from edgectl.provider import Provider
-from edgectl.records import Package, Record, Release, Target
+from edgectl.records import Package, Release, Target
 from edgectl.requests import PackageRequest
 from edgectl.rollout.verdict import Outcome, Verdict
 from edgectl.session import Session
+from edgectl.workflow import results
 from edgectl.workflow.drive import Driver, Rollout, Watch
 from edgectl.workflow.holder import Claim
 from edgectl.workflow.lease import Takeover
 from edgectl.workflow.numbers import contents_of, document_of, known_numbers, number_of
 from edgectl.workflow.order import Turns, check_gate, needs_word
-from edgectl.workflow.plan import Plan, Refusal, TargetPlan, release_history
+from edgectl.workflow.plan import Plan, TargetPlan, release_history
 from edgectl.workflow.publish import Publisher
+from edgectl.workflow.results import TargetResult
 from edgectl.workflow.shared import Shared
 
 GATE = "approval"
-
-
-class TargetResult(Record, frozen=True, kw_only=True):
-    """How it went on one target: a verdict, or the error that stopped it.
-
-    Attributes:
-        verdict: None if the driver did not wait, or failed.
-        driven_by: Who else drives the release already, or "".
-        waits_for: What the target waits for before it begins, or "".
-        error: One sentence, or "".
-        vendor_code: The provider's own code for the error, or "".
-    """
-
-    target: str
-    provider: str
-    release: int
-    package: str
-    verdict: Verdict | None = None
-    driven_by: str = ""
-    waits_for: str = ""
-    error: str = ""
-    hint: str = ""
-    vendor_code: str = ""
-    error_exit_code: int = 0
-
-    @property
-    def exit_code(self) -> int:
-        """What this target contributes to the command's exit code."""
-        if self.error:
-            return self.error_exit_code
-        return self.verdict.exit_code if self.verdict is not None else 0
-
-
-def exit_code(results: Iterable[TargetResult]) -> int:
-    """Return the command's exit code: the gravest of its targets'."""
-    gravity = [0, 3, 5, 6, 4, 1]
-    return max((r.exit_code for r in results), key=gravity.index, default=0)
 
 
 class _Work(NamedTuple):
@@ -119,9 +84,9 @@ class Deployer:
 
     def run(self, plan: Plan, package: Package, *, wait: bool = True) -> list[TargetResult]:
         """Deploy to every target of the plan; one result each, those that were refused last."""
-        refused = [_refused(plan, one) for one in plan.refused]
+        refused = [results.refused(plan, one) for one in plan.refused]
         if refused and self._fail_fast:
-            return [_stopped(plan, one, refused[0].target) for one in plan.targets] + refused
+            return [results.stopped(plan, one, refused[0].target) for one in plan.targets] + refused
         work = _Work(
             plan=plan,
             package=package,
@@ -160,9 +125,9 @@ class Deployer:
             result = self._behind_gate(work, one)
             healthy = result.verdict is not None and result.exit_code == 0
         except _OtherFailedError:
-            return _stopped(work.plan, one, self._failed)
+            return results.stopped(work.plan, one, self._failed)
         except EdgectlError as exc:
-            result = _failed(_result(work.plan, one), exc)
+            result = results.failed(results.result_of(work.plan, one), exc)
         finally:
             work.turns.end(one.target, healthy=healthy)
         if result.exit_code and self._fail_fast:
@@ -172,7 +137,7 @@ class Deployer:
     def _behind_gate(self, work: _Work, one: TargetPlan) -> TargetResult:
         target = self._session.project.target(one.target)
         waits_for = self._await_gate(work.turns, target, work.plan)
-        result = _result(work.plan, one)
+        result = results.result_of(work.plan, one)
         if waits_for:
             return msgspec.structs.replace(result, waits_for=waits_for)
         verdict, after = self._drive(work, target, one)
@@ -354,44 +319,6 @@ class Deployer:
 
 class _OtherFailedError(Exception):
     """Another target failed, and that is to stop this one."""
-
-
-def _result(plan: Plan, one: TargetPlan | Refusal) -> TargetResult:
-    return TargetResult(
-        target=one.target,
-        provider=one.provider,
-        release=plan.release_of(one.target),
-        package=plan.package,
-    )
-
-
-def _refused(plan: Plan, one: Refusal) -> TargetResult:
-    return msgspec.structs.replace(
-        _result(plan, one),
-        error=one.error,
-        hint=one.hint,
-        vendor_code=one.vendor_code,
-        error_exit_code=one.exit_code,
-    )
-
-
-def _failed(result: TargetResult, error: EdgectlError) -> TargetResult:
-    return msgspec.structs.replace(
-        result,
-        error=error.message,
-        hint=error.hint,
-        vendor_code=error.vendor_code,
-        error_exit_code=error.exit_code,
-    )
-
-
-def _stopped(plan: Plan, one: TargetPlan, failed: str) -> TargetResult:
-    return msgspec.structs.replace(
-        _result(plan, one),
-        error=f"stopped where it is, because target '{failed}' failed",
-        hint="`edgectl deploy` goes on; without --fail-fast targets do not stop each other",
-        error_exit_code=EdgectlError.exit_code,
-    )
 
 
 def _signature(layout: Path, digest: str) -> bytes:

@@ -16,8 +16,8 @@ from edgectl.errors import PlanError
 from edgectl.records import Target
 from edgectl.requests import WithdrawRequest
 from edgectl.session import Session
-from edgectl.workflow.deploy import TargetResult, exit_code
 from edgectl.workflow.dry import note_rollout
+from edgectl.workflow.results import TargetResult, exit_code
 from edgectl.workflow.resume import resume_plan
 from edgectl.workflow.shared import Control, Phase, Shared
 

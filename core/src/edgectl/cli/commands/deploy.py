@@ -22,10 +22,11 @@ from edgectl.rollout.verdict import describe
 from edgectl.session import Session
 from edgectl.workflow import build
 from edgectl.workflow.approval import check_approval
-from edgectl.workflow.deploy import GATE, Deployer, TargetResult, exit_code
+from edgectl.workflow.deploy import GATE, Deployer
 from edgectl.workflow.dry import note_rollout
 from edgectl.workflow.plan import Plan
 from edgectl.workflow.planner import make_plan
+from edgectl.workflow.results import TargetResult, exit_code
 from edgectl.workflow.review import check_unchanged, read_plan
 
 DEVICES = 2

@@ -7,8 +7,8 @@ import click
 from edgectl.cli.app import App, changes, command, poll_option, take_over_option, target_options
 from edgectl.cli.commands.deploy import Wishes, drive, show_results
 from edgectl.cli.commands.plan import show_plan
-from edgectl.workflow.deploy import exit_code
 from edgectl.workflow.dry import note_rollout
+from edgectl.workflow.results import exit_code
 from edgectl.workflow.resume import rollback_plan
 
 
