@@ -99,24 +99,26 @@ class Operator:
     def drive(self, command: str, *, kill_at: str = "") -> Driver:
         """Run a command of edgectl to its end, or kill it once it has said something."""
         start = time.perf_counter()
-        process = subprocess.Popen(
-            [*self._edgectl, "-o", "json", command],
-            cwd=self.folder,
-            env=self._env,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-        )
-        assert process.stdout is not None
-        assert process.stderr is not None
-        said = []
-        for line in process.stderr:
-            said.append(line.rstrip())
-            if kill_at and kill_at in line:
-                process.kill()
-                break
-        words = process.stdout.read()
-        _, status, used = os.wait4(process.pid, 0)
+        # Not a pipe: what many devices fill would wait there for somebody to read it.
+        with tempfile.TemporaryFile("w+") as printed:
+            process = subprocess.Popen(
+                [*self._edgectl, "-o", "json", command],
+                cwd=self.folder,
+                env=self._env,
+                stdout=printed,
+                stderr=subprocess.PIPE,
+                text=True,
+            )
+            assert process.stderr is not None
+            said = []
+            for line in process.stderr:
+                said.append(line.rstrip())
+                if kill_at and kill_at in line:
+                    process.kill()
+                    break
+            _, status, used = os.wait4(process.pid, 0)
+            printed.seek(0)
+            words = printed.read()
         process.returncode = os.waitstatus_to_exitcode(status)
         return Driver(
             time.perf_counter() - start,

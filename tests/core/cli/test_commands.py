@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import fcntl
 import json
+import signal
 import subprocess
+import sys
+import termios
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -169,14 +175,49 @@ def test_what_init_writes_is_the_example(site: Any) -> None:
     assert {p.name: p.read_text() for p in (site.folder / "copy").iterdir()} == example
 
 
-def test_a_closed_pipe_is_no_error(site: Any) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_reader_that_leaves_is_no_success_and_needs_no_word(site: Any, unbuffered: str) -> None:
     shell = " ".join(site.command("schema")) + " | head -1; echo ${PIPESTATUS[0]}"
+    env = site.env | {"PYTHONUNBUFFERED": unbuffered}
     done = subprocess.run(
-        ["bash", "-c", shell], cwd=site.folder, env=site.env, capture_output=True, text=True,
+        ["bash", "-c", shell], cwd=site.folder, env=env, capture_output=True, text=True,
         check=True, timeout=60,
     )  # fmt: skip
-    assert done.stdout.splitlines() == ["{", "0"]
+    assert done.stdout.splitlines() == ["{", "141"]
     assert done.stderr == ""
+
+
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_what_is_printed_arrives_whole_though_the_command_was_suspended(
+    site: Any, unbuffered: str
+) -> None:
+    whole = site.run("schema").stdout
+    assert len(whole) > 1 << 16, "it fits into a pipe"
+    env = site.env | {"PYTHONUNBUFFERED": unbuffered}
+    with subprocess.Popen(
+        site.command("schema"), cwd=site.folder, env=env, stdout=subprocess.PIPE, text=True
+    ) as process:
+        assert process.stdout is not None
+        full = process.stdout.fileno()
+        until(lambda: waiting_bytes(full) == 1 << 16)
+        process.send_signal(signal.SIGSTOP)
+        until(lambda: " (stopped)" in Path(f"/proc/{process.pid}/status").read_text())
+        process.send_signal(signal.SIGCONT)
+        until(lambda: " (stopped)" not in Path(f"/proc/{process.pid}/status").read_text())
+        assert process.stdout.read() == whole
+    assert process.returncode == 0
+
+
+def until(what: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 30
+    while not what():
+        assert time.monotonic() < deadline
+        time.sleep(0.01)
+
+
+def waiting_bytes(pipe: int) -> int:
+    found = fcntl.ioctl(pipe, termios.FIONREAD, bytes(4))
+    return int.from_bytes(found, sys.byteorder)
 
 
 def test_an_emulator_that_is_not_there_is_named(site: Any) -> None:

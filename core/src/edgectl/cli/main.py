@@ -8,7 +8,9 @@ commands through the entry-point group ``edgectl.commands``.
 from __future__ import annotations
 
 import errno
+import io
 import os
+import select
 import sys
 from typing import Any
 
@@ -59,6 +61,9 @@ _REFUSALS = frozenset(
 )
 
 
+_BY_SIGPIPE = 128 + 13  # what a shell makes of it; 0 would hide a verdict that nobody has read
+
+
 class LazyGroup(click.Group):
     """A group that knows its commands' names and one-line help, and imports them on use."""
 
@@ -92,6 +97,16 @@ class LazyGroup(click.Group):
                     f"No such command '{args[0]}'. Did you mean '{close[0]}'?", ctx
                 ) from exc
             raise
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; one whose reader has gone (`edgectl … | head`) ends as by SIGPIPE."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError:
+            if not _is_unread(sys.stdout.fileno()):
+                raise
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return _BY_SIGPIPE
 
     def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
         """Write the list of commands without importing any."""
@@ -149,7 +164,27 @@ def cli(ctx: click.Context, project: str, output: str, verbose: int, quiet: int)
 
 def main() -> None:
     """Run the command line and exit the process."""
+    _buffer_stdout()
     sys.exit(run(sys.argv[1:]))
+
+
+def _is_unread(file: int) -> bool:
+    """Whether nobody can read what is written to a pipe."""
+    poll = select.poll()
+    poll.register(file, 0)
+    return any(event & (select.POLLERR | select.POLLHUP) for _, event in poll.poll(0))
+
+
+def _buffer_stdout() -> None:
+    """Have what is printed arrive whole, also where PYTHONUNBUFFERED is set.
+
+    Without a buffer Python drops the rest of a write that a signal cut short (Ctrl-Z and ``fg``
+    while a pipe is full), and nobody hears of it.
+    """
+    if isinstance(sys.stdout, io.TextIOWrapper) and isinstance(sys.stdout.buffer, io.RawIOBase):
+        encoding, errors = sys.stdout.encoding, sys.stdout.errors
+        buffer = io.BufferedWriter(sys.stdout.detach())
+        sys.stdout = io.TextIOWrapper(buffer, encoding, errors, line_buffering=True)
 
 
 def run(arguments: list[str]) -> int:
@@ -168,10 +203,6 @@ def run(arguments: list[str]) -> int:
         return exc.exit_code
     except click.exceptions.Exit as exc:
         return int(exc.exit_code)
-    except BrokenPipeError:
-        # The reader of stdout went away (`edgectl … | head`); that is its right.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return 0
     except Exception as exc:
         from edgectl.errors import EdgectlError  # noqa: PLC0415 - only a failure pays for it
 
