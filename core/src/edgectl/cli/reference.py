@@ -33,6 +33,7 @@ Every command also takes `--project`, `--output`, `--verbose` and `--quiet`, as 
 | 5 | timed out while waiting |
 | 6 | rolled back: the devices answer with the version before |
 | 130 | interrupted |
+| 141 | whoever read the output has gone (into `head`, say), so nobody heard the verdict |
 """
 
 
