@@ -17,15 +17,13 @@ from edge_components.contract.delta import (
     parse_deltas,
 )
 from edge_components.contract.package import (
-    MANIFEST_TYPE,
     MAX_MANIFEST_BYTES,
     Descriptor,
-    Manifest,
 )
 from edgectl.errors import PackageError
 from edgectl.package.files import contract_errors
-from edgectl.package.index import Entry
-from edgectl.package.referrers import EMPTY_TYPE, list_referrer, listed_referrers
+from edgectl.package.index import entry_of
+from edgectl.package.referrers import list_referrer, listed_referrers, referring
 from edgectl.package.store import Layout
 from edgectl.records import Delta, DeltaFile
 
@@ -83,22 +81,7 @@ def keep_deltas(
     Raises:
         PackageError: The package is not in the store, or the store cannot be written.
     """
-    empty = store.add_bytes(b"{}")
-    subject = store.read(digest, max_bytes=MAX_MANIFEST_BYTES)
-    manifest = Manifest(
-        media_type=MANIFEST_TYPE,
-        artifact_type=DELTAS_TYPE,
-        config=Descriptor(media_type=EMPTY_TYPE, digest=empty.digest, size=empty.size),
-        layers=layers,
-        subject=Descriptor(media_type=MANIFEST_TYPE, digest=digest, size=len(subject)),
-        annotations={DELTA_PACKAGE: old_digest},
-    )
-    content = store.add_manifest(manifest)
-    entry = Entry(
-        media_type=MANIFEST_TYPE,
-        digest=content.digest,
-        size=content.size,
-        artifact_type=DELTAS_TYPE,
-    )
+    manifest = referring(store, digest, DELTAS_TYPE, layers, {DELTA_PACKAGE: old_digest})
+    entry = entry_of(store.add_manifest(manifest), DELTAS_TYPE)
     list_referrer(store, digest, entry)
-    return next(one for one in _read(store, digest) if one.digest == content.digest)
+    return next(one for one in _read(store, digest) if one.digest == entry.digest)

@@ -13,6 +13,8 @@ import msgspec
 
 from edge_components.contract.digest import check_digest, digest_hex
 from edge_components.contract.jsonio import canonical_json, decode_json
+from edge_components.contract.package import MANIFEST_TYPE
+from edgectl.package.files import Content
 
 INDEX_TYPE = "application/vnd.oci.image.index.v1+json"
 REF_NAME = "org.opencontainers.image.ref.name"
@@ -42,6 +44,13 @@ class Entry(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, renam
         if name:
             annotations[REF_NAME] = name
         return msgspec.structs.replace(self, annotations=annotations)
+
+
+def entry_of(content: Content, kind: str) -> Entry:
+    """Return the entry of a stored manifest of an artifact type."""
+    return Entry(
+        media_type=MANIFEST_TYPE, digest=content.digest, size=content.size, artifact_type=kind
+    )
 
 
 class Index(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True, rename="camel"):

@@ -23,7 +23,7 @@ from edge_components.contract.package import (
 from edge_components.contract.signature import BUNDLE_TYPE, MAX_SIGNATURE_BYTES
 from edgectl.errors import PackageError, SignatureError
 from edgectl.package.files import contract_errors
-from edgectl.package.index import INDEX_TYPE, Entry, Index, parse_index, referrers_tag
+from edgectl.package.index import INDEX_TYPE, Entry, Index, entry_of, parse_index, referrers_tag
 from edgectl.package.store import Layout
 
 EMPTY_TYPE = "application/vnd.oci.empty.v1+json"
@@ -95,31 +95,42 @@ def signature_parts(manifest: bytes, *, subject: str) -> tuple[Descriptor, ...]:
 
 def store_signature(store: Layout, digest: str, bundle: bytes) -> str:
     """Store a bundle as a referrer of a package, and return its manifest's digest."""
-    empty = store.add_bytes(b"{}")
     layer = store.add_bytes(bundle)
-    subject = store.read(digest, max_bytes=MAX_MANIFEST_BYTES)
-    manifest = Manifest(
-        media_type=MANIFEST_TYPE,
-        artifact_type=BUNDLE_TYPE,
-        config=Descriptor(media_type=EMPTY_TYPE, digest=empty.digest, size=empty.size),
-        layers=(Descriptor(media_type=BUNDLE_TYPE, digest=layer.digest, size=layer.size),),
-        subject=Descriptor(media_type=MANIFEST_TYPE, digest=digest, size=len(subject)),
-    )
+    part = Descriptor(media_type=BUNDLE_TYPE, digest=layer.digest, size=layer.size)
+    manifest = referring(store, digest, BUNDLE_TYPE, (part,))
     return store_signature_manifest(store, digest, manifest.to_bytes())
 
 
 def store_signature_manifest(store: Layout, digest: str, data: bytes) -> str:
     """Store and list a signature's manifest whose blobs are in the store already."""
-    content = store.add_bytes(data)
-    entry = Entry(
-        media_type=MANIFEST_TYPE,
-        digest=content.digest,
-        size=content.size,
-        artifact_type=BUNDLE_TYPE,
-    )
+    entry = entry_of(store.add_bytes(data), BUNDLE_TYPE)
     store.update_index(lambda index: index.with_entry(entry))
     list_referrer(store, digest, entry)
-    return content.digest
+    return entry.digest
+
+
+def referring(
+    store: Layout,
+    digest: str,
+    kind: str,
+    layers: tuple[Descriptor, ...],
+    annotations: dict[str, str] | None = None,
+) -> Manifest:
+    """Return the manifest of an artifact that refers to a package; its config is stored.
+
+    Raises:
+        PackageError: The package is not in the store, or the store cannot be written.
+    """
+    empty = store.add_bytes(b"{}")
+    subject = store.read(digest, max_bytes=MAX_MANIFEST_BYTES)
+    return Manifest(
+        media_type=MANIFEST_TYPE,
+        artifact_type=kind,
+        config=Descriptor(media_type=EMPTY_TYPE, digest=empty.digest, size=empty.size),
+        layers=layers,
+        subject=Descriptor(media_type=MANIFEST_TYPE, digest=digest, size=len(subject)),
+        annotations=annotations or {},
+    )
 
 
 def list_referrer(store: Layout, digest: str, entry: Entry) -> None:

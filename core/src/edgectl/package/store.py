@@ -20,7 +20,6 @@ from typing import BinaryIO, Self
 from edge_components.contract.digest import check_digest, digest_hex, sha256_digest
 from edge_components.contract.jsonio import canonical_json
 from edge_components.contract.package import (
-    MANIFEST_TYPE,
     MAX_MANIFEST_BYTES,
     MAX_PACKAGE_BYTES,
     Manifest,
@@ -39,7 +38,7 @@ from edgectl.package.files import (
     write_all,
     write_atomically,
 )
-from edgectl.package.index import MAX_INDEX_BYTES, Entry, Index, parse_index
+from edgectl.package.index import MAX_INDEX_BYTES, Index, entry_of, parse_index
 
 _LAYOUT_FILE = "oci-layout"
 _INDEX_FILE = "index.json"
@@ -221,12 +220,7 @@ class Layout:
     def add_manifest(self, manifest: Manifest, *, tag: str = "") -> Content:
         """Store a manifest and list it in the index, under ``tag`` if one is given."""
         content = self.add_bytes(manifest.to_bytes())
-        entry = Entry(
-            media_type=MANIFEST_TYPE,
-            digest=content.digest,
-            size=content.size,
-            artifact_type=manifest.artifact_type,
-        )
+        entry = entry_of(content, manifest.artifact_type)
         self.update_index(lambda index: index.with_entry(entry.tagged(tag)))
         return content
 
