@@ -153,7 +153,10 @@ def azure(folder: Path, size: int) -> Iterator[Fleet]:
 @contextlib.contextmanager
 def gke(folder: Path, size: int) -> Iterator[Fleet]:
     """Start clusters whose nodes only pretend."""
-    settings = "{registry: '${GKE_REGISTRY:-none}', kubeconfig: '${GKE_KUBECONFIG:-none}'}"
+    settings = (
+        "{registry: '${GKE_REGISTRY:-none}', kubeconfig: '${GKE_KUBECONFIG:-none}', "
+        "progress_deadline_s: 7200}"
+    )
     project = _project("gke", "{nodes: {fleet: tiny}}", settings)
     clusters = GKE_CLUSTERS if size >= GKE_CLUSTERS else 1
     more = ("--clusters", str(clusters), "--nodes", "0", "--crowd", str(size // clusters))

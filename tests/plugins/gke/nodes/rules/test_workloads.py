@@ -7,7 +7,13 @@ from typing import Any
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgectl_gke_edge.emulator.nodes.controllers import daemonset, deployment, disruption, job
+from edgectl_gke_edge.emulator.nodes.controllers import (
+    daemonset,
+    deployment,
+    disruption,
+    endpoints,
+    job,
+)
 from edgectl_gke_edge.emulator.nodes.controllers.garbage import finished
 from edgectl_gke_edge.emulator.nodes.controllers.lifecycle import eviction_in_s
 from edgectl_gke_edge.emulator.nodes.controllers.replicaset import surplus
@@ -227,3 +233,16 @@ def test_a_crash_counts_against_the_progress_of_a_deployment_only_after_its_time
     late = deployment.status_of(told, new, [new])
     assert "ProgressDeadlineExceeded" in [c["reason"] for c in late["conditions"]]
     assert old < timestamp()
+
+
+def test_a_slice_has_no_more_endpoints_than_a_real_one() -> None:
+    service = {
+        "metadata": {"name": "s", "namespace": "n", "uid": "u"},
+        "spec": {"selector": {"app": "x"}},
+    }
+    pods = [make_pod(f"node-{number:03}", podIP="127.0.0.1") for number in range(101)]
+    for pod in pods:
+        pod["metadata"] |= {"namespace": "n", "labels": {"app": "x"}}
+    found = endpoints.slice_of(service, pods)["endpoints"]
+    assert [one["nodeName"] for one in found] == [f"node-{number:03}" for number in range(100)]
+    assert len(endpoints.slice_of(service, pods[:100])["endpoints"]) == 100

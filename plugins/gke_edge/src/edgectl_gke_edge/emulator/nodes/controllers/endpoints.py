@@ -1,6 +1,7 @@
 """EndpointSlices: which pods a Service leads to.
 
-Source: kubernetes.io, "EndpointSlices". One slice a Service; more than 100 pods are not emulated.
+Source: kubernetes.io, "EndpointSlices". One slice a Service, of 100 pods at most as there; those
+beyond, which a real cluster has further slices for, only a pretended crowd has here.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from edgectl_gke_edge.emulator.nodes.podfacts import (
 from edgectl_gke_edge.emulator.nodes.proxy import target_port
 from edgectl_gke_edge.emulator.nodes.selection import labels_of, selects
 
+MAX_ENDPOINTS = 100
 _MANAGER = "endpointslice-controller.k8s.io"
 
 
@@ -45,7 +47,9 @@ def slice_of(service: Obj, pods: list[Obj]) -> Obj:
             "ownerReferences": [owner_reference(service, "v1", "Service")],
         },
         "addressType": "IPv4",
-        "endpoints": [_endpoint(service, pod) for pod in sorted(chosen, key=key_of)],
+        "endpoints": [
+            _endpoint(service, pod) for pod in sorted(chosen, key=key_of)[:MAX_ENDPOINTS]
+        ],
         "ports": [
             {
                 "name": port.get("name") or "",
