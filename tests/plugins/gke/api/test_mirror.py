@@ -14,7 +14,7 @@ from lightkube import Client, KubeConfig
 from lightkube.models.meta_v1 import ObjectMeta
 from lightkube.resources.core_v1 import ConfigMap
 
-from edgectl.api import ProviderError, Record
+from edgectl.api import ProviderError, Record, UnreachableError
 from edgectl_gke_edge._sdk import kinds
 from edgectl_gke_edge._sdk.kube import Asked, Kube
 from edgectl_gke_edge._sdk.mirror import Mirror
@@ -140,6 +140,28 @@ def test_a_cluster_that_refuses_is_not_taken_for_an_empty_one(
         mirror.look()
 
 
+def test_a_cluster_that_does_not_begin_to_answer_is_not_taken_for_a_quiet_one(
+    server: Any,
+    client: Client,
+    namespace: str,
+    kube_for: Callable[[Any], Kube],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    client.create(config_map("there", namespace, "old"))
+    mirror = mirror_of(kube_for(server), namespace)
+    told(mirror)
+
+    def silent(transport: httpx2.HTTPTransport, request: httpx2.Request) -> httpx2.Response:
+        del transport
+        raise httpx2.ReadTimeout("the read operation timed out", request=request)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(httpx2.HTTPTransport, "handle_request", silent)
+        with pytest.raises(UnreachableError):
+            mirror.look()
+    assert told(mirror) == {"there": "old"}
+
+
 # Only ours can be made to forget.
 
 
@@ -172,10 +194,12 @@ def test_what_was_just_written_is_seen_at_once_and_older_news_change_nothing(
     client.patch(ConfigMap, "one", {"data": {"is": "second"}}, namespace=namespace)
     written = client.patch(ConfigMap, "one", {"data": {"is": "third"}}, namespace=namespace)
     mirror.note(written.to_dict())
-    assert mirror._kept["one"].data == "third"
+    assert mirror._kept["one"].value.data == "third"
     seen = [kept.data for kept in following(mirror)]
     assert seen == ["third", "third"]
     client.patch(ConfigMap, "one", {"data": {"is": "fourth"}}, namespace=namespace)
+    assert told(mirror) == {"one": "fourth"}
+    mirror.note(written.to_dict())  # by a thread that is late
     assert told(mirror) == {"one": "fourth"}
 
 
@@ -183,7 +207,7 @@ def following(mirror: Mirror[Kept]) -> Iterator[Kept]:
     """Yield what is kept of the object after each change that the server tells of."""
     for change in mirror._kube.changes(mirror._asked, mirror._version):
         mirror._take(change)
-        yield mirror._kept["one"]
+        yield mirror._kept["one"].value
 
 
 def test_who_comes_or_goes_by_what_was_written_is_seen_at_once(

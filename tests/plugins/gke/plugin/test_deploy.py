@@ -327,6 +327,14 @@ def test_a_right_that_is_missing_is_named(line: Line) -> None:
     assert set(line.give(1).assigned) == set(line.devices[:2])
 
 
+def test_a_right_to_watch_that_is_missing_is_named(line: Line) -> None:
+    line.states(None)
+    line.site.servers["lot-1"].deny("watch", "pods")
+    with pytest.raises(AuthError, match="`watch` of `pods` in namespace .* is not allowed"):
+        line.states(None)
+    line.site.servers["lot-1"].allow_again()
+
+
 @pytest.mark.slow
 def test_overload_that_ends_is_waited_for(line: Line, monkeypatch: pytest.MonkeyPatch) -> None:
     def at_once(attempt: int, most: int, method: str, status: int | None, after: str) -> Any:

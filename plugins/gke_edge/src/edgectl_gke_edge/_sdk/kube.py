@@ -204,10 +204,7 @@ class Kube:
         if asked.labels:
             query["labelSelector"] = build_selector(asked.labels)
         with self._told(asked.what):
-            try:
-                yield from self._watched(_path(asked.kind, asked.namespace), query)
-            except httpx2.ReadTimeout:
-                return
+            yield from self._watched(_path(asked.kind, asked.namespace), query)
 
     def _watched(self, path: str, query: dict[str, str]) -> Iterator[Change]:
         with self._plain.stream("GET", path, params=query) as response:
@@ -218,11 +215,12 @@ class Kube:
             response.raise_for_status()
             # The answer has begun; from now on silence is no fault.
             response.request.extensions["timeout"]["read"] = QUIET_S
-            for line in response.iter_lines():
-                change = _CHANGE.decode(line)
-                if change.type == "ERROR":
-                    raise ForgottenError
-                yield change
+            with contextlib.suppress(httpx2.ReadTimeout):
+                for line in response.iter_lines():
+                    change = _CHANGE.decode(line)
+                    if change.type == "ERROR":
+                        raise ForgottenError
+                    yield change
 
     def apply(self, what: str, document: Document, *, dry_run: bool = False) -> Document:
         """Apply a document as our field manager; what others own is a ``ConflictError``."""
@@ -321,10 +319,7 @@ class Kube:
         except ApiError as exc:
             raise from_refusal(what, self._refusal(exc)) from exc
         except httpx2.HTTPStatusError as exc:
-            status = exc.response.status_code
-            said = " ".join(exc.response.text[:400].split())
-            refusal = Refusal(cluster=self.cluster, status=status, message=said)
-            raise from_refusal(what, refusal) from exc
+            raise from_refusal(what, _refused(self.cluster, exc.response)) from exc
         except httpx2.TransportError as exc:
             raise not_reached(what, self.cluster, str(exc), type(exc).__name__) from exc
         except ConfigError as exc:
@@ -353,6 +348,17 @@ class Kube:
 def _plain(found: Any) -> Document:
     document: Document = found.to_dict()
     return document
+
+
+def _refused(cluster: str, response: httpx2.Response) -> Refusal:
+    """Read a refusal outside of lightkube; in front of an API server others may refuse, too."""
+    try:
+        told = response.json()
+        reason, message = str(told["reason"]), str(told["message"])
+    except (ValueError, KeyError, TypeError):
+        reason, message = "", response.text[:400]
+    message = " ".join(message.split())
+    return Refusal(cluster=cluster, status=response.status_code, reason=reason, message=message)
 
 
 def _path(kind: Kind, namespace: str | None) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable
-from typing import Generic, Protocol, TypeVar
+from typing import Generic, NamedTuple, Protocol, TypeVar
 
 from edgectl_gke_edge._sdk.kube import Asked, Change, Document, ForgottenError, Kube
 
@@ -24,6 +24,11 @@ class Named(Protocol):
 
 
 T = TypeVar("T", bound=Named)
+
+
+class _Kept(NamedTuple, Generic[T]):
+    version: str
+    value: T
 
 
 class Mirror(Generic[T]):
@@ -41,8 +46,7 @@ class Mirror(Generic[T]):
         self._read = read
         self._lock = threading.Lock()
         self._version = ""
-        self._kept: dict[str, T] = {}
-        self._noted: dict[str, str] = {}  # what was written, until the server tells of it
+        self._kept: dict[str, _Kept[T]] = {}
 
     def look(self) -> list[T]:
         """Return what there is now.
@@ -58,7 +62,7 @@ class Mirror(Generic[T]):
                     self._version = ""
             if not self._version:
                 self._list()
-            return list(self._kept.values())
+            return [kept.value for kept in self._kept.values()]
 
     def note(self, document: Document) -> None:
         """Take note of an object that was just written, whenever the server will tell of it."""
@@ -69,13 +73,11 @@ class Mirror(Generic[T]):
             if is_asked != (name in self._kept):
                 self._version = ""  # it comes or goes: list anew
             elif is_asked:
-                self._kept[name] = self._read(document)
-                self._noted[name] = metadata["resourceVersion"]
+                self._keep(document)
 
     def _list(self) -> None:
-        listed, version = self._kube.snapshot(self._asked, self._read)
-        self._kept = {one.name: one for one in listed}
-        self._noted.clear()
+        listed, version = self._kube.snapshot(self._asked, self._reading)
+        self._kept = {kept.value.name: kept for kept in listed}
         self._version = version
 
     def _follow(self) -> None:
@@ -84,14 +86,24 @@ class Mirror(Generic[T]):
 
     def _take(self, change: Change) -> None:
         metadata = change.object["metadata"]
-        self._version = metadata["resourceVersion"]
-        if change.type == "BOOKMARK":
-            return
-        name = metadata["name"]
         if change.type == "DELETED":
-            self._kept.pop(name, None)
-        elif self._noted.get(name, self._version) == self._version:
-            self._kept[name] = self._read(change.object)
-        else:
-            return  # from before what was written
-        self._noted.pop(name, None)
+            self._kept.pop(metadata["name"], None)
+        elif change.type != "BOOKMARK":
+            self._keep(change.object)
+        self._version = metadata["resourceVersion"]
+
+    def _keep(self, document: Document) -> None:
+        """Keep an object, unless what is kept of it is younger: writes are known before news."""
+        metadata = document["metadata"]
+        before = self._kept.get(metadata["name"])
+        if before is None or not _is_older(metadata["resourceVersion"], before.version):
+            self._kept[metadata["name"]] = self._reading(document)
+
+    def _reading(self, document: Document) -> _Kept[T]:
+        return _Kept(document["metadata"]["resourceVersion"], self._read(document))
+
+
+def _is_older(version: str, than: str) -> bool:
+    """Compare versions of one object; those that are no numbers cannot be."""
+    numbers = version.isdecimal() and than.isdecimal()
+    return numbers and int(version) < int(than)
