@@ -330,7 +330,7 @@ def test_a_right_that_is_missing_is_named(line: Line) -> None:
 def test_a_right_to_watch_that_is_missing_is_named(line: Line) -> None:
     line.states(None)
     line.site.servers["lot-1"].deny("watch", "pods")
-    with pytest.raises(AuthError, match="`watch` of `pods` in namespace .* is not allowed"):
+    with pytest.raises(AuthError, match=r"`watch` of `pods` in namespace .* is not allowed"):
         line.states(None)
     line.site.servers["lot-1"].allow_again()
 
