@@ -243,8 +243,8 @@ def test_first_version_of_a_device_that_does_not_hold_is_told_to_the_hub(
     device.start()
     code, report = bring(device, bundle(device, 1, "one", serve="crash", soak_s=0.2).tar())
     assert (code, report["state"]) == (ROLLED_BACK, "failed")
-    server.wait(lambda: server.attributes.get("edgectl_release") == "1")
-    assert server.attributes["edgectl_state"] == "failed"
+    server.wait(lambda: server.attributes.get("edgectl_state") == "failed")
+    assert server.attributes["edgectl_release"] == "1"
 
 
 def wait_phase(device: Device, *phases: str) -> None:

@@ -24,6 +24,7 @@ class FollowingDevice:
 
     def __init__(self, device: Any) -> None:
         self._device = device
+        self._begun = 0
         self._stop = threading.Event()
         self._thread = threading.Thread(target=self._run)
         self.failure: Exception | None = None
@@ -51,6 +52,9 @@ class FollowingDevice:
         links = self._device.poll()
         if "cancelAction" in links:
             self._device.accept_cancel()
+            if self._begun:
+                self._device.report(self._begun, State.SKIPPED, reason=api.Reason.CANCELED)
+                self._begun = 0
         elif "deploymentBase" in links:
             self._take(self._device.deployment()["deployment"])
 
@@ -61,7 +65,9 @@ class FollowingDevice:
         release = msgspec.json.decode(payload, type=api.ReleaseDocument)
         about = {"application": release.application, "package": release.package}
         self._device.report(release.number, State.DOWNLOADING, **about)
+        self._begun = release.number
         self._device.feedback("success")
+        self._begun = 0
         with TELLING:
             self._tell(release)
         self._device.report(

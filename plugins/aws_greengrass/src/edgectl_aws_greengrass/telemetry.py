@@ -22,7 +22,8 @@ class Batch(Record, frozen=True, kw_only=True):
     """A message in S3.
 
     Attributes:
-        arrived_ns: When AWS IoT had it, nanoseconds since 1970 UTC.
+        arrived_ns: Until when AWS IoT had it, nanoseconds since 1970 UTC: the end of the
+            millisecond that its key tells.
     """
 
     key: str
@@ -40,7 +41,7 @@ def read_key(key: str) -> Batch | None:
     match = _KEY.fullmatch(key.rpartition("/")[2])
     if match is None:
         return None
-    return Batch(key=key, thing=match[2], arrived_ns=int(match[1]) * _NS)
+    return Batch(key=key, thing=match[2], arrived_ns=(int(match[1]) + 1) * _NS - 1)
 
 
 def first_key(prefix: str, since_ns: int) -> str:

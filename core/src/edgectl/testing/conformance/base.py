@@ -63,7 +63,11 @@ class MakeRelease(Protocol):
         """Return the release."""
 
 
-Settle = Callable[[Release], dict[str, DeviceStatus]]
+class Settle(Protocol):
+    """Lets the devices work until all that have a release, and those named, are settled."""
+
+    def __call__(self, release: Release, *devices: str) -> dict[str, DeviceStatus]:
+        """Return the last states."""
 
 
 class Fixtures:
@@ -159,13 +163,14 @@ class Fixtures:
 
     @pytest.fixture
     def settle(self, provider: Provider, target: Target) -> Settle:
-        """Let the devices work until all that have the release are settled; the last states."""
+        """Let the devices work."""
 
-        def wait(release: Release) -> dict[str, DeviceStatus]:
+        def wait(release: Release, *devices: str) -> dict[str, DeviceStatus]:
             deadline = time.monotonic() + self.settle_timeout_s
             while True:
                 states = observe(provider, target, release)
-                if all(status.state.is_settled for status in states.values()):
+                settled = all(status.state.is_settled for status in states.values())
+                if settled and states.keys() >= set(devices):
                     return states
                 if time.monotonic() > deadline:
                     pytest.fail(f"devices did not settle: {states}")
