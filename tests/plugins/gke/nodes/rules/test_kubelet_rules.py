@@ -25,8 +25,13 @@ from edgectl_gke_edge.emulator.nodes.kubelet.rootfs import Mount, Root, plan
 from edgectl_gke_edge.emulator.nodes.kubelet.status import Ended, Facts, pod_phase, qos_class
 from edgectl_gke_edge.emulator.nodes.proxy import backends
 from edgectl_gke_edge.emulator.nodes.quantities import parse_quantity
-from edgectl_gke_edge.emulator.nodes.scheduler import choose, used_by_node
-from edgectl_gke_edge.emulator.nodes.selection import node_fits, selects, tolerates
+from edgectl_gke_edge.emulator.nodes.scheduler import Room, choose
+from edgectl_gke_edge.emulator.nodes.selection import (
+    named_nodes,
+    node_fits,
+    selects,
+    tolerates,
+)
 
 Obj = dict[str, Any]
 
@@ -94,9 +99,30 @@ def test_the_emptiest_node_with_room_gets_the_pod_and_the_rest_is_explained() ->
         return {"metadata": {"name": "p"}, "spec": {"containers": [container], **where}}
 
     nodes = [node("a", "2"), node("b", "2"), node("c", "500m")]
-    used = used_by_node([pod("1", "a")])
-    assert choose(pod("1"), nodes, used) == ("b", "")
-    assert choose(pod("3"), nodes, used) == ("", "0/3 nodes are available: 3 Insufficient cpu.")
+    room = Room()
+    room.change(None, pod("1"))
+    room.change(pod("1"), pod("1", "a"))
+    assert choose(pod("1"), nodes, room.used) == ("b", "")
+    why_not = "0/3 nodes are available: 3 Insufficient cpu."
+    assert choose(pod("3"), nodes, room.used) == ("", why_not)
+    room.change(pod("1", "a"), None)
+    assert choose(pod("1"), nodes, room.used) == ("a", "")
+
+
+def test_nodes_that_a_pod_names_are_known_without_looking_at_all_nodes() -> None:
+    def spec(*terms: Obj) -> Obj:
+        required = {"nodeSelectorTerms": list(terms)}
+        affinity = {"requiredDuringSchedulingIgnoredDuringExecution": required}
+        return {"affinity": {"nodeAffinity": affinity}}
+
+    def named(*names: str) -> Obj:
+        return {"matchFields": [{"key": "metadata.name", "operator": "In", "values": [*names]}]}
+
+    labelled = {"matchExpressions": [{"key": "kind", "operator": "Exists"}]}
+    assert named_nodes({}) is None
+    assert named_nodes(spec(named("a"), named("b"))) == {"a", "b"}
+    assert named_nodes(spec(named("a") | labelled)) == {"a"}
+    assert named_nodes(spec(named("a"), labelled)) is None
 
 
 def test_references_in_values_are_replaced_where_they_are_known() -> None:

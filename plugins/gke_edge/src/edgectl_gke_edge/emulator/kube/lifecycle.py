@@ -21,6 +21,8 @@ from edgectl_gke_edge.emulator.kube.store import Event, Store
 FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
 NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
 _COLLECT_AFTER_S = 0.02
+# Every object is looked at, so that with many of them it is done less often.
+_PER_OBJECT_S = 3e-5
 # An owner may be created after what it owns is seen; only then is its absence believed.
 _ABSENT_OWNER_AFTER_S = 1.0
 _POD = kind_of("", "pods")
@@ -203,7 +205,8 @@ class Lifecycle:
     def _plan(self) -> None:
         if self._planned is None:
             loop = asyncio.get_running_loop()
-            self._planned = loop.call_later(_COLLECT_AFTER_S, self._collect)
+            wait = _COLLECT_AFTER_S + _PER_OBJECT_S * self._store.count()
+            self._planned = loop.call_later(wait, self._collect)
 
     def _plan_late(self) -> None:
         if self._late is None:

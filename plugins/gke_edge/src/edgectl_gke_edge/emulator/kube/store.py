@@ -100,6 +100,10 @@ class Store:
             for obj in list(objects.values()):
                 yield kind, obj
 
+    def count(self) -> int:
+        """Return how many objects there are."""
+        return sum(map(len, self._objects.values()))
+
     def put(self, kind: Kind, obj: Json) -> Json:
         """Store an object under its name; return it with its new resourceVersion."""
         metadata = obj["metadata"]

@@ -21,23 +21,29 @@ from edgectl_gke_edge.emulator.nodes.podfacts import (
     timestamp,
 )
 from edgectl_gke_edge.emulator.nodes.quantities import parse_quantity
-from edgectl_gke_edge.emulator.nodes.selection import labels_of, node_fits, untolerated
+from edgectl_gke_edge.emulator.nodes.selection import labels_of, named_nodes, node_fits, untolerated
 
 _AGAIN_S = 2.0
 Used = dict[str, dict[str, Decimal]]
 
 
-def used_by_node(pods: list[Obj]) -> Used:
-    """Return what the pods on each node ask for, with their number as ``pods``."""
-    used: Used = {}
-    for pod in pods:
-        node = pod["spec"].get("nodeName")
-        if not node or is_over(pod):
-            continue
-        sums = used.setdefault(node, {})
+class Room:
+    """What the pods on each node ask for, with their number as ``pods``."""
+
+    def __init__(self) -> None:
+        self.used: Used = {}
+
+    def change(self, before: Obj | None, after: Obj | None) -> None:
+        """Count a pod as it is now, no more as it was."""
+        self._count(before, -1)
+        self._count(after, 1)
+
+    def _count(self, pod: Obj | None, times: int) -> None:
+        if pod is None or not (node := pod["spec"].get("nodeName")) or is_over(pod):
+            return
+        sums = self.used.setdefault(node, {})
         for name, amount in {**requests_of(pod), "pods": Decimal(1)}.items():
-            sums[name] = sums.get(name, Decimal(0)) + amount
-    return used
+            sums[name] = sums.get(name, Decimal(0)) + amount * times
 
 
 def lacking(pod: Obj, node: Obj, used: dict[str, Decimal]) -> str:
@@ -103,6 +109,8 @@ class Scheduler(Controller):
         self._nodes = nodes
         self._events = events
         self._pending: set[str] = set()
+        self._room = Room()
+        pods.on_change(self._room.change)
         nodes.on_change(self._on_node)
 
     async def sync(self, key: str) -> float | None:
@@ -113,8 +121,7 @@ class Scheduler(Controller):
             return None
         if (pod["spec"].get("schedulerName") or "default-scheduler") != "default-scheduler":
             return None
-        used = used_by_node(list(self.objects.items.values()))
-        node, why = choose(pod, list(self._nodes.items.values()), used)
+        node, why = self._place(pod)
         if not node:
             self._pending.add(key)
             await self._tell(pod, why)
@@ -133,12 +140,21 @@ class Scheduler(Controller):
             if exc.code not in (404, 409):
                 raise
             return None
-        bound = {**pod, "spec": {**pod["spec"], "nodeName": node}}
-        # Not put into the copy as the API server's word, only counted until that comes.
-        self.objects.items[key] = bound
+        if self.objects.get(key) is pod:
+            bound = {**pod, "spec": {**pod["spec"], "nodeName": node}}
+            # Not put into the copy as the API server's word, only counted until that comes.
+            self.objects.items[key] = bound
+            self._room.change(pod, bound)
         text = f"Successfully assigned {key} to {node}"
         self._events.tell(pod, "Pod", "Scheduled", text)
         return None
+
+    def _place(self, pod: Obj) -> tuple[str, str]:
+        """Return what ``choose`` does; only why not is asked of nodes that cannot be meant."""
+        nodes, used = self._nodes.items, self._room.used
+        names = named_nodes(pod["spec"]) or ()
+        node, _ = choose(pod, [nodes[name] for name in names if name in nodes], used)
+        return (node, "") if node else choose(pod, list(nodes.values()), used)
 
     async def _tell(self, pod: Obj, why: str) -> None:
         conditions = (pod.get("status") or {}).get("conditions") or []

@@ -67,6 +67,20 @@ def node_fits(pod_spec: Obj, node: Obj) -> bool:
     )
 
 
+def named_nodes(pod_spec: Obj) -> frozenset[str] | None:
+    """Return the nodes that a pod's required affinity names one by one, or None if it does not."""
+    affinity = (pod_spec.get("affinity") or {}).get("nodeAffinity") or {}
+    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}
+    names: set[str] = set()
+    for term in required.get("nodeSelectorTerms") or ():
+        fields = term.get("matchFields") or ()
+        wanted = [one["values"] for one in fields if one["operator"] == "In"]
+        if not wanted:
+            return None
+        names.update(wanted[0])
+    return frozenset(names) or None
+
+
 def tolerates(tolerations: list[Obj], taint: Obj) -> bool:
     """Return whether one of the tolerations covers a taint."""
     return any(_covers(toleration, taint) for toleration in tolerations)

@@ -14,6 +14,7 @@ from edgectl_gke_edge.emulator.nodes.podfacts import owner
 _LOG = logging.getLogger(__name__)
 _AGAIN_S = 0.2
 _AGAIN_MAX_S = 10.0
+_PER_OBJECT_S = 1e-4
 
 
 class Controller:
@@ -31,6 +32,7 @@ class Controller:
         self.objects = objects
         self._queue: asyncio.Queue[str] = asyncio.Queue()
         self._waiting: set[str] = set()
+        self._timers: dict[str, asyncio.TimerHandle] = {}
         self._failures: dict[str, int] = {}
         objects.on_change(lambda before, after: self.wake(key_of(after or before or {})))
 
@@ -38,38 +40,52 @@ class Controller:
         """Bring one object in line; return when to look again without being told, or None."""
         raise NotImplementedError
 
-    def wake(self, key: str) -> None:
-        """Have an object looked at."""
-        if key not in self._waiting:
-            self._waiting.add(key)
+    def wake(self, key: str, because_of: Informer | None = None) -> None:
+        """Have an object looked at.
+
+        Args:
+            key: The object.
+            because_of: Where another object has changed, all of which are gone over: what happens
+                to many of them one after another is looked at together.
+        """
+        if key in self._waiting:
+            return
+        self._waiting.add(key)
+        if because_of is None:
             self._queue.put_nowait(key)
+        else:
+            wait = _PER_OBJECT_S * len(because_of.items)
+            asyncio.get_running_loop().call_later(wait, self._queue.put_nowait, key)
 
     def wake_later(self, key: str, seconds: float) -> None:
-        """Have an object looked at after a while."""
-        asyncio.get_running_loop().call_later(seconds, self.wake, key)
+        """Have an object looked at after a while, unless it is looked at before."""
+        loop = asyncio.get_running_loop()
+        self._timers[key] = loop.call_later(seconds, self.wake, key)
 
-    def wake_owner(self, kind: str) -> Callable[[Obj | None, Obj | None], None]:
-        """Return a handler that wakes the owner of that kind of an object that changed."""
+    def wake_owner(self, kind: str, owned: Informer) -> Callable[[Obj | None, Obj | None], None]:
+        """Return a handler for ``owned``: the owner of that kind of what changed is woken."""
 
         def handler(before: Obj | None, after: Obj | None) -> None:
             for obj in (before, after):
                 reference = None if obj is None else owner(obj)
                 if obj is not None and reference is not None and reference["kind"] == kind:
-                    self.wake(f"{obj['metadata']['namespace']}/{reference['name']}")
+                    key = f"{obj['metadata']['namespace']}/{reference['name']}"
+                    self.wake(key, owned)
 
         return handler
 
-    def wake_all(self, before: Obj | None = None, after: Obj | None = None) -> None:
-        """Have every object looked at."""
-        del before, after
+    def wake_all(self, because_of: Informer) -> None:
+        """Have every object looked at, see ``wake``."""
         for key in self.objects.items:
-            self.wake(key)
+            self.wake(key, because_of)
 
     async def run(self) -> None:
         """Work until cancelled."""
         while True:
             key = await self._queue.get()
             self._waiting.discard(key)
+            if (timer := self._timers.pop(key, None)) is not None:
+                timer.cancel()
             try:
                 later = await self.sync(key)
             except ApiError as exc:

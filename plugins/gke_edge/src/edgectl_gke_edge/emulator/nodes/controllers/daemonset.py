@@ -231,7 +231,7 @@ class DaemonSets(Controller):
         self._nodes = nodes
         self._pods = pods
         nodes.on_change(self._on_node)
-        pods.on_change(self.wake_owner("DaemonSet"))
+        pods.on_change(self.wake_owner("DaemonSet", pods))
 
     async def sync(self, key: str) -> float | None:
         """Create and delete the pods of one DaemonSet, and write its status."""
@@ -267,4 +267,4 @@ class DaemonSets(Controller):
             same_labels = before["metadata"].get("labels") == after["metadata"].get("labels")
             if same_labels and before.get("spec") == after.get("spec"):
                 return
-        self.wake_all()
+        self.wake_all(self._nodes)

@@ -109,7 +109,7 @@ class Deployments(Controller):
     def __init__(self, api: Api, deployments: Informer, replicasets: Informer) -> None:
         super().__init__(api, "deployments", deployments)
         self._replicasets = replicasets
-        replicasets.on_change(self.wake_owner("Deployment"))
+        replicasets.on_change(self.wake_owner("Deployment", replicasets))
 
     async def sync(self, key: str) -> float | None:
         """Bring one Deployment a step on."""

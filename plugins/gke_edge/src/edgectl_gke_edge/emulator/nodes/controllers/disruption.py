@@ -44,7 +44,7 @@ class Budgets(Controller):
     def __init__(self, api: Api, budgets: Informer, pods: Informer) -> None:
         super().__init__(api, "poddisruptionbudgets", budgets)
         self._pods = pods
-        pods.on_change(self.wake_all)
+        pods.on_change(lambda before, after: self.wake_all(pods))
 
     async def sync(self, key: str) -> float | None:
         """Write the status of one budget."""

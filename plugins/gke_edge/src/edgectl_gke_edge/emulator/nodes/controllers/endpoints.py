@@ -124,4 +124,4 @@ class EndpointSlices(Controller):
                 same = service["metadata"]["namespace"] == pod["metadata"]["namespace"]
                 selector = service["spec"].get("selector")
                 if same and selector and selects({"matchLabels": selector}, labels_of(pod)):
-                    self.wake(key)
+                    self.wake(key, self._pods)

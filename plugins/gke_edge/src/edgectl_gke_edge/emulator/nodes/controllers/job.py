@@ -102,7 +102,7 @@ class Jobs(Controller):
         super().__init__(api, "jobs", jobs)
         self._pods = pods
         self._events = events
-        pods.on_change(self.wake_owner("Job"))
+        pods.on_change(self.wake_owner("Job", pods))
 
     async def sync(self, key: str) -> float | None:
         """Bring one Job a step on."""

@@ -77,7 +77,8 @@ class NodeLifecycle(Controller):
         renewed = ((lease or {}).get("spec") or {}).get("renewTime")
         created = node["metadata"].get("creationTimestamp")
         holds = ((lease or {}).get("spec") or {}).get("leaseDurationSeconds") or 0
-        silent = age_s(renewed or created) > max(self._grace_s, holds)
+        left_s = max(self._grace_s, holds) - age_s(renewed or created)
+        silent = left_s < 0
         ready = condition(node, "Ready")
         status = "Unknown" if silent else (ready or {}).get("status", "Unknown")
         if silent and (ready is None or ready["status"] != "Unknown"):
@@ -86,8 +87,9 @@ class NodeLifecycle(Controller):
                 node, "Node", "NodeNotReady", f"Node {key} status is now: NodeNotReady"
             )
         await self._taint(node, silence_taints(status) if ready is not None or silent else [])
-        if silent:
-            await self._leave(node)
+        if not silent:
+            return left_s + _LOOK_S
+        await self._leave(node)
         return _LOOK_S
 
     async def _mark(self, node: Obj) -> None:

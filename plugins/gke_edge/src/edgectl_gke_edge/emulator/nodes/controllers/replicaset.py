@@ -57,7 +57,7 @@ class ReplicaSets(Controller):
         super().__init__(api, "replicasets", replicasets)
         self._events = events
         self._pods = pods
-        pods.on_change(self.wake_owner("ReplicaSet"))
+        pods.on_change(self.wake_owner("ReplicaSet", pods))
 
     async def sync(self, key: str) -> float | None:
         """Create or delete pods of one ReplicaSet, and write its status."""
