@@ -70,6 +70,22 @@ def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     clean(monkeypatch)
 
 
+def pytest_report_teststatus(
+    report: pytest.CollectReport | pytest.TestReport,
+) -> tuple[str, str, str] | None:
+    """Where nobody watches, name what fails as soon as it fails, and leave out what passes.
+
+    A log that is kept in part then has the names, and no pages of dots.
+    """
+    if not os.environ.get("CI") or not isinstance(report, pytest.TestReport):
+        return None
+    if report.failed:
+        return "failed" if report.when == "call" else "error", f"{report.nodeid} F\n", "FAILED"
+    if report.passed and report.when == "call":
+        return "passed", "", ""
+    return None
+
+
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter) -> None:
     """Say which real servers and tools the run could use."""
     found = [name for name in OPTIONAL if shutil.which(name)]
