@@ -17,12 +17,11 @@ from edgectl_gke_edge.emulator.kube.errors import Cause, Json, Place, StatusErro
 from edgectl_gke_edge.emulator.kube.kinds import KINDS, Kind, kind_of
 from edgectl_gke_edge.emulator.kube.requests import Call, Target
 from edgectl_gke_edge.emulator.kube.store import Event, Store
+from edgectl_gke_edge.emulator.kube.ties import Ties
 
 FOREGROUND, ORPHAN = "foregroundDeletion", "orphan"
 NAMESPACES = ("default", "kube-node-lease", "kube-public", "kube-system")
 _COLLECT_AFTER_S = 0.02
-# Every object is looked at, so that with many of them it is done less often.
-_PER_OBJECT_S = 3e-5
 # An owner may be created after what it owns is seen; only then is its absence believed.
 _ABSENT_OWNER_AFTER_S = 1.0
 _POD = kind_of("", "pods")
@@ -74,6 +73,7 @@ class Lifecycle:
         self._store = store
         self._ca = ca
         store.listen(self._count)
+        self._ties = Ties(store)
         self._planned: asyncio.TimerHandle | None = None
         self._late: asyncio.TimerHandle | None = None
 
@@ -118,14 +118,14 @@ class Lifecycle:
         """React to a new object."""
         if kind is _NAMESPACE:
             self._furnish(obj["metadata"]["name"])
-        if obj["metadata"].get("ownerReferences"):
+        if self._ties.is_orphan(obj):
             self._plan_late()
 
     def updated(self, kind: Kind, obj: Json) -> Json:
         """React to a changed object: one whose last finalizer went is removed."""
         if not obj["metadata"].get("deletionTimestamp"):
             return obj
-        self._plan()
+        self._plan_for(kind, obj)
         if self._finished(kind, obj):
             return self._store.remove(kind, obj)
         return obj
@@ -157,12 +157,11 @@ class Lifecycle:
         if call.dry_run:
             return marked, gone
         if gone:
-            last = self._store.remove(kind, marked)
-            self._plan()
-            return last, True
+            self._plan_for(kind, obj)
+            return self._store.remove(kind, marked), True
         if marked is not obj:
             marked = self._store.put(kind, marked)
-        self._plan()
+        self._plan_for(kind, marked)
         return marked, False
 
     def _marked(self, kind: Kind, obj: Json, options: DeleteOptions) -> tuple[Json, bool]:
@@ -202,11 +201,17 @@ class Lifecycle:
 
     # Collection
 
+    def _plan_for(self, kind: Kind, obj: Json) -> None:
+        """Plan to clear up after an object that ends, if there is anything to clear up."""
+        namespace = self._store.get(_NAMESPACE, "", obj["metadata"].get("namespace", ""))
+        emptied = namespace is not None and "deletionTimestamp" in namespace["metadata"]
+        if kind is _NAMESPACE or emptied or self._ties.holds(obj):
+            self._plan()
+
     def _plan(self) -> None:
         if self._planned is None:
             loop = asyncio.get_running_loop()
-            wait = _COLLECT_AFTER_S + _PER_OBJECT_S * self._store.count()
-            self._planned = loop.call_later(wait, self._collect)
+            self._planned = loop.call_later(_COLLECT_AFTER_S, self._collect)
 
     def _plan_late(self) -> None:
         if self._late is None:

@@ -15,6 +15,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+import msgspec
+
 from edgectl_gke_edge.emulator.kube.errors import Json
 from edgectl_gke_edge.emulator.kube.kinds import BY_PATH, Kind
 
@@ -26,12 +28,18 @@ Key = tuple[str, str]  # namespace ("" for cluster scope), name
 
 @dataclass(frozen=True)
 class Event:
-    """A change of one object; ``before`` is what it was."""
+    """A change of one object.
+
+    Attributes:
+        text: The object as JSON: written once, however many watch.
+        before: What it was.
+    """
 
     version: int
     kind: Kind
     type: str
     object: Json
+    text: bytes
     before: Json | None
 
 
@@ -100,10 +108,6 @@ class Store:
             for obj in list(objects.values()):
                 yield kind, obj
 
-    def count(self) -> int:
-        """Return how many objects there are."""
-        return sum(map(len, self._objects.values()))
-
     def put(self, kind: Kind, obj: Json) -> Json:
         """Store an object under its name; return it with its new resourceVersion."""
         metadata = obj["metadata"]
@@ -112,12 +116,13 @@ class Store:
         version = self._next()
         stored = {**obj, "metadata": {**metadata, "resourceVersion": str(version)}}
         self._objects[kind][key] = stored
+        text = msgspec.json.encode(stored)
         self._database.execute(
             "INSERT OR REPLACE INTO objects VALUES (?, ?, ?, ?, ?, ?)",
-            (kind.group, kind.plural, *key, version, json.dumps(stored)),
+            (kind.group, kind.plural, *key, version, text.decode()),
         )
         event_type = "MODIFIED" if before else "ADDED"
-        self._publish(Event(version, kind, event_type, stored, before))
+        self._publish(Event(version, kind, event_type, stored, text, before))
         return stored
 
     def remove(self, kind: Kind, obj: Json) -> Json:
@@ -131,7 +136,7 @@ class Store:
             (kind.group, kind.plural, *key),
         )
         last = {**obj, "metadata": {**metadata, "resourceVersion": str(version)}}
-        self._publish(Event(version, kind, "DELETED", last, before))
+        self._publish(Event(version, kind, "DELETED", last, msgspec.json.encode(last), before))
         return last
 
     def _next(self) -> int:

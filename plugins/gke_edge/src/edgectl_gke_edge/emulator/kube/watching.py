@@ -7,10 +7,11 @@ server's watch cache, and the client lists anew.
 from __future__ import annotations
 
 import asyncio
-import json
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass
+
+import msgspec
 
 from edgectl_gke_edge.emulator.kube.errors import Cause, Json, bad_request, expired, invalid
 from edgectl_gke_edge.emulator.kube.features import Features
@@ -94,14 +95,14 @@ class Stream:
         options = self._options
         if options.initial or options.version in {"", "0"}:
             present = self._store.objects(self._target.kind, self._target.namespace)
-            lines = [_line("ADDED", o) for o in present if self._chosen(o)]
+            lines = [_line_of("ADDED", o) for o in present if self._chosen(o)]
             if options.initial and options.bookmarks:
                 lines.append(self._bookmark({INITIAL_END: "true"}))
             return lines
         past = self._store.since(self._target.kind, int(options.version))
         if past is None:
             message = f"too old resource version: {options.version} ({self._store.version})"
-            return [_line("ERROR", expired(message).to_json())]
+            return [_line_of("ERROR", expired(message).to_json())]
         return [line for event in past if (line := self._told(event))]
 
     async def _following(self, watch: Watch) -> AsyncIterator[bytes]:
@@ -128,9 +129,9 @@ class Stream:
         now = event.type != "DELETED" and self._chosen(event.object)
         before = event.before is not None and self._chosen(event.before)
         if now:
-            return _line("MODIFIED" if before else "ADDED", event.object)
+            return _line("MODIFIED" if before else "ADDED", event.text)
         if before:
-            return _line("DELETED", event.object)
+            return _line("DELETED", event.text)
         return None
 
     def _bookmark(self, annotations: dict[str, str]) -> bytes:
@@ -139,8 +140,12 @@ class Stream:
         if annotations:
             metadata["annotations"] = annotations
         obj = {"kind": kind.kind, "apiVersion": kind.api_version, "metadata": metadata}
-        return _line("BOOKMARK", obj)
+        return _line_of("BOOKMARK", obj)
 
 
-def _line(event_type: str, obj: Json) -> bytes:
-    return json.dumps({"type": event_type, "object": obj}, separators=(",", ":")).encode() + b"\n"
+def _line_of(event_type: str, obj: Json) -> bytes:
+    return _line(event_type, msgspec.json.encode(obj))
+
+
+def _line(event_type: str, text: bytes) -> bytes:
+    return b'{"type":"%b","object":%b}\n' % (event_type.encode(), text)
