@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 from collections.abc import Iterator
 
 import hypothesis
@@ -35,6 +36,12 @@ ASSETS = {
 }
 FOREIGN = ("EDGECTL_", "EDGE_", "XDG_CONFIG", "XDG_CACHE", "XDG_DATA", "XDG_STATE")
 TERMINAL = ("NO_COLOR", "FORCE_COLOR", "CLICOLOR", "CLICOLOR_FORCE", "COLUMNS", "LINES")
+
+
+def pytest_configure() -> None:
+    """Let Ctrl-C be tested also where we began with SIGINT ignored: behind the `&` of a shell."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
