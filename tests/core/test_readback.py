@@ -14,6 +14,7 @@ from edgectl.readback import (
     PlacedRecord,
     TelemetryMembers,
     TelemetryPlace,
+    end_of_millisecond,
     first_arrival,
     place_record,
     read_telemetry_batch,
@@ -58,6 +59,13 @@ def test_a_record_that_was_long_under_way_stands_where_it_came_in() -> None:
 
 def test_a_record_of_a_clock_that_is_ahead_stands_at_its_arrival() -> None:
     assert place_record(record("a", NOW + 3600 * S), NOW).place.time_ns == NOW
+
+
+def test_records_keep_their_order_within_the_millisecond_that_a_cloud_dates_them_by() -> None:
+    told = {"b": NOW + 200_000, "a": NOW + 700_000, "c": NOW + 1_000_001}
+    arrived = {name: end_of_millisecond(at // 10**6) for name, at in told.items()}
+    found = [place_record(record(name, told[name]), arrived[name]) for name in ("c", "a", "b")]
+    assert ids(records_in_order(found, ask(), {"d1"})) == ["b", "a", "c"]
 
 
 @given(st.lists(st.tuples(st.integers(0, 200), st.integers(0, 100)), max_size=40))

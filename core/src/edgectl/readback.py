@@ -20,6 +20,7 @@ from edgectl.records import Record
 from edgectl.requests import TelemetryPage, TelemetryRequest
 
 SLACK_NS = 30 * 10**9
+_NS_PER_MS = 10**6
 MAX_TELEMETRY_BATCH = 256 << 10
 """Bytes; a message that is longer is none of ours: devices send less at once."""
 _CURSOR = re.compile(r"(\d{1,20})\|([^|]{0,200})")
@@ -86,12 +87,21 @@ def read_telemetry_batch(body: bytes) -> tuple[TelemetryRecord, ...]:
         return ()
 
 
+def end_of_millisecond(number: int) -> int:
+    """Return the last nanosecond of a millisecond; both since 1970 UTC.
+
+    What a cloud dates in milliseconds had arrived by then. By its beginning it had not: records of
+    one millisecond would all seem to come from the future, and lose their order.
+    """
+    return (number + 1) * _NS_PER_MS - 1
+
+
 def place_record(record: TelemetryRecord, arrived_ns: int) -> PlacedRecord:
     """TelemetryPlace a record.
 
     Args:
         record: What a device told.
-        arrived_ns: When the cloud had it, nanoseconds since 1970 UTC.
+        arrived_ns: By when the cloud had it, nanoseconds since 1970 UTC.
     """
     time_ns = min(max(record.time_unix_ns, settled_before(arrived_ns)), arrived_ns)
     return PlacedRecord(place=TelemetryPlace(time_ns=time_ns, id=record.id), record=record)

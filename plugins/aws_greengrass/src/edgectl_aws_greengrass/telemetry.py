@@ -10,7 +10,7 @@ import hashlib
 import re
 from typing import Any
 
-from edgectl.api import Record
+from edgectl.api import Record, end_of_millisecond
 
 _NS = 10**6
 _UUID = r"[0-9a-f]{8}(?:-[0-9a-f]{4}){3}-[0-9a-f]{12}"
@@ -22,8 +22,7 @@ class Batch(Record, frozen=True, kw_only=True):
     """A message in S3.
 
     Attributes:
-        arrived_ns: Until when AWS IoT had it, nanoseconds since 1970 UTC: the end of the
-            millisecond that its key tells.
+        arrived_ns: By when AWS IoT had it, nanoseconds since 1970 UTC.
     """
 
     key: str
@@ -41,7 +40,7 @@ def read_key(key: str) -> Batch | None:
     match = _KEY.fullmatch(key.rpartition("/")[2])
     if match is None:
         return None
-    return Batch(key=key, thing=match[2], arrived_ns=(int(match[1]) + 1) * _NS - 1)
+    return Batch(key=key, thing=match[2], arrived_ns=end_of_millisecond(int(match[1])))
 
 
 def first_key(prefix: str, since_ns: int) -> str:

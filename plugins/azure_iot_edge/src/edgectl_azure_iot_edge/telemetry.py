@@ -21,7 +21,7 @@ class Arrival(Record, frozen=True, kw_only=True):
 
     Attributes:
         device: Who sent it, as the hub knows.
-        at_ns: When the hub had it, nanoseconds since 1970 UTC.
+        at_ns: By when the hub had it, nanoseconds since 1970 UTC.
     """
 
     device: str

@@ -17,7 +17,14 @@ from azure.core.credentials import AzureNamedKeyCredential
 from azure.eventhub import EventData, EventHubConsumerClient, TransportType
 from azure.eventhub.exceptions import AuthenticationError, EventHubError
 
-from edgectl.api import AuthError, ProviderError, Record, ThrottledError, UnreachableError
+from edgectl.api import (
+    AuthError,
+    ProviderError,
+    Record,
+    ThrottledError,
+    UnreachableError,
+    end_of_millisecond,
+)
 from edgectl_azure_iot_edge._sdk.endpoint import trusted
 from edgectl_azure_iot_edge._sdk.login import credential
 from edgectl_azure_iot_edge.telemetry import Arrival, Endpoint
@@ -241,7 +248,7 @@ def arrival_of(event: EventData) -> Arrival | None:
         return None
     return Arrival(
         device=device.decode(errors="replace"),
-        at_ns=int(at.astimezone(UTC).timestamp() * 1000) * 10**6,
+        at_ns=end_of_millisecond(round(at.astimezone(UTC).timestamp() * 1000)),
         body=b"".join(body) if event.body_type.value == "data" else b"",
     )
 
