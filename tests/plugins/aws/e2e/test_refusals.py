@@ -9,8 +9,6 @@ from __future__ import annotations
 
 import re
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -18,6 +16,7 @@ import pytest
 pytestmark = pytest.mark.timeout(600)  # processes that start slowly on a slow machine
 
 DEPLOY = ("deploy", "--poll", "0.2")
+ON_ITS_WAY = "greengrassv2.CreateDeployment"
 TWICE = {"AWS_MAX_ATTEMPTS": "2"}  # of six, which take half a minute where nothing answers
 ROLE = "arn:aws:iam::123456789012:role/edgectl-training"
 PROGRESS = re.compile(r" *[0-9.]+s .*")
@@ -133,36 +132,10 @@ def test_a_denied_action_is_named_and_once_it_is_allowed_a_rerun_finishes(crowd:
     assert crowd.run(*DEPLOY) == "all: healthy - 4 of 4 devices are healthy\n"
 
 
-@contextmanager
-def cut_in_mid_rollout(
-    crowd: Any, until: Callable[[Callable[[], bool]], None], version: str, outage: str = "5m"
-) -> Iterator[subprocess.Popen[str]]:
-    """Deploy a new version, and cut the line to the endpoint once it goes out."""
-    crowd.build(version, float(version))
-    project = crowd.folder / "edgectl.yaml"
-    project.write_text(project.read_text().replace("soak: 0s,", f"soak: 0s, outage: {outage},"))
-    crowd.forget_calls()
-    process = subprocess.Popen(
-        crowd.command(*DEPLOY),
-        cwd=crowd.folder,
-        env=crowd.env | TWICE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with process:
-        until(lambda: crowd.calls()["total"].get("greengrassv2.CreateDeployment", 0) > 0)
-        crowd.steer("POST", "faults", operation="*", times=None)  # no code: the line is cut
-        try:
-            yield process
-        finally:
-            crowd.steer("DELETE", "faults")
-
-
 def test_an_endpoint_that_stays_down_in_mid_rollout_is_told_and_a_rerun_finishes(
-    crowd: Any, until: Callable[[Callable[[], bool]], None]
+    crowd: Any,
 ) -> None:
-    with cut_in_mid_rollout(crowd, until, "2", outage="2s") as process:
+    with crowd.cut_in_mid_rollout("2", "2s", TWICE, after=ON_ITS_WAY) as process:
         stdout, stderr = process.communicate(timeout=120)
     said = refusal(subprocess.CompletedProcess((), process.returncode, stdout, stderr)).splitlines()
     assert len(said) == 3
@@ -176,10 +149,8 @@ def test_an_endpoint_that_stays_down_in_mid_rollout_is_told_and_a_rerun_finishes
     assert len({row["active"] for row in rows}) == 1
 
 
-def test_an_endpoint_that_is_away_for_a_while_in_mid_rollout_is_waited_for(
-    crowd: Any, until: Callable[[Callable[[], bool]], None]
-) -> None:
-    with cut_in_mid_rollout(crowd, until, "3") as process:
+def test_an_endpoint_that_is_away_for_a_while_in_mid_rollout_is_waited_for(crowd: Any) -> None:
+    with crowd.cut_in_mid_rollout("3", "5m", TWICE, after=ON_ITS_WAY) as process:
         assert process.stderr is not None
         waits = next(line for line in process.stderr if "trying again" in line)
         assert "cannot be reached" in waits

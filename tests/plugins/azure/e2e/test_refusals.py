@@ -12,7 +12,6 @@ import re
 import subprocess
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -21,6 +20,7 @@ import pytest
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(600)]
 
 DEPLOY = ("deploy", "--poll", "0.2")
+ON_ITS_WAY = "hub.PutConfiguration"
 TWICE = {"EDGECTL_AZURE_ATTEMPTS": "2"}  # of seven, which take a minute where nothing answers
 PROGRESS = re.compile(r" *[0-9.]+s .*")
 CONNECTION = "IOTHUB_CONNECTION_STRING"
@@ -204,40 +204,8 @@ def test_a_twin_that_others_keep_writing_is_told_and_one_write_is_got_over(
     assert crowd.run(*DEPLOY) == "all: healthy - 4 of 4 devices are healthy\n"
 
 
-@contextmanager
-def cut_in_mid_rollout(
-    crowd: Any,
-    fault: Callable[..., None],
-    until: Callable[[Callable[[], bool]], None],
-    version: str,
-    outage: str = "5m",
-) -> Iterator[subprocess.Popen[str]]:
-    """Deploy a new version, and cut the line to the hub once it goes out."""
-    crowd.build(version, float(version))
-    project = crowd.folder / "edgectl.yaml"
-    project.write_text(project.read_text().replace("soak: 0s,", f"soak: 0s, outage: {outage},"))
-    crowd.forget_calls()
-    process = subprocess.Popen(
-        crowd.command(*DEPLOY),
-        cwd=crowd.folder,
-        env=crowd.env | TWICE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-    )
-    with process:
-        until(lambda: crowd.calls()["total"].get("hub.PutConfiguration", 0) > 0)
-        fault("hub.*", times=None)  # no code: the line is cut
-        try:
-            yield process
-        finally:
-            crowd.steer("DELETE", "faults")
-
-
-def test_a_hub_that_stays_down_in_mid_rollout_is_told_and_a_rerun_finishes(
-    crowd: Any, fault: Callable[..., None], until: Callable[[Callable[[], bool]], None]
-) -> None:
-    with cut_in_mid_rollout(crowd, fault, until, "2", outage="2s") as process:
+def test_a_hub_that_stays_down_in_mid_rollout_is_told_and_a_rerun_finishes(crowd: Any) -> None:
+    with crowd.cut_in_mid_rollout("2", "2s", TWICE, after=ON_ITS_WAY, calls="hub.*") as process:
         stdout, stderr = process.communicate(timeout=120)
     said = refusal(subprocess.CompletedProcess((), process.returncode, stdout, stderr))
     assert "cannot be reached" in said[0]
@@ -248,10 +216,8 @@ def test_a_hub_that_stays_down_in_mid_rollout_is_told_and_a_rerun_finishes(
     assert len({row["active"] for row in rows}) == 1
 
 
-def test_a_hub_that_is_away_for_a_while_in_mid_rollout_is_waited_for(
-    crowd: Any, fault: Callable[..., None], until: Callable[[Callable[[], bool]], None]
-) -> None:
-    with cut_in_mid_rollout(crowd, fault, until, "3") as process:
+def test_a_hub_that_is_away_for_a_while_in_mid_rollout_is_waited_for(crowd: Any) -> None:
+    with crowd.cut_in_mid_rollout("3", "5m", TWICE, after=ON_ITS_WAY, calls="hub.*") as process:
         assert process.stderr is not None
         waits = next(line for line in process.stderr if "trying again" in line)
         assert "cannot be reached" in waits

@@ -216,7 +216,7 @@ def test_a_rollout_that_was_paused_goes_on_when_it_is_resumed(site: Any, until: 
 
 
 def test_the_same_clusters_are_reached_through_google_s_apis(site: Any) -> None:
-    site.place = "project: ${GKE_PROJECT}"
+    site.source = "project: ${GKE_PROJECT}"
     site.write()
     with site.clusters(2, 1):
         site.env["KUBECONFIG"] = ""
