@@ -63,11 +63,18 @@ class MakeRelease(Protocol):
         """Return the release."""
 
 
-class Settle(Protocol):
-    """Lets the devices work until all that have a release, and those named, are settled."""
+Settle = Callable[[Release], dict[str, DeviceStatus]]
+_LISTED_S = 30.0
 
-    def __call__(self, release: Release, *devices: str) -> dict[str, DeviceStatus]:
-        """Return the last states."""
+
+def settle_with(settle: Settle, release: Release, *devices: str) -> dict[str, DeviceStatus]:
+    """Let devices work until these have the release too: a provider may list them late."""
+    deadline = time.monotonic() + _LISTED_S
+    while not (states := settle(release)).keys() >= set(devices):
+        if time.monotonic() > deadline:
+            pytest.fail(f"{', '.join(devices)} should be listed: {states}")
+        time.sleep(0.02)
+    return states
 
 
 class Fixtures:
@@ -163,14 +170,13 @@ class Fixtures:
 
     @pytest.fixture
     def settle(self, provider: Provider, target: Target) -> Settle:
-        """Let the devices work."""
+        """Let the devices work until all that have the release are settled; the last states."""
 
-        def wait(release: Release, *devices: str) -> dict[str, DeviceStatus]:
+        def wait(release: Release) -> dict[str, DeviceStatus]:
             deadline = time.monotonic() + self.settle_timeout_s
             while True:
                 states = observe(provider, target, release)
-                settled = all(status.state.is_settled for status in states.values())
-                if settled and states.keys() >= set(devices):
+                if all(status.state.is_settled for status in states.values()):
                     return states
                 if time.monotonic() > deadline:
                     pytest.fail(f"devices did not settle: {states}")

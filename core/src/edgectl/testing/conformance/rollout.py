@@ -20,7 +20,15 @@ from edgectl.requests import (
     PreviewRequest,
     WithdrawRequest,
 )
-from edgectl.testing.conformance.base import Fixtures, MakeRelease, Settle, give, need, observe
+from edgectl.testing.conformance.base import (
+    Fixtures,
+    MakeRelease,
+    Settle,
+    give,
+    need,
+    observe,
+    settle_with,
+)
 
 Make = Callable[[str], Package]
 
@@ -146,7 +154,7 @@ class ObserveConformance(Fixtures):
         need(provider, "package", "deploy", "observe")
         release = release_factory(package)
         give(provider, target, package, release, *devices)
-        states = settle(release, *devices)
+        states = settle(release)
         assert states.keys() == set(devices)
         for status in states.values():
             assert status.state is State.HEALTHY, f"{status}"
@@ -184,10 +192,10 @@ class ObserveConformance(Fixtures):
         first, second = make_package("1.0.0"), make_package("2.0.0")
         old = release_factory(first)
         give(provider, target, first, old, devices[0])
-        settle(old, devices[0])
+        settle(old)
         new = release_factory(second, number=old.number + 1)
         give(provider, target, second, new, devices[0])
-        assert settle(new, devices[0])[devices[0]].active_package in {"", second.digest}
+        assert settle(new)[devices[0]].active_package in {"", second.digest}
         states = {status.state for status in observe(provider, target, old).values()}
         assert states <= {State.SUPERSEDED}
 
@@ -205,7 +213,7 @@ class ObserveConformance(Fixtures):
         need(provider, "package", "deploy", "observe")
         release = release_factory(package)
         give(provider, target, package, release, devices[0])
-        settle(release, devices[0])
+        settle(release)
         request = ObserveRequest(target=target, application=release.application)
         told = {s.device: s for s in provider.observe(request) if s.release == release.number}
         assert told.keys() == {devices[0]}
@@ -277,7 +285,7 @@ class WithdrawConformance(Fixtures):
         need(provider, "package", "deploy", "observe")
         release = release_factory(package)
         give(provider, target, package, release, devices[0])
-        settle(release, devices[0])
+        settle(release)
         request = WithdrawRequest(
             target=target, application=release.application, release=release.number
         )
@@ -307,10 +315,11 @@ class WithdrawConformance(Fixtures):
         )
         back = provider.withdraw(request).devices
         assert set(back) <= {devices[0]}
-        states = settle(release, devices[1])
+        states = settle(release)
         assert [d for d in back if d in states and states[d].state is State.HEALTHY] == []
         assert states[devices[1]].state is State.HEALTHY
         assert provider.withdraw(request).devices == ()
         if back:
             assert give(provider, target, package, release, *devices).assigned == back
-            assert settle(release, devices[0])[devices[0]].state is State.HEALTHY
+            states = settle_with(settle, release, *devices)
+            assert states[devices[0]].state is State.HEALTHY

@@ -37,7 +37,7 @@ class TelemetryConformance(Fixtures):
         need(provider, "telemetry", "package", "deploy", "observe")
         release = release_factory(package)
         give(provider, target, package, release, *devices)
-        settle(release, *devices)
+        settle(release)
 
     @pytest.fixture
     def read(self, provider: Provider, target: Target, application: str, told: None) -> Read:
