@@ -14,7 +14,9 @@ from xml.etree import ElementTree as ET
 import pytest
 
 sys.path.insert(0, str(Path(__file__).parent / "support"))
-from matrix_project import PROJECT, TRAIN
+sys.path.insert(0, str(Path(__file__).parents[1] / "site_support"))
+from matrix_project import PROJECT
+from tiny_site import TRAIN
 
 SCRIPT = Path(__file__).parents[2] / "examples" / "ci" / "rehearse.sh"
 IMAGES = {

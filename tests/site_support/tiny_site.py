@@ -126,12 +126,8 @@ class TinySite:
         return digest
 
     def spoil_golden(self) -> None:
-        """Make the registered golden set wrong, as a device that computes otherwise sees it."""
-        prepared = json.loads((self.folder / ".edgectl/build/prepared.json").read_text())
-        with np.load(prepared["golden"]) as data:
-            arrays = {key: data[key] for key in data.files}
-        arrays = {k: v + 1 if k.startswith("output.") else v for k, v in arrays.items()}
-        np.savez(prepared["golden"], **arrays)
+        """Make the registered golden set wrong, see the function of that name."""
+        spoil_golden(self.folder)
 
     # Devices
 
@@ -238,6 +234,15 @@ class TinySite:
                 yield process
             finally:
                 self.steer("DELETE", "faults")
+
+
+def spoil_golden(project: Path) -> None:
+    """Make a project's registered golden set wrong, as a device that computes otherwise sees it."""
+    prepared = json.loads((project / ".edgectl/build/prepared.json").read_text())
+    with np.load(prepared["golden"]) as data:
+        arrays = {key: data[key] for key in data.files}
+    arrays = {k: v + 1 if k.startswith("output.") else v for k, v in arrays.items()}
+    np.savez(prepared["golden"], **arrays)
 
 
 def wait_until(holds: Callable[[], bool], timeout_s: float = 90.0) -> None:

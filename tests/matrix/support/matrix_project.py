@@ -5,23 +5,6 @@ from __future__ import annotations
 from typing import NamedTuple
 
 APPLICATION = "tiny"
-TRAIN = """\
-import os, pathlib
-import numpy as np
-from onnx import TensorProto, helper, numpy_helper
-
-scale = float(pathlib.Path("scale.txt").read_text())
-weights = numpy_helper.from_array(np.eye(4, dtype=np.float32) * scale, "w")
-graph = helper.make_graph(
-    [helper.make_node("MatMul", ["x", "w"], ["y"])],
-    "tiny",
-    [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["n", 4])],
-    [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["n", 4])],
-    [weights],
-)
-model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)], ir_version=8)
-pathlib.Path(os.environ["EDGECTL_OUTPUT_MODEL"]).write_bytes(model.SerializeToString())
-"""
 # The emulated hub is bought with units enough for a rollout that is looked at five times a second.
 PROJECT = """\
 apiVersion: edgectl/v1

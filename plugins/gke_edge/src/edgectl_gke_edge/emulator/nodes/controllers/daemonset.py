@@ -25,7 +25,7 @@ from edgectl_gke_edge.emulator.nodes.podfacts import (
     pod_from,
     template_hash,
 )
-from edgectl_gke_edge.emulator.nodes.selection import labels_of, node_fits, untolerated
+from edgectl_gke_edge.emulator.nodes.selection import labels_of, named_nodes, node_fits, untolerated
 
 HASH = "controller-revision-hash"
 _TOLERATED = (
@@ -93,15 +93,8 @@ def plan(daemonset: Obj, nodes: list[Obj], pods: list[Obj]) -> Plan:
 
 def node_of(pod: Obj) -> str:
     """Return the node that a DaemonSet's pod is for, also before it is bound."""
-    if pod["spec"].get("nodeName"):
-        return str(pod["spec"]["nodeName"])
-    affinity = ((pod["spec"].get("affinity") or {}).get("nodeAffinity") or {}).get(
-        "requiredDuringSchedulingIgnoredDuringExecution"
-    ) or {}
-    for term in affinity.get("nodeSelectorTerms") or ():
-        for field in term.get("matchFields") or ():
-            return str(field["values"][0])
-    return ""
+    spec = pod["spec"]
+    return str(spec.get("nodeName") or next(iter(named_nodes(spec) or ()), ""))
 
 
 def with_tolerations(spec: Obj) -> Obj:
