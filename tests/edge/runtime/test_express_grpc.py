@@ -12,13 +12,13 @@ import pytest
 pytest.importorskip("grpc")
 
 from edge_components.contract.hardware import PROFILES
-from edge_components.runtime.grpc.express import answer_message
+from edge_components.runtime.grpc.express import answer_message, ride_of
 from edge_components.runtime.grpc.schema import MESSAGES
 from edge_components.runtime.grpc.tensors import decode_message, encode_message
 from edge_components.runtime.load import load_file
 from edge_components.runtime.model import Model
 from edge_components.runtime.oip.messages import DecodeLimits
-from edge_components.runtime.work import infer
+from edge_components.runtime.work import infer, ride
 
 Request, Response = MESSAGES["ModelInferRequest"], MESSAGES["ModelInferResponse"]
 PAIR = np.array([[1, 2], [3, 4]], dtype=np.float32)
@@ -39,10 +39,12 @@ def careful(model: Model, message: Any) -> Any:
 
 @pytest.fixture
 def model(build: Any, tmp_path: Path) -> Model:
-    """A model with a lane for two inputs of two by two."""
+    """A model with both lanes for two inputs of two by two."""
     found = load_file(build.pair(tmp_path / "p.onnx"), "p", PROFILES["x86-64-cpu"])
     decoded = decode_message(request(), found.signature, DecodeLimits())
-    found.open_lane(decoded.inputs, infer(found, decoded).arrays)
+    arrays = infer(found, decoded).arrays
+    found.open_lane(decoded.inputs, arrays)
+    found.open_wide_lane(decoded.inputs, arrays)
     return found
 
 
@@ -52,6 +54,10 @@ def test_the_answer_is_that_of_the_careful_way(model: Model, request_id: str) ->
     passed = answer_message(model.express, message)
     assert passed is not None
     assert Response.FromString(passed.message) == careful(model, message)
+    for _ in range(2):
+        task = ride_of(model, message)
+        assert task is not None
+        assert Response.FromString(ride(model, task).answer) == careful(model, message)
 
 
 def test_each_answer_has_its_own_numbers(model: Model) -> None:
@@ -112,6 +118,7 @@ def test_what_is_not_as_before_is_left_to_the_careful_way(
     message = request()
     damage(message)
     assert answer_message(model.express, message) is None
+    assert ride_of(model, message) is None
 
 
 @pytest.mark.parametrize(
@@ -129,6 +136,7 @@ def test_other_names_types_and_shapes_are_left_to_the_careful_way(
     model: Model, changes: dict[str, Any]
 ) -> None:
     assert answer_message(model.express, request(**changes)) is None
+    assert ride_of(model, request(**changes)) is None
 
 
 def test_a_client_that_stays_sees_no_difference_when_its_lane_opens(

@@ -6,6 +6,7 @@ import asyncio
 import hashlib
 import socket
 import threading
+import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
@@ -95,6 +96,80 @@ def test_requests_behind_a_large_body_are_answered_in_their_order(port: int) -> 
     with connect(port) as connection:
         connection.sendall(b"".join(map(request, bodies)))
         assert answers(connection, len(bodies)) == [digest(body) for body in bodies]
+
+
+def test_bodies_behind_the_same_head_are_answered_in_their_order(port: int) -> None:
+    bodies = [content(seed) for seed in range(5)]
+    with connect(port) as connection:
+        connection.sendall(request(bodies[0]))
+        assert answers(connection, 1) == [digest(bodies[0])]
+        connection.sendall(b"".join(map(request, bodies)))
+        assert answers(connection, len(bodies)) == [digest(body) for body in bodies]
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+@pytest.mark.parametrize("cut", [1, 30, 60, -SIZE - 1, -SIZE, 1 - SIZE, -1])
+def test_the_same_head_again_may_come_in_pieces(
+    port: int, digests: Digests, cut: int, is_kept: bool
+) -> None:
+    digests.frees_body = is_kept  # else there is no buffer to read head and body into
+    with connect(port) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for seed in range(3):
+            body = content(seed)
+            whole = request(body)
+            connection.sendall(whole)
+            assert answers(connection, 1) == [digest(body)]
+            connection.sendall(whole[:cut])
+            time.sleep(0.02)  # so that it is read in pieces; whole it would pass as well
+            connection.sendall(whole[cut:])
+            assert answers(connection, 1) == [digest(body)]
+
+
+@pytest.mark.parametrize("is_kept", [True, False])
+def test_another_head_in_pieces_is_not_taken_for_the_same(
+    port: int, digests: Digests, is_kept: bool
+) -> None:
+    digests.frees_body = is_kept
+    large, small = request(content(1)), request(b"small")
+    with connect(port) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for cut in (1, 10, len(small) - 5):
+            for _ in range(2):
+                connection.sendall(large)
+                assert answers(connection, 1) == [digest(content(1))]
+            connection.sendall(small[:cut])
+            time.sleep(0.02)  # so that it is read in pieces
+            connection.sendall(small[cut:])
+            assert answers(connection, 1) == [digest(b"small")]
+
+
+def test_the_next_request_may_begin_with_the_end_of_the_one_before(port: int) -> None:
+    first, second = request(content(1)), request(b"small")
+    with connect(port) as connection:
+        connection.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        for more in (1, 2, 20):
+            connection.sendall(first + second[:more])
+            assert answers(connection, 1) == [digest(content(1))]
+            connection.sendall(second[more:])
+            assert answers(connection, 1) == [digest(b"small")]
+
+
+def test_a_body_that_there_is_no_room_for_now_is_refused_behind_the_same_head(
+    port: int, http_server: Any, build: Any
+) -> None:
+    with connect(port) as one:
+        one.sendall(request(content(1)))
+        assert answers(one, 1) == [digest(content(1))]
+        others = [connect(port) for _ in range(4)]
+        for other in others:
+            other.sendall(request(content(2))[:200_000])
+        build.until(lambda: http_server.server.buffered_bytes == 4 * SIZE)
+        one.sendall(request(content(3))[:200_000])
+        assert one.recv(65536).startswith(b"HTTP/1.1 503")
+        for other in others:
+            other.close()
+    build.until(lambda: http_server.server.buffered_bytes == 0)
 
 
 def test_a_buffer_that_is_used_again_shows_nothing_of_the_body_before(port: int) -> None:

@@ -85,7 +85,7 @@ def _of_output(name: str, array: Array, max_elements: int) -> list[Feature]:
         return [Feature(name, _sampled(array, max_elements), rows, is_category=True)]
     if array.ndim == 2 and array.shape[1] > 1:
         scores = array.astype(np.float64)
-        best = np.argmax(scores, axis=1)
+        best = scores.argmax(axis=1)
         confidence = scores[np.arange(rows), best]
         return [
             Feature(f"{name}.class", best.astype(np.float64), rows, is_category=True),

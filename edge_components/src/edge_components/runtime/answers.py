@@ -39,6 +39,8 @@ def fault(error: BaseException, head: Head) -> HttpError:
     """Return what the client is told of what an endpoint has raised."""
     if isinstance(error, HttpError):
         return error
+    if isinstance(error, asyncio.CancelledError):
+        return HttpError(503, "the server stops", close=True)
     log.error("%s %s failed", head.method, head.target, exc_info=error)
     return HttpError(500, "internal error")
 
@@ -46,7 +48,7 @@ def fault(error: BaseException, head: Head) -> HttpError:
 def outcome(future: asyncio.Future[Response], head: Head) -> Response | HttpError:
     """Return what became of an answer that was waited for."""
     if future.cancelled():
-        return HttpError(503, "the server stops", close=True)
+        return fault(asyncio.CancelledError(), head)
     error = future.exception()
     return future.result() if error is None else fault(error, head)
 
@@ -63,10 +65,11 @@ def write_answer(
         date: The ``Date`` line.
         keep: Whether the connection stays open.
     """
-    start = head_bytes(response, date, keep_alive=keep)
+    length = sum(map(len, response.body))
+    start = head_bytes(response, length, date, keep_alive=keep)
     if head.method == "HEAD":
         transport.write(start)
-    elif sum(map(len, response.body)) < _JOINED:
+    elif length < _JOINED:
         transport.write(b"".join((start, *response.body)))
     else:
         transport.writelines([start, *response.body])
@@ -75,5 +78,5 @@ def write_answer(
 def write_error(transport: asyncio.Transport, error: HttpError, date: bytes) -> None:
     """Write an error after which the connection is closed."""
     response = error_response(error)
-    start = head_bytes(response, date, keep_alive=False)
-    transport.write(start + b"".join(response.body))
+    body = b"".join(response.body)
+    transport.write(head_bytes(response, len(body), date, keep_alive=False) + body)

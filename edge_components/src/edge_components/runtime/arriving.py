@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import math
 
-from edge_components.runtime.bodies import BodyReader, HeadReader, Waiting
+from edge_components.runtime.bodies import BodyReader, Waiting
 from edge_components.runtime.chunked import ChunkedBody
 from edge_components.runtime.http import Buffer, Head, HttpError, Limits, Request
 from edge_components.runtime.owner import Owner
@@ -46,7 +46,7 @@ class Arriving:
         self._begun = 0.0
         self._body_at = 0
         self._chunks: ChunkedBody | None = None
-        self._reader: BodyReader | None = None  # while a large body arrives
+        self._reader: BodyReader | None = None  # since the first large body
         self.lent: memoryview | None = None
         self._reserved = 0
 
@@ -85,7 +85,8 @@ class Arriving:
         """Give a body of known length the time that its bytes so far are worth."""
         if self.head is not None and self._chunks is None:
             reader, limits = self._reader, self._owner.limits
-            arrived = reader.filled if reader else len(self.pending) - self._body_at
+            in_place = reader is not None and reader.body is not None
+            arrived = reader.filled if reader and in_place else len(self.pending) - self._body_at
             self.due = self._begun + limits.body_timeout_s + arrived / limits.min_bytes_per_s
 
     # -- bytes in
@@ -139,11 +140,28 @@ class Arriving:
     def take_body(self) -> Request | None:
         """Return the request whose large body has become whole."""
         reader, head = self._reader, self.head
-        if reader is None or head is None:
+        if reader is None or head is None or reader.body is None:
             return None
-        self._finish()
+        request = Request(head, reader.body)
         self.lent = reader.buffer
-        return Request(head, reader.body)
+        reader.end()
+        self.head = None
+        self._owner.buffered_bytes -= self._reserved
+        self._reserved = 0
+        return request
+
+    def repeat(self) -> bool:
+        """Begin with another large body behind the same head, if nothing stands before it.
+
+        Raises:
+            HttpError: There is no room for it now.
+        """
+        reader = self._reader
+        if reader is None or self.pending:
+            return False
+        self._begin_body(reader.head, reader.head.length or 0)
+        reader.begin()
+        return True
 
     def give_back(self, head: Head) -> None:
         """Let the buffer of an answered request be used again, where nobody looks at it."""
@@ -164,11 +182,7 @@ class Arriving:
         self._chunks = None
         self.needed = 0
         if self._reader is not None:
-            self._reader = None
-            if self._transport is not None:
-                self._transport.set_protocol(
-                    HeadReader(self._waiting, self._transport, self._body_at)
-                )
+            self._reader.end()
         if self._reserved:
             self._release()
 
@@ -188,19 +202,22 @@ class Arriving:
         if self.head is None:
             length = head.length or 0
             self._begin_body(head, length)
-            if length > _LARGE and self._read_body(head, length):
+            if length > _LARGE and self._read_body(head):
                 return
         self.needed = end
 
-    def _read_body(self, head: Head, length: int) -> bool:
+    def _read_body(self, head: Head) -> bool:
         transport = self._transport
         if transport is None or transport.get_extra_info("sslcontext") is not None:
             return False  # what TLS decrypts is in memory of its own already
-        begun = memoryview(self.pending)[self._body_at :]
-        self._reader = BodyReader(self._waiting, self._owner.buffers, head, length, begun)
+        pending = memoryview(self.pending)
+        text = bytes(pending[: self._body_at])
+        reader = BodyReader(self._waiting, transport, self._owner.buffers, head, text)
+        reader.begin(pending[self._body_at :])
+        self._reader = reader
         self.pending = b""
         self.needed = 0
-        transport.set_protocol(self._reader)
+        transport.set_protocol(reader)
         return True
 
     def _begin_body(self, head: Head, length: int) -> None:

@@ -56,7 +56,30 @@ class Connection(BoundedConnection):
         """A large body is whole: answer its request."""
         request = self._arriving.take_body()
         if request is not None:
-            self._process(request)
+            self._answer(request)
+            if not self._busy:
+                self._turn()
+
+    def head_repeated(self) -> bool:
+        """Let another large body go to its place at once, if nothing else has to be done first."""
+        if (
+            self._busy
+            or self._scheduled
+            or self._unread.paused
+            or self._ended
+            or self._lingering
+            or self._transport is None
+        ):
+            return False
+        try:
+            begun = self._arriving.repeat()
+        except HttpError as exc:
+            self._fail(exc)
+            return True
+        if begun:
+            self.idle_since = None
+            self.deadline = self._arriving.due
+        return begun
 
     def _express(self, data: bytes) -> bool:
         """Answer what is exactly one request with a head that was seen before.
@@ -81,7 +104,10 @@ class Connection(BoundedConnection):
         body = data[body_at:]
         answer = quick_answer(owner, head, body)
         if answer is None:
-            self._process(Request(head, body))
+            self.idle_since = None
+            self._answer(Request(head, body))
+            if not self._busy:
+                self._turn()
         else:
             transport.write(answer)
             if not self._unread.paused:  # else there is the deadline for reading the answer
@@ -102,23 +128,18 @@ class Connection(BoundedConnection):
         if not self._busy and not self._unread.paused and self._transport is not None:
             self._process()
 
-    def _process(self, given: Request | None = None) -> None:
-        """Answer what is complete.
-
-        Args:
-            given: A request that is complete already, and that has no quick answer.
-        """
+    def _process(self) -> None:
+        """Answer what is complete."""
         self.idle_since = None
         arriving = self._arriving
         try:
             for _ in range(self._owner.limits.requests_per_turn):
-                request = given or arriving.next()
+                request = arriving.next()
                 if request is None:
                     self._wait()
                     return
-                if given is not None or not self._answer_quickly(request):
+                if not self._answer_quickly(request):
                     self._answer(request)
-                given = None
                 if self._busy or self._unread.paused or self._transport is None or self._lingering:
                     return
                 if not arriving.pending:
@@ -165,7 +186,12 @@ class Connection(BoundedConnection):
             if refusal is not None:
                 self._write(refusal, head)
                 return
+        self._asked = head
         try:
+            if head.wide is not None and head.wide(head, request.body, self._replied):
+                self._busy = True
+                self.deadline = math.inf
+                return
             result = head.endpoint(request)  # type: ignore[misc]  # resolve() has filled it in
         except Exception as exc:  # noqa: BLE001  # fault() logs it and says it to the client
             self._write(fault(exc, head), head)
@@ -177,14 +203,18 @@ class Connection(BoundedConnection):
         else:
             self._busy = True
             self.deadline = math.inf
-            future: asyncio.Future[Response] = asyncio.ensure_future(result)
-            future.add_done_callback(lambda done: self._answered(done, head))
+            result.add_done_callback(self._answered)
 
-    def _answered(self, future: asyncio.Future[Response], head: Head) -> None:
+    def _answered(self, future: asyncio.Future[Response]) -> None:
+        if future.cancelled():
+            self._arriving.lent = None  # a thread may still look at the body
+        self._replied(outcome(future, self._asked))
+
+    def _replied(self, answer: Response | BaseException) -> None:
+        head = self._asked
         self._busy = False
-        if not future.cancelled():
-            self._arriving.give_back(head)  # no thread looks at the body any more
-        self._write(outcome(future, head), head)
+        self._arriving.give_back(head)  # no thread looks at the body any more
+        self._write(answer if isinstance(answer, Response) else fault(answer, head), head)
         transport = self._transport
         if transport is None or self._lingering or self._unread.paused:
             return

@@ -13,17 +13,22 @@ Lanes run on the event loop's thread alone, so one set of buffers is enough.
 from __future__ import annotations
 
 import struct
-import sys
 import time
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Callable, Sequence
 
 import msgspec
-import orjson
 
 from edge_components.contract.package import TensorSpec
 from edge_components.runtime.bound import Bound
 from edge_components.runtime.holdup import FRESH_NS, HoldUp
+from edge_components.runtime.lanes import (
+    CODES,
+    FLOATS,
+    MAX_ID_CHARS,
+    AnswerTemplate,
+    Lanes,
+    only_says_raw,
+)
 from edge_components.runtime.oip.datatypes import Array
 from edge_components.runtime.oip.decode import (
     DECODER,
@@ -37,18 +42,6 @@ from edge_components.runtime.oip.values import flat_decoder
 from edge_components.runtime.statistics import Timing
 
 MAX_BYTES = 32 << 10
-_LANES = 16
-_BUILD_AFTER = 3
-_SEEN = 64
-_MAX_ID_CHARS = 256
-_NUMPY = orjson.OPT_SERIALIZE_NUMPY
-_RAW = {"binary_data_output": True}
-# What struct packs and checks, and what orjson writes as it is.
-_FLOATS = {"FP32": "f", "FP64": "d"}
-_SMALL = {"INT8": "b", "UINT8": "B", "INT16": "h", "UINT16": "H"}
-_LARGE = {"INT32": "i", "UINT32": "I", "INT64": "q", "UINT64": "Q"}
-_CODES = _FLOATS | _SMALL | _LARGE
-_Key = tuple[Any, ...]
 
 
 class Passed(msgspec.Struct, gc=False):
@@ -78,7 +71,7 @@ class Field:
         self.size = array.nbytes
         self.memory = array.reshape(-1).data.cast("B")
         self.decode = flat_decoder(spec.datatype)
-        self.pack_into = struct.Struct(f"={array.size}{_CODES[spec.datatype]}").pack_into
+        self.pack_into = struct.Struct(f"={array.size}{CODES[spec.datatype]}").pack_into
 
 
 class Lane:
@@ -111,10 +104,9 @@ class Lane:
         self.specs = tuple(outputs)
         self.message: bytes | None = None
         self.fields = [Field(spec, bound.inputs[spec.name]) for spec in inputs]
-        flat = [array.reshape(-1) for array in bound.outputs]
-        self._texts = list(zip(_templates(outputs, bound.outputs, model), flat, strict=True))
-        self.raws = [array.data.cast("B") for array in flat]
-        self._head = _binary_head(outputs, bound.outputs, model)
+        self._flat = [array.reshape(-1) for array in bound.outputs]
+        self.raws = [array.data.cast("B") for array in self._flat]
+        self._template = AnswerTemplate(outputs, bound.outputs, model)
 
     def fill(self, given: Sequence[WireInput | FloatInput], body: bytes, at: int) -> int:
         """Write the inputs into the buffers; return where the body's raw tensors end, or -1.
@@ -141,12 +133,9 @@ class Lane:
     def encode(self, request_id: str | None, *, raw: bool) -> tuple[bytes, int | None]:
         """Return the answer's body, and how much of it is JSON where raw tensors follow."""
         if raw:
-            end = b"}" if request_id is None else b',"id":%b}' % orjson.dumps(request_id)
-            head = self._head + end
+            head = self._template.head(request_id)
             return b"".join((head, *self.raws)), len(head)
-        end = b"}]}" if request_id is None else b'}],"id":%b}' % orjson.dumps(request_id)
-        texts = [start + orjson.dumps(array, option=_NUMPY) for start, array in self._texts]
-        return b"".join((*texts, end)), None
+        return self._template.text(self._flat, request_id), None
 
 
 class Express:
@@ -162,17 +151,17 @@ class Express:
         self, inputs: Sequence[TensorSpec], outputs: Sequence[TensorSpec], holdup: HoldUp
     ) -> None:
         self._holdup = holdup
-        specs = (*inputs, *outputs)
-        self._possible = sys.byteorder == "little" and all(s.datatype in _CODES for s in specs)
-        only_floats = all(spec.datatype in _FLOATS for spec in inputs)
+        only_floats = all(spec.datatype in FLOATS for spec in inputs)
         # Floats are read at once; other types need to know the datatype before they look.
         self._decode: Callable[[bytes], WireRequest | FloatRequest] = (
             FLOAT_DECODER.decode if only_floats else DECODER.decode
         )
         self._inputs = {spec.name: spec for spec in inputs}
         self._outputs = tuple(outputs)
-        self._lanes: dict[_Key, Lane] = {}
-        self._seen: dict[_Key, int] = {}
+        self._lanes: Lanes[Lane] = Lanes((*inputs, *outputs))
+        self.wants = self._lanes.wants
+        self.lane = self._lanes.find_named
+        self.close = self._lanes.close
 
     def answer(self, body: bytes, json_length: int | None) -> Passed | None:
         """Answer a REST request, or return None without any effect.
@@ -189,12 +178,12 @@ class Express:
         try:
             request = self._decode(body if json_length is None else body[:at])
             given, parameters = request.inputs, request.parameters
-            lane = self._lanes.get(_key(given))
+            lane = self._lanes.find(given)
             if (
                 lane is None
                 or request.outputs is not None
-                or not (parameters is None or parameters == _RAW)
-                or (request.id is not None and len(request.id) > _MAX_ID_CHARS)
+                or not only_says_raw(parameters)
+                or (request.id is not None and len(request.id) > MAX_ID_CHARS)
                 or lane.fill(given, body, at) != len(body)
             ):
                 return None
@@ -208,32 +197,10 @@ class Express:
         timing = Timing(0, ready - began, ran - ready, clock() - ran)
         return Passed(text, length, lane, timing)
 
-    def wants(self, inputs: Mapping[str, Array]) -> bool:
-        """Count a request that went the careful way; say whether it is time for a lane."""
-        if not self._possible:
-            return False
-        key = _key_of(inputs)
-        if len(self._seen) >= _SEEN:
-            self._seen.clear()
-        seen = self._seen[key] = self._seen.get(key, 0) + 1
-        return seen == _BUILD_AFTER and key not in self._lanes
-
     def open(self, bound: Bound, model: tuple[str, str], samples: int) -> None:
         """Add a lane for requests with the inputs of ``bound``; the oldest gives way."""
         specs = [self._inputs[name] for name in bound.inputs]
-        if len(self._lanes) >= _LANES:
-            del self._lanes[next(iter(self._lanes))]
-        lane = Lane(bound, specs, self._outputs, model, samples)
-        self._lanes[_key_of(bound.inputs)] = lane
-
-    def lane(self, given: list[tuple[str, tuple[int, ...]]]) -> Lane | None:
-        """Return the lane for inputs of these names and shapes, if there is one."""
-        return self._lanes.get(given[0][1] if len(given) == 1 else tuple(given))
-
-    def close(self) -> None:
-        """Answer nothing any more, and open no lane."""
-        self._lanes.clear()
-        self._possible = False
+        self._lanes.add(bound.inputs, Lane(bound, specs, self._outputs, model, samples))
 
     def run(self, lane: Lane, now_ns: int) -> bool:
         """Run the model on what is in the lane's buffers; if it cannot, there are no more lanes.
@@ -252,46 +219,3 @@ class Express:
             self.close()
             return False
         return True
-
-
-def _key(given: Sequence[WireInput | FloatInput]) -> _Key:
-    if len(given) == 1:
-        return given[0].shape
-    return tuple([(item.name, item.shape) for item in given])
-
-
-def _key_of(inputs: Mapping[str, Array]) -> _Key:
-    if len(inputs) == 1:
-        return next(iter(inputs.values())).shape
-    return tuple((name, array.shape) for name, array in inputs.items())
-
-
-def _opening(model: tuple[str, str]) -> bytes:
-    name, version = orjson.dumps(model[0]), orjson.dumps(model[1])
-    return b'{"model_name":%b,"model_version":%b,"outputs":[' % (name, version)
-
-
-def _described(spec: TensorSpec, array: Array) -> bytes:
-    fields = {"name": spec.name, "datatype": spec.datatype, "shape": array.shape}
-    return orjson.dumps(fields)[:-1]
-
-
-def _templates(
-    specs: Sequence[TensorSpec], arrays: Sequence[Array], model: tuple[str, str]
-) -> list[bytes]:
-    """Return what stands before the numbers of each output."""
-    starts = [_opening(model)] + [b"},"] * (len(specs) - 1)
-    return [
-        b'%b%b,"data":' % (start, _described(spec, array))
-        for start, spec, array in zip(starts, specs, arrays, strict=True)
-    ]
-
-
-def _binary_head(
-    specs: Sequence[TensorSpec], arrays: Sequence[Array], model: tuple[str, str]
-) -> bytes:
-    outputs = [
-        b'%b,"parameters":{"binary_data_size":%d}}' % (_described(spec, array), array.nbytes)
-        for spec, array in zip(specs, arrays, strict=True)
-    ]
-    return _opening(model) + b",".join(outputs) + b"]"

@@ -20,7 +20,8 @@ import time
 
 SLOW_NS = 20_000_000  # shorter ones are not looked at
 FRESH_NS = 5_000_000  # how old a note may be before a run
-_OWN_NS = 5_000_000  # more than decoding and a run of an inline model take
+_OWN_NS = 5_000_000  # more than decoding and a run of a model that takes microseconds
+_TIMES_USUAL = 2
 _LONG_NS = 200_000_000
 _WITHIN_NS = 60_000_000_000
 
@@ -53,19 +54,20 @@ class HoldUp:
         self.noted_ns = now_ns
         self._noted_cpu_ns = time.thread_time_ns() if cpu_ns is None else cpu_ns
 
-    def is_proven(self, run_ns: int, now_ns: int, cpu_ns: int) -> bool:
+    def is_proven(self, run_ns: int, now_ns: int, cpu_ns: int, usual_ns: float = 0.0) -> bool:
         """Say whether a slow run, which has just ended, shows that the model has to leave.
 
         Args:
             run_ns: How long it took.
             now_ns: By ``perf_counter_ns``.
             cpu_ns: Of this thread, by ``thread_time_ns``.
+            usual_ns: How long a run took when the model was loaded.
         """
         own_ns = run_ns
         if self._on_cpu:
             outside_ns = max(0, now_ns - self.noted_ns - run_ns)
             own_ns = cpu_ns - self._noted_cpu_ns - outside_ns
-        if own_ns < _OWN_NS:
+        if own_ns < max(_OWN_NS, _TIMES_USUAL * usual_ns):
             return False
         proven = own_ns >= _LONG_NS or now_ns - self._suspected_ns <= _WITHIN_NS
         self._suspected_ns = now_ns

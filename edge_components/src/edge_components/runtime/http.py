@@ -80,6 +80,8 @@ class Head:
         quick: Who may answer a request of this head at once, where there is such a way: takes
             head, body and ``Date`` line, returns all bytes of the answer, or None to leave the
             request to ``endpoint``. None for a head after which the connection is closed.
+        wide: Who may answer a request of this head later, likewise: takes head, body and whom to
+            tell the answer or the error, returns False to leave the request to ``endpoint``.
     """
 
     __slots__ = (
@@ -95,6 +97,7 @@ class Head:
         "quick",
         "target",
         "tensors_at",
+        "wide",
     )
 
     def __init__(self) -> None:
@@ -110,6 +113,10 @@ class Head:
         self.endpoint: Callable[..., Any] | None = None
         self.frees_body = False
         self.quick: Callable[[Head, bytes, bytes], bytes | None] | None = None
+        self.wide: Callable[[Head, Buffer, Reply], bool] | None = None
+
+
+Reply = Callable[["Response | BaseException"], None]
 
 
 class _Collector:
@@ -278,32 +285,20 @@ class HeadCache:
         return head
 
 
-class Request:
+class Request(msgspec.Struct):
     """A whole request: its head and its body."""
 
-    __slots__ = ("body", "head")
-
-    def __init__(self, head: Head, body: Buffer) -> None:
-        self.head = head
-        self.body = body
+    head: Head
+    body: Buffer
 
 
-class Response:
+class Response(msgspec.Struct):
     """An answer: status, body in parts, and further header lines (each ended by CRLF)."""
 
-    __slots__ = ("body", "content_type", "headers", "status")
-
-    def __init__(
-        self,
-        status: int,
-        body: list[bytes | memoryview],
-        content_type: bytes = JSON_TYPE,
-        headers: bytes = b"",
-    ) -> None:
-        self.status = status
-        self.body = body
-        self.content_type = content_type
-        self.headers = headers
+    status: int
+    body: list[bytes | memoryview]
+    content_type: bytes = JSON_TYPE
+    headers: bytes = b""
 
 
 def json_response(status: int, document: object, headers: bytes = b"") -> Response:
@@ -324,15 +319,15 @@ _STATUS_LINES = {
 _OK_JSON = _STATUS_LINES[200] + b"Content-Type: application/json\r\nContent-Length: "
 
 
-def head_bytes(response: Response, date: bytes, *, keep_alive: bool) -> bytes:
+def head_bytes(response: Response, length: int, date: bytes, *, keep_alive: bool) -> bytes:
     """Return the answer's head.
 
     Args:
         response: The answer.
+        length: Of its body.
         date: The ``Date`` line, ended by CRLF.
         keep_alive: Whether the connection stays open; else the head says so.
     """
-    length = sum(map(len, response.body)) if len(response.body) != 1 else len(response.body[0])
     if response.status == 200 and response.content_type is JSON_TYPE:
         start = _OK_JSON
     else:

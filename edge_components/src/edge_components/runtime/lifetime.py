@@ -14,11 +14,12 @@ from typing import cast
 from edge_components.runtime.answers import write_error
 from edge_components.runtime.arriving import Arriving
 from edge_components.runtime.bodies import Waiting
-from edge_components.runtime.http import HttpError
+from edge_components.runtime.http import Head, HttpError
 from edge_components.runtime.owner import Owner
 from edge_components.runtime.unread import Unread
 
 LINGER_S = 2.0
+NO_HEAD = Head()
 
 
 class BoundedConnection(Waiting):
@@ -35,6 +36,7 @@ class BoundedConnection(Waiting):
         self._arriving = Arriving(owner, self)
         self._unread = Unread(owner)
         self._busy = False  # an endpoint works at the present request
+        self._asked = NO_HEAD  # of the present request
         self._scheduled = False  # it waits for its next turn
         self._lingering = False  # the last answer is written
         self._ended = False  # the client sends no more

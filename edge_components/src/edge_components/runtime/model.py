@@ -36,11 +36,13 @@ from edge_components.runtime.providers import (
 from edge_components.runtime.statistics import Statistics
 from edge_components.runtime.trial import Trial
 from edge_components.runtime.tuning import Tuning, tune
+from edge_components.runtime.wide import Wide
 
 _BF16_ONNX_TYPE = 16
 _USUAL = "x86-64-cpu"
 _WARM_RUNS = 3
 _INLINE_MAX_S = 0.001
+_BRIEF_MAX_S = 0.01
 _TRIAL_S = 2.0
 
 
@@ -79,6 +81,7 @@ class Model:
         statistics: What it has answered.
         holdup: Watches how long it holds up the event loop.
         express: The lanes for small requests of the same form.
+        wide: The lanes for those that run on threads.
         max_batch: How many requests that wait are run together; 1 for none.
     """
 
@@ -97,6 +100,7 @@ class Model:
         self.statistics = Statistics()
         self.holdup = HoldUp(on_cpu=self.provider == CPU)
         self.express = Express(self.inputs, self.outputs, self.holdup)
+        self.wide = Wide(self.signature)
         self._elements = 1
         self._session = session
         # The bound C object, where there is one: ``run`` of the class around it checks the names
@@ -138,6 +142,12 @@ class Model:
         except Exception as exc:
             raise ModelError(f"the model failed: {_first_line(exc)}") from exc
 
+    def open_wide_lane(self, inputs: Mapping[str, Array], outputs: Sequence[Array]) -> None:
+        """Answer requests of this form with less around the run from now on; see ``open_lane``."""
+        identity = self.identity
+        model = identity.name, identity.version
+        self.wide.open(inputs, outputs, model, self.samples(inputs))
+
     def open_lane(self, inputs: Mapping[str, Array], outputs: Sequence[Array]) -> None:
         """Answer requests of this form faster from now on, if that is possible at all.
 
@@ -158,6 +168,12 @@ class Model:
     def runs_inline(self, elements: int) -> bool:
         """Whether a request of so many input elements is quick enough for the event loop."""
         return self.latency_s * max(1.0, elements / self._elements) <= _INLINE_MAX_S
+
+    def is_brief(self, elements: int) -> bool:
+        """Whether it is quick enough for the event loop where a thread would gain nothing."""
+        if self.max_batch > 1 or self.provider != CPU:
+            return False
+        return self.latency_s * max(1.0, elements / self._elements) <= _BRIEF_MAX_S
 
     def leave_loop(self) -> None:
         """Run on the event loop no more, whatever was measured when the model was loaded."""

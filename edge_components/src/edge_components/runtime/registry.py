@@ -5,19 +5,30 @@ Requests that run on the old model keep it alive until they are done.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from edge_components.runtime.model import Model
 
 
 class Registry:
-    """Named models; the main one belongs to the active release."""
+    """Named models; the main one belongs to the active release.
+
+    Attributes:
+        get: Returns the model that answers to a name, or None.
+        is_single: Whether only one model answers.
+    """
+
+    get: Callable[[str], Model | None]
+    is_single: bool
 
     def __init__(self) -> None:
-        self._models: dict[str, Model] = {}
         self._main: str | None = None
+        self._set({})
 
-    def get(self, name: str) -> Model | None:
-        """Return the model that answers to ``name``."""
-        return self._models.get(name)
+    def _set(self, models: dict[str, Model]) -> None:
+        self._models = models
+        self.get = models.get
+        self.is_single = len(models) == 1
 
     @property
     def main(self) -> Model | None:
@@ -40,7 +51,7 @@ class Registry:
         models = {**self._models, model.identity.name: model}
         if old is not None and old.identity.name != model.identity.name:
             del models[old.identity.name]
-        self._models = models
+        self._set(models)
         self._main = model.identity.name
         return old
 
@@ -52,8 +63,8 @@ class Registry:
 
     def add(self, model: Model) -> None:
         """Let ``model`` answer beside the main one, in place of one of its name."""
-        self._models = {**self._models, model.identity.name: model}
+        self._set({**self._models, model.identity.name: model})
 
     def remove(self, name: str) -> None:
         """Let the model of that name answer no more, if there is one."""
-        self._models = {known: model for known, model in self._models.items() if known != name}
+        self._set({known: model for known, model in self._models.items() if known != name})

@@ -51,17 +51,12 @@ class _Order(msgspec.Struct, frozen=True):
     parameters: dict[str, Any] = {}
 
 
-class _Infer:
-    """The inference endpoint of one model; ``quick`` is its express lane."""
+class _Infer(functools.partial[Answer]):
+    """The inference endpoint of one model; ``quick`` and ``wide`` are its lanes."""
 
     frees_body = True
-
-    def __init__(self, inference: Inference, name: str, version: str | None) -> None:
-        self._answer = functools.partial(inference.answer, name, version)
-        self.quick = functools.partial(inference.express, name, version)
-
-    def __call__(self, request: Request) -> Answer:
-        return self._answer(request)
+    quick: Callable[..., bytes | None]
+    wide: Callable[..., bool]
 
 
 class Routes:
@@ -156,7 +151,11 @@ class Routes:
         return None
 
     def _infer(self, name: str, version: str | None) -> Endpoint:
-        return _Infer(self._inference, name, version)
+        inference = self._inference
+        endpoint = _Infer(inference.answer, name, version)
+        endpoint.quick = functools.partial(inference.express, name, version)
+        endpoint.wide = functools.partial(inference.wide, name, version)
+        return endpoint
 
     def _metadata(self, name: str, version: str | None) -> Endpoint:
         find = self._inference.find

@@ -165,6 +165,8 @@ class HttpServer:
         head.frees_body = getattr(found, "frees_body", False)
         if head.keep_alive and not head.expects_continue and head.length is not None:
             head.quick = getattr(found, "quick", None)
+            if head.tensors_at is not None:
+                head.wide = getattr(found, "wide", None)
         return None
 
     def failed(self, status: int) -> None:

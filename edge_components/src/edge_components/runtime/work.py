@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Sequence
-from typing import Generic, NamedTuple, TypeVar
+from typing import Generic, NamedTuple, TypeVar, cast
 
+import msgspec
 import numpy as np
 
 from edge_components.runtime.http import HttpError
@@ -24,6 +25,7 @@ from edge_components.runtime.oip.messages import (
     ProtocolError,
 )
 from edge_components.runtime.statistics import Timing
+from edge_components.runtime.wide import WideLane
 
 R = TypeVar("R")
 A = TypeVar("A")
@@ -67,6 +69,32 @@ class Done(NamedTuple, Generic[A]):
     batch: int | None
 
 
+class Ride(msgspec.Struct, Generic[A]):
+    """A request on a wide lane: decoded already.
+
+    Attributes:
+        lane: The lane.
+        inputs: Of the model.
+        encode: The model's outputs to a transport's answer.
+        asked_ns: Since when it waits (``perf_counter_ns``).
+        ready_ns: When it was decoded.
+    """
+
+    lane: WideLane
+    inputs: dict[str, Array]
+    encode: Callable[[list[Array]], A]
+    asked_ns: int
+    ready_ns: int
+
+
+class Ridden(msgspec.Struct, Generic[A]):
+    """An answer of a wide lane, and what the books need of it."""
+
+    answer: A
+    arrays: list[Array]
+    timing: Timing
+
+
 class _Ready(NamedTuple, Generic[R, A]):
     """A task that is decoded."""
 
@@ -84,6 +112,37 @@ def work(model: Model, task: Task[R, A], limits: DecodeLimits) -> Done[A]:
         HttpError: With the status and the message for the client.
     """
     return _alone(model, _decoded(model, 0, task, limits))
+
+
+def ride(model: Model, task: Ride[A]) -> Ridden[A]:
+    """Answer one request of a wide lane.
+
+    Raises:
+        HttpError: With the status and the message for the client.
+    """
+    clock = time.perf_counter_ns
+    began = clock()
+    try:
+        arrays = model.run(task.inputs)
+    except ModelError as exc:
+        raise _told(exc) from exc
+    ran = clock()
+    answer = task.encode(arrays)
+    waited, decoding = began - task.ready_ns, task.ready_ns - task.asked_ns
+    return Ridden(answer, arrays, Timing(waited, decoding, ran - began, clock() - ran))
+
+
+def outcomes(
+    model: Model, tasks: Sequence[Task[R, A] | Ride[A]], limits: DecodeLimits
+) -> list[Done[A] | Ridden[A] | Exception]:
+    """Answer requests of one model, all at once where there are several; none of those rides."""
+    if len(tasks) > 1:
+        return [*work_together(model, cast("Sequence[Task[R, A]]", tasks), limits)]
+    (task,) = tasks
+    try:
+        return [ride(model, task) if isinstance(task, Ride) else work(model, task, limits)]
+    except Exception as exc:  # noqa: BLE001  # it is raised where the request is answered
+        return [exc]
 
 
 def work_together(
@@ -128,12 +187,14 @@ def _alone(model: Model, ready: _Ready[R, A]) -> Done[A]:
     start = time.perf_counter_ns()
     try:
         result = infer(model, ready.request)
-    except InputRejected as exc:
-        raise HttpError(400, str(exc)) from exc
     except ModelError as exc:
-        raise HttpError(500, str(exc)) from exc
+        raise _told(exc) from exc
     passed = time.perf_counter_ns() - start
     return _done(ready, result, passed, None)
+
+
+def _told(error: ModelError) -> HttpError:
+    return HttpError(400 if isinstance(error, InputRejected) else 500, str(error))
 
 
 def _outcome(model: Model, ready: _Ready[R, A]) -> Done[A] | Exception:

@@ -164,9 +164,11 @@ class Recorder:
         if len(self._ring) >= _RING:
             self.overflowed[Kind.PREDICTION] += 1
             return
-        if any(array.nbytes > _MAX_ARRAY_BYTES for array in arrays):
-            specs, arrays = (), ()  # the ring must not keep large answers alive
-        elif lent:
+        for array in arrays:
+            if array.nbytes > _MAX_ARRAY_BYTES:
+                specs, arrays = (), ()  # the ring must not keep large answers alive
+                break
+        if lent:
             arrays = [array.copy() for array in arrays]
         inputs = _copies(inputs) if policy.record == "input+output" else _NOTHING
         self._ring.append((time.time_ns(), model.identity, seconds, specs, arrays, source, inputs))

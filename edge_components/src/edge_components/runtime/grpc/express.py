@@ -1,4 +1,4 @@
-"""The express lane (``runtime.express``) for gRPC messages with raw tensors.
+"""The express and the wide lane (``runtime.express``, ``.wide``) for messages with raw tensors.
 
 The answer is written as bytes: protobuf allows fields in any order, so what is always the same is
 serialized once, and the tensors and the id are put behind it.
@@ -12,11 +12,16 @@ from typing import Any
 
 import msgspec
 
-from edge_components.runtime.express import Express, Lane
+from edge_components.runtime.express import Express, Field, Lane
 from edge_components.runtime.grpc.schema import MESSAGES
+from edge_components.runtime.lanes import MAX_ID_CHARS
+from edge_components.runtime.model import Model
+from edge_components.runtime.oip.datatypes import Array
 from edge_components.runtime.statistics import Timing
+from edge_components.runtime.wide import Field as WideField
+from edge_components.runtime.wide import WideLane
+from edge_components.runtime.work import Ride
 
-_MAX_ID_CHARS = 256
 _LENGTH_DELIMITED = 2  # protobuf's wire type for bytes and text
 _Response = MESSAGES["ModelInferResponse"]
 
@@ -45,7 +50,7 @@ def answer_message(express: Express, request: Any) -> PassedMessage | None:
     if not raws or len(raws) != len(given) or request.outputs or request.parameters:
         return None
     lane = express.lane([(item.name, tuple(item.shape)) for item in given])
-    if lane is None or len(request.id) > _MAX_ID_CHARS or not _fill(lane, given, raws):
+    if lane is None or len(request.id) > MAX_ID_CHARS or not _fill(lane, given, raws):
         return None
     ready = clock()
     if not express.run(lane, ready):
@@ -57,28 +62,71 @@ def answer_message(express: Express, request: Any) -> PassedMessage | None:
 
 def _fill(lane: Lane, given: Sequence[Any], raws: Sequence[bytes]) -> bool:
     for item, raw, field in zip(given, raws, lane.fields, strict=True):
-        if (
-            item.name != field.name
-            or item.datatype != field.datatype
-            or len(raw) != field.size
-            or item.parameters
-            or item.HasField("contents")
-        ):
+        if not _fits(item, raw, field):
             return False
         field.memory[:] = raw
     return True
 
 
+def ride_of(model: Model, request: Any) -> Ride[bytes] | None:
+    """Return the ride of a ``ModelInferRequest`` like those before it, or None."""
+    wide, given, raws = model.wide, request.inputs, request.raw_input_contents
+    if not wide or not raws or len(raws) != len(given) or request.outputs or request.parameters:
+        return None
+    asked = time.perf_counter_ns()
+    lane = wide.lane([(item.name, tuple(item.shape)) for item in given])
+    request_id = request.id
+    if lane is None or len(request_id) > MAX_ID_CHARS:
+        return None
+    inputs: dict[str, Array] = {}
+    for item, raw, field in zip(given, raws, lane.fields, strict=True):
+        if not _fits(item, raw, field):
+            return None
+        inputs[field.name] = field.array(raw, 0)
+
+    def encode(arrays: list[Array]) -> bytes:
+        return _encode_wide(lane, arrays, request_id)
+
+    return Ride(lane, inputs, encode, asked, time.perf_counter_ns())
+
+
+def _fits(item: Any, raw: bytes | memoryview, field: Field | WideField) -> bool:
+    return not (
+        item.name != field.name
+        or item.datatype != field.datatype
+        or len(raw) != field.size
+        or item.parameters
+        or item.HasField("contents")
+    )
+
+
+def _start(lane: Lane | WideLane, arrays: Sequence[Array]) -> bytes:
+    name, version = lane.model
+    start = _Response(model_name=name, model_version=version)
+    for spec, array in zip(lane.specs, arrays, strict=True):
+        start.outputs.add(name=spec.name, datatype=spec.datatype, shape=array.shape)
+    found: bytes = start.SerializeToString()
+    return found
+
+
+def _encode_wide(lane: WideLane, arrays: list[Array], request_id: str) -> bytes:
+    raws = [array.reshape(-1).data.cast("B") for array in arrays]
+    if not lane.is_usual(arrays):
+        return _joined(_start(lane, arrays), raws, request_id)
+    if lane.message is None:
+        lane.message = _start(lane, arrays)
+    return _joined(lane.message, raws, request_id)
+
+
 def _encode(lane: Lane, request_id: str) -> bytes:
-    head = lane.message
-    if head is None:
-        name, version = lane.model
-        start = _Response(model_name=name, model_version=version)
-        for spec, array in zip(lane.specs, lane.outputs, strict=True):
-            start.outputs.add(name=spec.name, datatype=spec.datatype, shape=array.shape)
-        head = lane.message = start.SerializeToString()
-    parts = [head]
-    for raw in lane.raws:
+    if lane.message is None:
+        lane.message = _start(lane, lane.outputs)
+    return _joined(lane.message, lane.raws, request_id)
+
+
+def _joined(head: bytes, raws: Sequence[memoryview], request_id: str) -> bytes:
+    parts: list[bytes | memoryview] = [head]
+    for raw in raws:
         parts += (_RAW, _varint(raw.nbytes), raw)
     if request_id:
         text = request_id.encode()

@@ -17,7 +17,7 @@ import grpc
 from grpc import aio
 
 from edge_components.runtime.access import Token
-from edge_components.runtime.grpc.express import answer_message
+from edge_components.runtime.grpc.express import answer_message, ride_of
 from edge_components.runtime.grpc.large import parse_request
 from edge_components.runtime.grpc.schema import MESSAGES, METHODS, SERVICE, DecodeError
 from edge_components.runtime.grpc.tensors import decode_message, encode_message
@@ -26,7 +26,7 @@ from edge_components.runtime.inference import Inference
 from edge_components.runtime.repository import Repository
 from edge_components.runtime.routes import check_load, metadata, server_metadata, statistics
 from edge_components.runtime.settings import ServeSettings
-from edge_components.runtime.work import Codec
+from edge_components.runtime.work import Codec, Task
 
 log = logging.getLogger(__name__)
 
@@ -98,7 +98,11 @@ class Service:
         if passed is not None:
             self._inference.passed(model, passed.lane, passed.timing, _CODEC.source)
             return passed.message
-        return self._inference.ask(request.model_name, version, request, request.ByteSize(), _CODEC)
+        ride = ride_of(model, request)
+        if ride is not None:
+            return self._inference.ride(model, ride, _CODEC.source)
+        task = Task(request, _CODEC, time.perf_counter_ns())
+        return self._inference.ask(model, task, request.ByteSize())
 
     def model_statistics(self, request: Any) -> dict[str, Any]:
         """Count what a model has done, or every model where no name is given."""
