@@ -239,7 +239,8 @@ class Fleet:
         )
         runtime = _runtime(self._project)
         edge, root = folder / "edge", folder / "root"
-        url = _install(device.name, folder, edge, root, runtime)
+        place = reserve_address(device.name, kept_of(edge), self._held)
+        url = _install(folder, root, runtime, place)
         command = [sys.executable, "-m", EDGE_MODULE]
         command += ["--config", str(folder / EDGE_FILE), "--folder", str(edge)]
         command += ["--root", str(root), "--mqtt-port", str(hub.devices.port)]
@@ -311,7 +312,7 @@ def _rooms(options: FleetOptions) -> tuple[MakeRoom, ...]:
     return (*found, registry, functools.partial(HubRoom, settings=options.hub))
 
 
-def _install(name: str, folder: Path, edge: Path, root: Path, places: RuntimeConfig) -> str:
+def _install(folder: Path, root: Path, places: RuntimeConfig, reserved: tuple[str, int]) -> str:
     """Put a device's files where its owner would; return where its runtime will answer.
 
     On Linux each virtual device has an address of its own and keeps the real ports; elsewhere its
@@ -326,7 +327,7 @@ def _install(name: str, folder: Path, edge: Path, root: Path, places: RuntimeCon
     before = parse_device_config(file.read_text())
     settle_device(file, Path(STATE_DIR) / before.device.application)
     settled = parse_device_config(file.read_text())
-    address, mqtt_port = reserve_address(name, kept_of(edge))
+    address, mqtt_port = reserved
     own = mqtt_port == MQTT_PORT
     runtime = msgspec.structs.replace(
         settled.runtime, host=address, port=before.runtime.port if own else settled.runtime.port

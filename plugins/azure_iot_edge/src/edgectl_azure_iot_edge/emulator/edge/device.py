@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -51,7 +52,8 @@ class Device:
         options: DeviceOptions,
         make_engine: MakeEngine = ProcessEngine,
     ) -> None:
-        self._ground = ground = lay_ground(settings)
+        self._held = contextlib.ExitStack()
+        self._ground = ground = lay_ground(settings, self._held)
         puller = Puller(settings.trust, ground.faults, options.plain_registries)
         images = Images(settings.folder / "images", puller, ground.faults)
         self._pulls = Pulls(images, options.pull_wait_s)
@@ -83,6 +85,7 @@ class Device:
             self.engine.close()
             self._carrier.close()
             shutil.rmtree(self._ground.sockets, ignore_errors=True)
+            self._held.close()
 
     def stop(self) -> None:
         """End, from any thread or a signal's handler."""
