@@ -91,13 +91,15 @@ class DeltaChild:
             fcntl.fcntl(pipe, fcntl.F_SETPIPE_SZ, _PIPE_BYTES)
         deadline = time.monotonic() + self._seconds + partial.size / _BYTES_PER_SECOND
         skip = partial.offset
+        poller = select.poll()  # select() knows no descriptor above 1023
+        poller.register(pipe, select.POLLIN)
         while True:
             if stop.is_set():
                 raise CalledOffError
             left = deadline - time.monotonic()
             if left <= 0:
                 raise _useless("it takes too long")
-            if not select.select([pipe], [], [], min(left, _LOOK_S))[0]:
+            if not poller.poll(min(left, _LOOK_S) * 1000):
                 continue
             data = os.read(pipe.fileno(), _PIPE_BYTES)
             if not data:

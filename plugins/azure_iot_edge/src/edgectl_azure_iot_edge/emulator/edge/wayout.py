@@ -8,7 +8,7 @@ what is wrong with its network. What stays on the device (edgeHub, loopback) goe
 from __future__ import annotations
 
 import contextlib
-import select
+import selectors
 import socket
 import threading
 import time
@@ -92,19 +92,22 @@ class WayOut:
         return socket.create_connection((host, port), _CONNECT_TIMEOUT_S)
 
     def _join(self, client: socket.socket, server: socket.socket) -> None:
-        other = {client: server, server: client}
-        while True:
-            readable, _, _ = select.select([client, server], [], [], _LOOK_S)
-            faults = self._faults.now
-            if faults.network_cut:
-                return
-            for source in readable:
-                chunk = source.recv(_CHUNK_BYTES)
-                if not chunk:
+        with selectors.PollSelector() as ready:
+            ready.register(client, selectors.EVENT_READ, server)
+            ready.register(server, selectors.EVENT_READ, client)
+            while True:
+                events = ready.select(_LOOK_S)
+                faults = self._faults.now
+                if faults.network_cut:
                     return
-                if faults.link_bytes_per_s and source is server:
-                    time.sleep(len(chunk) / faults.link_bytes_per_s)
-                other[source].sendall(chunk)
+                for key, _ in events:
+                    source: socket.socket = key.fileobj  # type: ignore[assignment]  # as registered
+                    chunk = source.recv(_CHUNK_BYTES)
+                    if not chunk:
+                        return
+                    if faults.link_bytes_per_s and source is server:
+                        time.sleep(len(chunk) / faults.link_bytes_per_s)
+                    key.data.sendall(chunk)
 
 
 def _listen(address: str, port: int) -> socket.socket:

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import os
 import re
-import select
+import selectors
 import shutil
 import signal
 import subprocess
@@ -191,9 +191,10 @@ class _Log:
         """Read what a process prints until nobody can print any more."""
         assert process.stdout is not None  # noqa: S101 - a pipe was asked for
         self._send()
-        with process.stdout as stream:
+        with process.stdout as stream, selectors.PollSelector() as ready:
+            ready.register(stream, selectors.EVENT_READ)
             while True:
-                readable, _, _ = select.select([stream], [], [], _FLUSH_S)
+                readable = ready.select(_FLUSH_S)
                 part = os.read(stream.fileno(), 1 << 16) if readable else b""
                 if readable and not part:
                     break
