@@ -92,7 +92,7 @@ def test_a_pod_that_is_deleted_ends_by_its_hook_and_its_own_end_before_it_is_gon
 def test_containers_live_through_a_kill_of_the_node_and_what_ended_meanwhile_is_told(
     site: NodeSite,
 ) -> None:
-    site.pod("stays", site.spec(server(site), volumes=VOLUMES))
+    site.pod("stays", site.spec(server(site, readinessProbe=PROBE), volumes=VOLUMES))
     mount = {"volumeMounts": [{"name": "h", "mountPath": "/h"}]}
     ends = site.container("while [ ! -e /h/go ]; do sleep 0.1; done; exit 4", **mount)
     volumes = [{"name": "h", "hostPath": {"path": "/ends", "type": "DirectoryOrCreate"}}]
