@@ -11,9 +11,11 @@ import os
 import shutil
 import signal
 from collections.abc import Iterator
+from typing import Any
 
 import hypothesis
 import pytest
+import urllib3
 
 # A busy machine is no fault of what is tested: no test asserts how long an example takes.
 hypothesis.settings.register_profile("any machine", deadline=None)
@@ -75,6 +77,25 @@ def own_home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
 def own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Keep what one test sets from the next, also where it forgot to take it back."""
     clean(monkeypatch)
+
+
+@pytest.fixture(autouse=True)
+def closed_connections(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Close what clients of a test keep open: SDKs know no close, and hundreds of tests add up.
+
+    Above 1,023 files select() fails, which some libraries that tests use wait with.
+    """
+    made: list[urllib3.PoolManager] = []
+    begin = urllib3.PoolManager.__init__
+
+    def note(self: urllib3.PoolManager, *args: Any, **more: Any) -> None:
+        begin(self, *args, **more)
+        made.append(self)
+
+    monkeypatch.setattr(urllib3.PoolManager, "__init__", note)
+    yield
+    for manager in made:
+        manager.clear()
 
 
 def pytest_report_teststatus(
