@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import gzip
+import os
 import random
+import resource
 import shutil
 import socket
 import subprocess
@@ -141,6 +144,27 @@ def test_batches_arrive_as_otlp_and_say_what_they_are(
     assert message.properties is not None
     assert message.properties.ContentType == "application/json"
     assert message.properties.UserProperty == [("content-encoding", "gzip")]
+
+
+@needs_mosquitto
+def test_a_device_with_a_thousand_connections_sends_too(
+    broker: Broker, uplink: Uplink, queue: TelemetryQueue, record: Make, until: Any
+) -> None:
+    broker.start()
+    reader = Subscriber(broker.port, until)
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft < 2048:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (2048, hard))
+    with contextlib.ExitStack() as others:
+        for _ in range(1100):
+            others.enter_context(Path(os.devnull).open())
+        uplink.start()
+        for number in range(3):
+            queue.put([record(number)])
+            until(lambda: len(queue) == 0)
+    assert uplink.failures == 0
+    until(lambda: reader.ids == {"r0", "r1", "r2"})
+    reader.close()
 
 
 @needs_mosquitto

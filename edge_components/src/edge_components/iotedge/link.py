@@ -156,17 +156,12 @@ class Link:
 
 def _client(client_id: str) -> Any:
     try:
-        import paho.mqtt.client as mqtt  # noqa: PLC0415 - an extra
-        from paho.mqtt.enums import CallbackAPIVersion  # noqa: PLC0415 - as above
+        from paho.mqtt.enums import MQTTProtocolVersion  # noqa: PLC0415 - an extra
+
+        from edge_components.mqtt import new_client  # noqa: PLC0415 - as above
     except ModuleNotFoundError as exc:
         raise ContractError(
             "bad-config",
             f"edgeHub needs '{exc.name}': pip install 'edgectl-edge-components[iotedge]'",
         ) from exc
-    return mqtt.Client(
-        CallbackAPIVersion.VERSION2,
-        client_id=client_id,
-        protocol=mqtt.MQTTv311,
-        clean_session=True,
-        reconnect_on_failure=False,
-    )
+    return new_client(client_id, MQTTProtocolVersion.MQTTv311, clean_session=True)

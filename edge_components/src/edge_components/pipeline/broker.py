@@ -5,10 +5,11 @@ from __future__ import annotations
 from urllib.parse import unquote, urlsplit
 
 import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from edge_components.mqtt import new_client
 from edge_components.pipeline.endpoints import Endpoint
 
 KEEPALIVE_S = 30
@@ -24,12 +25,8 @@ def make_client(
         PipelineError: A secret cannot be read.
         OSError: A certificate cannot be used.
     """
-    client = mqtt.Client(
-        CallbackAPIVersion.VERSION2,
-        client_id=client_id,
-        protocol=mqtt.MQTTv5,
-        manual_ack=manual_ack,
-        reconnect_on_failure=reconnect,
+    client = new_client(
+        client_id, MQTTProtocolVersion.MQTTv5, reconnect=reconnect, manual_ack=manual_ack
     )
     client.connect_timeout = _CONNECT_TIMEOUT_S
     parts, section = urlsplit(endpoint.url), endpoint.section

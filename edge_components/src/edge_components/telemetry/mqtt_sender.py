@@ -15,10 +15,11 @@ from typing import Any
 from urllib.parse import parse_qs, unquote, urlsplit
 
 import paho.mqtt.client as mqtt
-from paho.mqtt.enums import CallbackAPIVersion
+from paho.mqtt.enums import MQTTProtocolVersion
 from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
+from edge_components.mqtt import new_client
 from edge_components.telemetry.sender import Answer, Outcome, SenderError, UplinkSettings
 
 _TOPIC = "edgectl/telemetry"
@@ -45,12 +46,8 @@ class _Link:
         self.max_bytes = 0
         self._timeout_s = settings.read_timeout_s
         self._events: queue.SimpleQueue[tuple[str, Any]] = queue.SimpleQueue()
-        self._client = client = mqtt.Client(
-            CallbackAPIVersion.VERSION2,
-            client_id=parse_qs(parts.query).get("client_id", [""])[-1],
-            protocol=mqtt.MQTTv5,
-            reconnect_on_failure=False,
-        )
+        client_id = parse_qs(parts.query).get("client_id", [""])[-1]
+        self._client = client = new_client(client_id, MQTTProtocolVersion.MQTTv5)
         client.connect_timeout = settings.connect_timeout_s
         if parts.username is not None:
             client.username_pw_set(unquote(parts.username), unquote(parts.password or ""))
