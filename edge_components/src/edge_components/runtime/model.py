@@ -25,7 +25,7 @@ from edge_components.runtime.express import MAX_BYTES, Express
 from edge_components.runtime.holdup import HoldUp
 from edge_components.runtime.oip.datatypes import NUMPY_TYPES, ORT_TYPES, Array
 from edge_components.runtime.oip.decode import ModelSignature
-from edge_components.runtime.process import cores
+from edge_components.runtime.process import cores, give_way
 from edge_components.runtime.providers import (
     CPU,
     RECORD_PLACEMENT,
@@ -251,13 +251,17 @@ def load_model(
     wanted = for_session(providers, ort.get_available_providers(), options or {})
     try:
         tuning = tune(profile or PROFILES[_USUAL], _size(path), cores())
+        give_way()
         session = ort.InferenceSession(str(path), _options(tuning), providers=wanted)
+        give_way()
         model = Model(session, identity)
+        give_way()
     except ModelError:
         raise
     except Exception as exc:
         raise ModelError(f"'{path.name}' cannot be loaded: {_first_line(exc)}") from exc
     model.warm()
+    give_way()
     with Trial(model, _TRIAL_S) as trial:
         model.max_batch = worthwhile_batch(trial, tuning.max_batch)
     if tuning.keeps_memory and model.max_batch == 1:
