@@ -34,6 +34,7 @@ BESIDE = (
     "edgectl.templates",
     "edgectl.emulation.mqtt",
     "edgectl.testing.conformance",
+    "edge_components.mqtt",
     "edge_components.runtime.grpc",
     "edge_components.telemetry.mqtt_sender",
     "edge_components.pipeline.broker",
