@@ -6,7 +6,6 @@ import contextlib
 import gzip
 import os
 import random
-import resource
 import shutil
 import socket
 import subprocess
@@ -21,6 +20,7 @@ from paho.mqtt.packettypes import PacketTypes
 from paho.mqtt.properties import Properties
 
 from edge_components.contract.telemetry import TelemetryRecord, from_otlp
+from edge_components.runtime.process import allow_files
 from edge_components.telemetry.mqtt_sender import MqttSender, classify
 from edge_components.telemetry.queue import TelemetryQueue
 from edge_components.telemetry.sender import Outcome, SenderError, UplinkSettings
@@ -152,9 +152,7 @@ def test_a_device_with_a_thousand_connections_sends_too(
 ) -> None:
     broker.start()
     reader = Subscriber(broker.port, until)
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    if soft < 2048:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (2048, hard))
+    allow_files(2048)
     with contextlib.ExitStack() as others:
         for _ in range(1100):
             others.enter_context(Path(os.devnull).open())

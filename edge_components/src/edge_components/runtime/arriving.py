@@ -144,10 +144,7 @@ class Arriving:
             return None
         request = Request(head, reader.body)
         self.lent = reader.buffer
-        reader.end()
-        self.head = None
-        self._owner.buffered_bytes -= self._reserved
-        self._reserved = 0
+        self._finish()
         return request
 
     def repeat(self) -> bool:

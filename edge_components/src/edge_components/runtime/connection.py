@@ -56,9 +56,7 @@ class Connection(BoundedConnection):
         """A large body is whole: answer its request."""
         request = self._arriving.take_body()
         if request is not None:
-            self._answer(request)
-            if not self._busy:
-                self._turn()
+            self._answer_whole(request)
 
     def head_repeated(self) -> bool:
         """Let another large body go to its place at once, if nothing else has to be done first."""
@@ -104,10 +102,7 @@ class Connection(BoundedConnection):
         body = data[body_at:]
         answer = quick_answer(owner, head, body)
         if answer is None:
-            self.idle_since = None
-            self._answer(Request(head, body))
-            if not self._busy:
-                self._turn()
+            self._answer_whole(Request(head, body))
         else:
             transport.write(answer)
             if not self._unread.paused:  # else there is the deadline for reading the answer
@@ -171,6 +166,13 @@ class Connection(BoundedConnection):
             self.deadline = arriving.due
 
     # -- answers
+
+    def _answer_whole(self, request: Request) -> None:
+        """Answer a request that has no quick answer, then what is behind it."""
+        self.idle_since = None
+        self._answer(request)
+        if not self._busy:
+            self._turn()
 
     def _answer_quickly(self, request: Request) -> bool:
         answer = quick_answer(self._owner, request.head, request.body)

@@ -200,7 +200,7 @@ class Inference:
                 reply(outcome.answer)
 
         metrics.in_flight += 1
-        here = self._one_core and self._stays(model, lane.size, asked)
+        here = self._stays(model, lane.size, asked)
         self._lineup.add(model, Call(task, settle), here=here)
         return True
 
@@ -255,7 +255,9 @@ class Inference:
         the cost of some changes from thread to thread for each request. So the loop does it where
         nobody waits for long: the model is brief, and no other model is there to be waited for.
         """
-        if not self._registry.is_single or not model.is_brief(size // _BYTES_PER_ELEMENT):
+        if not self._one_core or not self._registry.is_single:
+            return False
+        if not model.is_brief(size // _BYTES_PER_ELEMENT):
             return False
         if now_ns - model.holdup.noted_ns > FRESH_NS:
             model.holdup.note(now_ns)
@@ -275,7 +277,7 @@ class Inference:
                 503, f"{metrics.in_flight} requests wait already", headers=b"Retry-After: 1\r\n"
             )
         metrics.in_flight += 1
-        here = self._one_core and self._stays(model, size, task.asked_ns)
+        here = self._stays(model, size, task.asked_ns)
         future: asyncio.Future[A] = self._lineup.ask(model, task, settle, here=here)
         future.add_done_callback(self._left)
         return future

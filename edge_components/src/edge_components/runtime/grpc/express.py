@@ -47,7 +47,7 @@ def answer_message(express: Express, request: Any) -> PassedMessage | None:
     clock = time.perf_counter_ns
     began = clock()
     given, raws = request.inputs, request.raw_input_contents
-    if not raws or len(raws) != len(given) or request.outputs or request.parameters:
+    if not _is_raw(request):
         return None
     lane = express.lane([(item.name, tuple(item.shape)) for item in given])
     if lane is None or len(request.id) > MAX_ID_CHARS or not _fill(lane, given, raws):
@@ -71,7 +71,7 @@ def _fill(lane: Lane, given: Sequence[Any], raws: Sequence[bytes]) -> bool:
 def ride_of(model: Model, request: Any) -> Ride[bytes] | None:
     """Return the ride of a ``ModelInferRequest`` like those before it, or None."""
     wide, given, raws = model.wide, request.inputs, request.raw_input_contents
-    if not wide or not raws or len(raws) != len(given) or request.outputs or request.parameters:
+    if not wide or not _is_raw(request):
         return None
     asked = time.perf_counter_ns()
     lane = wide.lane([(item.name, tuple(item.shape)) for item in given])
@@ -88,6 +88,12 @@ def ride_of(model: Model, request: Any) -> Ride[bytes] | None:
         return _encode_wide(lane, arrays, request_id)
 
     return Ride(lane, inputs, encode, asked, time.perf_counter_ns())
+
+
+def _is_raw(request: Any) -> bool:
+    """Whether all inputs are raw, and nothing is asked but all outputs."""
+    raws = request.raw_input_contents
+    return len(raws) == len(request.inputs) > 0 and not (request.outputs or request.parameters)
 
 
 def _fits(item: Any, raw: bytes | memoryview, field: Field | WideField) -> bool:

@@ -109,8 +109,7 @@ def reserve_address(
             held.enter_context(claim.pop_all())
             kept.write(_ADDRESS, place)
             return place
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
+    with _bound("127.0.0.1", 0) as probe:
         found = ("127.0.0.1", int(probe.getsockname()[1]))
     kept.write(_ADDRESS, found)
     return found
